@@ -1,0 +1,137 @@
+"""The one place that keeps the distro's own failures away from the application.
+
+Every part of the distro that runs inside the application hands its failures here: they are counted by part, said once with
+the reason and the remedy, and never raised (OpenTelemetry specification, "Error handling": an implementation must not throw
+unhandled exceptions at run time).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+D = TypeVar("D")
+
+LOGGER_NAME = "otel_distro"
+_MAX_PARTS = 256
+_MAX_REASON = 300
+
+
+@dataclass(slots=True)
+class Failure:
+    """What went wrong in one part: `count` times, with the first reason."""
+
+    part: str
+    reason: str
+    remedy: str
+    count: int = 0
+
+
+def one_line(error: BaseException | str) -> str:
+    """The reason in one bounded line: type and message, without control characters."""
+    try:
+        text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - an exception whose str() raises must not raise again here
+        text = type(error).__name__
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 1] + "…"
+
+
+def say(level: int, text: str) -> None:
+    """Write one line to the application's logging, or to stderr where that is not set up.
+
+    Args:
+        level: a level of `logging`.
+        text: the line, without a prefix.
+    """
+    try:
+        logger = logging.getLogger(LOGGER_NAME)
+        if not logger.disabled and logger.hasHandlers():
+            logger.log(level, "%s", text)
+        elif sys.stderr is not None:
+            sys.stderr.write(f"otel-distro: {logging.getLevelName(level).lower()}: {text}\n")
+            sys.stderr.flush()
+    except Exception:  # noqa: BLE001 - a closed stderr or a broken log handler must not end the application
+        return
+
+
+class Guard:
+    """Counts and reports failures, each part once.
+
+    Args:
+        level: lines below this level of `logging` are not said (they are counted all the same).
+        output: where a line goes: `(level, text)`; `say` unless a test or a tool wants the lines.
+    """
+
+    def __init__(self, *, level: int = logging.INFO, output: Callable[[int, str], None] = say) -> None:
+        self._level = level
+        self._output = output
+        self._lock = threading.Lock()
+        self._failures: dict[str, Failure] = {}
+        self._said: set[str] = set()
+
+    def failed(self, part: str, error: BaseException | str, *, remedy: str = "") -> None:
+        """Count a failure of `part`; the first one is said, with the remedy.
+
+        Args:
+            part: a stable name such as `"exporter otlp"`; never a value from a request.
+            error: the exception or the reason.
+            remedy: what a person can do about it, one clause.
+        """
+        reason = one_line(error)
+        with self._lock:
+            failure = self._failures.get(part)
+            first = failure is None
+            if failure is None:
+                if len(self._failures) >= _MAX_PARTS:
+                    part = "others"
+                failure = self._failures.setdefault(part, Failure(part, reason, remedy))
+            failure.count += 1
+        if first:
+            self._write(logging.WARNING, f"{part}: {reason}" + (f" ({remedy})" if remedy else ""))
+
+    def call(
+        self, part: str, default: D, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T | D:
+        """Call `function`; when it raises, count the failure under `part` and return `default`."""
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - this is the guard
+            self.failed(part, error)
+            return default
+
+    def warn(self, text: str, *, once: str | None = None) -> None:
+        """Say a line at warning level; with `once`, only the first under that key."""
+        self._say(logging.WARNING, text, once)
+
+    def info(self, text: str, *, once: str | None = None) -> None:
+        """Say a line at info level; with `once`, only the first under that key."""
+        self._say(logging.INFO, text, once)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """All failures so far, oldest first, at most 256 parts and `others`."""
+        with self._lock:
+            return tuple(Failure(f.part, f.reason, f.remedy, f.count) for f in self._failures.values())
+
+    def after_fork(self) -> None:
+        """A child starts with a lock that no vanished thread holds."""
+        self._lock = threading.Lock()
+
+    def _say(self, level: int, text: str, once: str | None) -> None:
+        if once is not None:
+            with self._lock:
+                if once in self._said or len(self._said) >= _MAX_PARTS:
+                    return
+                self._said.add(once)
+        self._write(level, text)
+
+    def _write(self, level: int, text: str) -> None:
+        if level >= self._level:
+            self._output(level, text)

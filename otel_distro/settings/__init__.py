@@ -1,0 +1,35 @@
+"""Every setting once, typed: `parse(environ)` gives frozen settings and every problem found."""
+
+from ._catalogue import (
+    Batch,
+    Distro,
+    General,
+    Http,
+    Instrumentation,
+    Limits,
+    Logs,
+    Metrics,
+    Otlp,
+    Settings,
+    Traces,
+)
+from ._parse import describe, parse, repair
+from ._problem import Problem
+
+__all__ = [
+    "Batch",
+    "Distro",
+    "General",
+    "Http",
+    "Instrumentation",
+    "Limits",
+    "Logs",
+    "Metrics",
+    "Otlp",
+    "Problem",
+    "Settings",
+    "Traces",
+    "describe",
+    "parse",
+    "repair",
+]

@@ -1,0 +1,135 @@
+"""From a mapping of environment variables to frozen settings and a list of problems; nothing is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from . import _rules
+from ._catalogue import Settings
+from ._problem import Problem
+from ._values import DROPPED, Unusable
+from ._variable import Group, Variable
+
+G = TypeVar("G")
+
+InstalledNames = Callable[[str], Iterable[str]]
+"""Names installed under an entry-point group, asked only when a list names something that is not built in."""
+
+
+def parse(
+    environ: Mapping[str, str], installed: InstalledNames = lambda group: ()
+) -> tuple[Settings, list[Problem]]:
+    """Parse settings from `environ`.
+
+    Args:
+        environ: environment variables; empty values count as unset (specification, environment variables).
+        installed: tells which names an entry-point group has.
+
+    Returns:
+        The settings, usable whatever the input was, and every problem found, in the order of the catalogue.
+    """
+    problems: list[Problem] = []
+    settings = _parse_group(Settings, Group(Settings), environ, problems)
+    return _rules.apply(settings, environ, installed, problems), _unique(problems)
+
+
+def describe() -> Iterator[tuple[str, Variable]]:
+    """Every variable's full name and description, in the order of the catalogue, for reference tables."""
+    yield from _describe(Settings, "", set())
+
+
+def repair(environ: dict[str, str] | Any, problems: Iterable[Problem]) -> None:
+    """Make `environ` safe for code that reads the variables itself (upstream raises on some while it is imported).
+
+    Child processes inherit the repaired values, so a wrong setting is named once a launch and not once a process.
+    """
+    for problem in problems:
+        if problem.leave:
+            continue
+        if problem.repair is None:
+            environ.pop(problem.variable, None)
+        else:
+            environ[problem.variable] = problem.repair
+
+
+def _parse_group(type_: type[G], group: Group, environ: Mapping[str, str], problems: list[Problem]) -> G:
+    values: dict[str, Any] = {}
+    for field in fields(type_):  # type: ignore[arg-type]
+        nested: Group | None = field.metadata.get("group")
+        if nested is not None:
+            values[field.name] = _parse_group(nested.type, nested, environ, problems)
+            continue
+        found = _read(field.metadata["variable"], group, environ, problems)
+        if found is not None:
+            values[field.name] = found
+    return type_(**values)
+
+
+def _read(variable: Variable, group: Group, environ: Mapping[str, str], problems: list[Problem]) -> Any:
+    for name in _names(variable, group):
+        text = environ.get(name, "").strip()
+        if not text:
+            continue
+        try:
+            return variable.kind.parse(text)
+        except Unusable as unusable:
+            problems.append(_problem(variable, name, text, unusable))
+            return unusable.rest
+    return None
+
+
+def _problem(variable: Variable, name: str, text: str, unusable: Unusable) -> Problem:
+    if unusable.rest is not None:
+        rest = unusable.rest
+        kept = rest if not isinstance(rest, Mapping) else [f"{key}={value}" for key, value in rest.items()]
+        return Problem(
+            name, _shown(variable, text), unusable.reason, DROPPED, repair=",".join(map(str, kept))
+        )
+    default = (
+        "it counts as unset" if variable.default in (None, (), {}) else f"{_plain(variable.default)} is used"
+    )
+    return Problem(name, _shown(variable, text), unusable.reason, default)
+
+
+def _names(variable: Variable, group: Group) -> Iterator[str]:
+    yield group.prefix + variable.name
+    if group.fallback:
+        yield group.fallback + variable.name
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _shown(variable: Variable, text: str) -> str:
+    if variable.secret:
+        return "***"
+    return _rules.without_credentials(text if len(text) <= 80 else text[:79] + "…")
+
+
+def _unique(problems: list[Problem]) -> list[Problem]:
+    # a general variable is read once per signal and must still be named once
+    return list({(p.variable, p.reason): p for p in problems}.values())
+
+
+def _describe(type_: type, prefix: str, seen: set[str]) -> Iterator[tuple[str, Variable]]:
+    for field in fields(type_):
+        nested: Group | None = field.metadata.get("group")
+        if nested is not None:
+            for group_prefix in (
+                filter(None, (nested.fallback, nested.prefix)) if nested.fallback else (nested.prefix,)
+            ):
+                yield from _describe(nested.type, group_prefix, seen)
+            continue
+        variable: Variable = field.metadata["variable"]
+        name = prefix + variable.name
+        if name not in seen:
+            seen.add(name)
+            yield name, variable
+
+
+__all__ = ["Problem", "describe", "parse", "repair"]

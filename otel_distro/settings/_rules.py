@@ -1,0 +1,202 @@
+"""Rules between variables: endpoints, batches, samplers, names of installed parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from ._catalogue import SAMPLERS, Batch, Otlp, Settings
+from ._problem import Problem
+from ._values import did_you_mean
+
+GRPC_PORT = 4317
+HTTP_PORT = 4318
+RATIO_SAMPLERS = ("traceidratio", "parentbased_traceidratio")
+BUILT_IN_PROPAGATORS = ("tracecontext", "baggage", "none")
+
+
+def apply(
+    settings: Settings,
+    environ: Mapping[str, str],
+    installed: Callable[[str], Iterable[str]],
+    problems: list[Problem],
+) -> Settings:
+    """Return `settings` with every rule between variables applied; each correction becomes a problem."""
+    return replace(
+        settings,
+        general=replace(
+            settings.general,
+            propagators=_propagators(settings.general.propagators, environ, installed, problems),
+        ),
+        traces=replace(
+            settings.traces,
+            batch=_batch(settings.traces.batch, "OTEL_BSP_", environ, problems),
+            **_sampler(settings.traces.sampler, settings.traces.sampler_arg, installed, problems),
+        ),
+        logs=replace(settings.logs, batch=_batch(settings.logs.batch, "OTEL_BLRP_", environ, problems)),
+        otlp_traces=_otlp(settings.otlp_traces, "TRACES", environ, problems),
+        otlp_metrics=_otlp(settings.otlp_metrics, "METRICS", environ, problems),
+        otlp_logs=_otlp(settings.otlp_logs, "LOGS", environ, problems),
+    )
+
+
+def without_credentials(url: str) -> str:
+    """The text of a URL without its user and password."""
+    head, separator, tail = url.partition("://")
+    if not separator:
+        head, tail = "", url
+    authority, slash, path = tail.partition("/")
+    return head + separator + authority.rpartition("@")[2] + slash + path
+
+
+def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Problem]) -> Otlp:
+    own = f"OTEL_EXPORTER_OTLP_{signal}_"
+    general = "OTEL_EXPORTER_OTLP_"
+    name = next((n for n in (own + "ENDPOINT", general + "ENDPOINT") if environ.get(n, "").strip()), None)
+    grpc = otlp.protocol == "grpc"
+    if name is None:
+        port = GRPC_PORT if grpc else HTTP_PORT
+        return replace(otlp, endpoint=f"http://localhost:{port}" + ("" if grpc else _path(signal)))
+    text = environ[name].strip()
+    url = text
+    reasons: list[str] = []
+    if "://" not in url and not (grpc and otlp.insecure):
+        url = ("https://" if url.endswith(":443") else "http://") + url
+        reasons.append("it has no scheme")
+    elif "://" not in url:
+        url = "http://" + url
+    split = _split(url)
+    if split is None:
+        return replace(
+            otlp,
+            endpoint=f"http://localhost:{GRPC_PORT if grpc else HTTP_PORT}" + ("" if grpc else _path(signal)),
+        )
+    protocol_named = any(environ.get(prefix + "PROTOCOL", "").strip() for prefix in (own, general))
+    if not grpc and split.port == GRPC_PORT:
+        if protocol_named:
+            _note(
+                problems, name, text, "4317 is the port of OTLP/gRPC by convention", "it is used as it stands"
+            )
+        else:
+            split = _with_port(split, HTTP_PORT)
+            reasons.append("4317 is the port of OTLP/gRPC and the protocol is http/protobuf")
+    if reasons:
+        _corrected(problems, name, text, " and ".join(reasons), urlunsplit(split))
+    if not grpc:
+        path = split.path.rstrip("/") + _path(signal) if name == general + "ENDPOINT" else split.path or "/"
+        split = split._replace(path=path)
+    return replace(otlp, endpoint=urlunsplit(split))
+
+
+def _path(signal: str) -> str:
+    return f"/v1/{signal.lower()}"
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        split = urlsplit(url)
+        usable = (
+            split.scheme in {"http", "https"} and split.hostname and (split.port is None or split.port > 0)
+        )
+    except ValueError:
+        return None
+    return split if usable else None
+
+
+def _with_port(split: SplitResult, port: int) -> SplitResult:
+    host, _, _ = split.netloc.rpartition(":")
+    return split._replace(netloc=f"{host}:{port}")
+
+
+def _corrected(problems: list[Problem], name: str, text: str, reason: str, used: str) -> None:
+    # the kind's own complaint about the same value is replaced by the correction
+    problems[:] = [problem for problem in problems if problem.variable != name]
+    shown = without_credentials(used)
+    problems.append(Problem(name, without_credentials(text), reason, f"{shown} is used", repair=used))
+
+
+def _note(problems: list[Problem], name: str, text: str, reason: str, used: str) -> None:
+    problems.append(Problem(name, without_credentials(text), reason, used, leave=True))
+
+
+def _batch(batch: Batch, prefix: str, environ: Mapping[str, str], problems: list[Problem]) -> Batch:
+    if batch.max_export_batch_size <= batch.max_queue_size:
+        return batch
+    name = prefix + "MAX_EXPORT_BATCH_SIZE"
+    size = batch.max_queue_size
+    problems.append(
+        Problem(
+            name,
+            environ.get(name, "") or str(batch.max_export_batch_size),
+            f"greater than the queue, {prefix}MAX_QUEUE_SIZE={size}",
+            f"{size} is used",
+            repair=str(size),
+        )
+    )
+    return replace(batch, max_export_batch_size=size)
+
+
+def _sampler(
+    sampler: str,
+    argument: str | None,
+    installed: Callable[[str], Iterable[str]],
+    problems: list[Problem],
+) -> dict[str, str | None]:
+    name = sampler.lower()
+    if name not in SAMPLERS:
+        if sampler in set(installed("opentelemetry_traces_sampler")):
+            return {"sampler": sampler, "sampler_arg": argument}
+        hint = did_you_mean(sampler, {known: known for known in SAMPLERS})
+        problems.append(
+            Problem(
+                "OTEL_TRACES_SAMPLER", sampler[:80], f"no such sampler{hint}", "parentbased_always_on is used"
+            )
+        )
+        return {"sampler": "parentbased_always_on", "sampler_arg": None}
+    if name in RATIO_SAMPLERS and argument is not None and not _is_ratio(argument):
+        problems.append(
+            Problem(
+                "OTEL_TRACES_SAMPLER_ARG",
+                argument[:80],
+                "not a ratio within 0..1",
+                "1.0 is used",
+                repair="1.0",
+            )
+        )
+        argument = None
+    return {"sampler": name, "sampler_arg": argument}
+
+
+def _is_ratio(text: str) -> bool:
+    try:
+        return 0.0 <= float(text) <= 1.0
+    except ValueError:
+        return False
+
+
+def _propagators(
+    chosen: tuple[str, ...],
+    environ: Mapping[str, str],
+    installed: Callable[[str], Iterable[str]],
+    problems: list[Problem],
+) -> tuple[str, ...]:
+    unknown = [name for name in chosen if name not in BUILT_IN_PROPAGATORS]
+    if unknown:
+        found = set(installed("opentelemetry_propagator"))
+        unknown = [name for name in unknown if name not in found]
+    if unknown:
+        kept = tuple(name for name in chosen if name not in unknown) or ("tracecontext", "baggage")
+        hint = did_you_mean(unknown[0], {name: name for name in BUILT_IN_PROPAGATORS})
+        problems.append(
+            Problem(
+                "OTEL_PROPAGATORS",
+                environ.get("OTEL_PROPAGATORS", "")[:80],
+                f"no propagator {unknown[0]!r} is installed{hint}",
+                f"{','.join(kept)} is used",
+                repair=",".join(kept),
+            )
+        )
+        chosen = kept
+    # `none` among others means none at all, as upstream reads it
+    return () if "none" in chosen else chosen
