@@ -96,9 +96,7 @@ class Guard:
         if first:
             self._write(logging.WARNING, f"{part}: {reason}" + (f" ({remedy})" if remedy else ""))
 
-    def call(
-        self, part: str, default: D, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T | D:
+    def call(self, part: str, default: D, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | D:
         """Call `function`; when it raises, count the failure under `part` and return `default`."""
         try:
             return function(*args, **kwargs)

@@ -78,22 +78,16 @@ class Limits:
     event_attribute_count: int = variable(
         "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", COUNT, 128, "Most attributes of an event."
     )
-    link_attribute_count: int = variable(
-        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", COUNT, 128, "Most attributes of a link."
-    )
+    link_attribute_count: int = variable("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", COUNT, 128, "Most attributes of a link.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """How finished items wait for export."""
 
-    schedule_delay: int = variable(
-        "SCHEDULE_DELAY", integer(1, 86_400_000), 5000, "Milliseconds between two exports."
-    )
+    schedule_delay: int = variable("SCHEDULE_DELAY", integer(1, 86_400_000), 5000, "Milliseconds between two exports.")
     export_timeout: int = variable("EXPORT_TIMEOUT", MILLISECONDS, 30000, "Milliseconds one export may take.")
-    max_queue_size: int = variable(
-        "MAX_QUEUE_SIZE", SIZE, 2048, "Most items that wait; more are dropped and counted."
-    )
+    max_queue_size: int = variable("MAX_QUEUE_SIZE", SIZE, 2048, "Most items that wait; more are dropped and counted.")
     max_export_batch_size: int = variable("MAX_EXPORT_BATCH_SIZE", SIZE, 512, "Most items in one export.")
 
 
@@ -107,9 +101,7 @@ class Traces:
         ("otlp",),
         "`otlp`, `console`, `none`, or installed exporters, as a list.",
     )
-    sampler: str = variable(
-        "OTEL_TRACES_SAMPLER", TEXT, "parentbased_always_on", "Which traces are recorded."
-    )
+    sampler: str = variable("OTEL_TRACES_SAMPLER", TEXT, "parentbased_always_on", "Which traces are recorded.")
     sampler_arg: str | None = variable(
         "OTEL_TRACES_SAMPLER_ARG", TEXT, None, "The sampler's argument: a ratio 0..1 for `traceidratio`."
     )
@@ -157,9 +149,7 @@ class Metrics:
     prometheus_host: str = variable(
         "OTEL_EXPORTER_PROMETHEUS_HOST", TEXT, "127.0.0.1", "The address `/metrics` listens on."
     )
-    prometheus_port: int = variable(
-        "OTEL_EXPORTER_PROMETHEUS_PORT", PORT, 9464, "The port `/metrics` listens on."
-    )
+    prometheus_port: int = variable("OTEL_EXPORTER_PROMETHEUS_PORT", PORT, 9464, "The port `/metrics` listens on.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,9 +180,7 @@ class Otlp:
     )
     headers: Mapping[str, str] = variable("HEADERS", PAIRS, {}, "Headers of each request.", secret=True)
     timeout: int = variable("TIMEOUT", MILLISECONDS, 10000, "Milliseconds one request may take.")
-    compression: str = variable(
-        "COMPRESSION", choice("gzip", "none"), "none", "How a request's body is packed."
-    )
+    compression: str = variable("COMPRESSION", choice("gzip", "none"), "none", "How a request's body is packed.")
     certificate: str | None = variable("CERTIFICATE", TEXT, None, "File with the authorities to trust, PEM.")
     client_key: str | None = variable("CLIENT_KEY", TEXT, None, "File with the client's key for mTLS, PEM.")
     client_certificate: str | None = variable(

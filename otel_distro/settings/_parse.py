@@ -18,9 +18,7 @@ InstalledNames = Callable[[str], Iterable[str]]
 """Names installed under an entry-point group, asked only when a list names something that is not built in."""
 
 
-def parse(
-    environ: Mapping[str, str], installed: InstalledNames = lambda group: ()
-) -> tuple[Settings, list[Problem]]:
+def parse(environ: Mapping[str, str], installed: InstalledNames = lambda group: ()) -> tuple[Settings, list[Problem]]:
     """Parse settings from `environ`.
 
     Args:
@@ -84,12 +82,8 @@ def _problem(variable: Variable, name: str, text: str, unusable: Unusable) -> Pr
     if unusable.rest is not None:
         rest = unusable.rest
         kept = rest if not isinstance(rest, Mapping) else [f"{key}={value}" for key, value in rest.items()]
-        return Problem(
-            name, _shown(variable, text), unusable.reason, DROPPED, repair=",".join(map(str, kept))
-        )
-    default = (
-        "it counts as unset" if variable.default in (None, (), {}) else f"{_plain(variable.default)} is used"
-    )
+        return Problem(name, _shown(variable, text), unusable.reason, DROPPED, repair=",".join(map(str, kept)))
+    default = "it counts as unset" if variable.default in (None, (), {}) else f"{_plain(variable.default)} is used"
     return Problem(name, _shown(variable, text), unusable.reason, default)
 
 
@@ -120,9 +114,7 @@ def _describe(type_: type, prefix: str, seen: set[str]) -> Iterator[tuple[str, V
     for field in fields(type_):
         nested: Group | None = field.metadata.get("group")
         if nested is not None:
-            for group_prefix in (
-                filter(None, (nested.fallback, nested.prefix)) if nested.fallback else (nested.prefix,)
-            ):
+            for group_prefix in filter(None, (nested.fallback, nested.prefix)) if nested.fallback else (nested.prefix,):
                 yield from _describe(nested.type, group_prefix, seen)
             continue
         variable: Variable = field.metadata["variable"]

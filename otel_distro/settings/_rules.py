@@ -75,9 +75,7 @@ def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Pr
     protocol_named = any(environ.get(prefix + "PROTOCOL", "").strip() for prefix in (own, general))
     if not grpc and split.port == GRPC_PORT:
         if protocol_named:
-            _note(
-                problems, name, text, "4317 is the port of OTLP/gRPC by convention", "it is used as it stands"
-            )
+            _note(problems, name, text, "4317 is the port of OTLP/gRPC by convention", "it is used as it stands")
         else:
             split = _with_port(split, HTTP_PORT)
             reasons.append("4317 is the port of OTLP/gRPC and the protocol is http/protobuf")
@@ -96,9 +94,7 @@ def _path(signal: str) -> str:
 def _split(url: str) -> SplitResult | None:
     try:
         split = urlsplit(url)
-        usable = (
-            split.scheme in {"http", "https"} and split.hostname and (split.port is None or split.port > 0)
-        )
+        usable = split.scheme in {"http", "https"} and split.hostname and (split.port is None or split.port > 0)
     except ValueError:
         return None
     return split if usable else None
@@ -149,9 +145,7 @@ def _sampler(
             return {"sampler": sampler, "sampler_arg": argument}
         hint = did_you_mean(sampler, {known: known for known in SAMPLERS})
         problems.append(
-            Problem(
-                "OTEL_TRACES_SAMPLER", sampler[:80], f"no such sampler{hint}", "parentbased_always_on is used"
-            )
+            Problem("OTEL_TRACES_SAMPLER", sampler[:80], f"no such sampler{hint}", "parentbased_always_on is used")
         )
         return {"sampler": "parentbased_always_on", "sampler_arg": None}
     if name in RATIO_SAMPLERS and argument is not None and not _is_ratio(argument):

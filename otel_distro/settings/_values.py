@@ -117,9 +117,7 @@ def _pairs(text: str) -> Mapping[str, str]:
         found[key] = unquote(value.strip())
     if bad:
         raise Unusable(
-            f"{bad} of its entries is not key=value"
-            if bad == 1
-            else f"{bad} of its entries are not key=value",
+            f"{bad} of its entries is not key=value" if bad == 1 else f"{bad} of its entries are not key=value",
             found,
         )
     return found

@@ -43,9 +43,7 @@ class Group:
     fallback: str = ""
 
 
-def variable(
-    name: str, kind: Kind, default: Any, meaning: str, *, source: str = SPEC, secret: bool = False
-) -> Any:
+def variable(name: str, kind: Kind, default: Any, meaning: str, *, source: str = SPEC, secret: bool = False) -> Any:
     """A dataclass field read from the environment variable `name`."""
     described = Variable(name, kind, default, meaning, source, secret)
     if isinstance(default, dict):

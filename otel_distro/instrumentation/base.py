@@ -1,0 +1,52 @@
+"""What an instrumentation of ours is given and what it offers; the arbiter knows no more of them than this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import ClassVar, Protocol
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from otel_distro import settings
+from otel_distro.guard import Guard
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """What every instrumentation is built from.
+
+    Attributes:
+        tracer_provider: usually the lean one, but any that implements the API works.
+        meter_provider: likewise.
+        settings: which libraries, URLs, headers and methods.
+        guard: where failures go.
+    """
+
+    tracer_provider: TracerProvider
+    meter_provider: MeterProvider
+    settings: settings.Instrumentation
+    guard: Guard
+
+
+class Instrumentation(Protocol):
+    """One library's instrumentation.
+
+    Attributes:
+        name: the entry-point name under which users know and disable it (`fastapi`, `sqlalchemy`, `redis`, ...).
+        modules: importing any of these is the moment to call `instrument`.
+        replaces: entry-point names of contrib's instrumentors that must not be loaded beside it.
+    """
+
+    name: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]]
+    replaces: ClassVar[tuple[str, ...]]
+
+    def __init__(self, toolbox: Toolbox) -> None: ...
+
+    def instrument(self, module: ModuleType) -> None:
+        """Patch `module`, which has just been imported; called once for each of `modules`, and idempotent."""
+
+    def uninstrument(self) -> None:
+        """Take every patch back."""

@@ -1,0 +1,130 @@
+"""What process is this, what happens in its children, and how long its end may take."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+
+class Role(Enum):
+    """What a process is for; decides whether it binds ports and loads instrumentations."""
+
+    APPLICATION = "application"
+    """A program of its own: serves, or runs and ends."""
+    WORKER = "worker"
+    """A child that was started to do the application's work."""
+    SUPERVISOR = "supervisor"
+    """Starts workers and serves nothing itself (gunicorn's master, uvicorn with several workers, a reloader)."""
+    HELPER = "helper"
+    """Python's own bookkeeping (multiprocessing's resource tracker): gets nothing."""
+
+
+_PYTHON_OPTIONS_WITH_VALUE = {"-W", "-X", "--check-hash-based-pycs"}
+_SUPERVISING_SERVERS = {"gunicorn", "hypercorn", "granian", "circusd"}
+
+
+def program(orig_argv: Sequence[str]) -> list[str]:
+    """The command without the interpreter and its options.
+
+    `["python", "-X", "dev", "-m", "uvicorn", "app:app"]` gives `["-m", "uvicorn", "app:app"]`.
+
+    Args:
+        orig_argv: `sys.orig_argv`.
+    """
+    rest = list(orig_argv[1:])
+    while rest:
+        head = rest[0]
+        if head in _PYTHON_OPTIONS_WITH_VALUE:
+            del rest[:2]
+        elif head in {"-m", "-c", "-"} or not head.startswith("-"):
+            break
+        else:
+            del rest[0]
+    return rest
+
+
+def classify(orig_argv: Sequence[str], environ: Mapping[str, str]) -> Role:
+    """Tell the role from the command line, before the program's own code has run.
+
+    Args:
+        orig_argv: `sys.orig_argv`.
+        environ: environment variables; `WEB_CONCURRENCY` counts for uvicorn.
+    """
+    if "--multiprocessing-fork" in orig_argv:
+        return Role.WORKER
+    command = program(orig_argv)
+    if command[:1] == ["-c"]:
+        code = command[1] if len(command) > 1 else ""
+        if "multiprocessing.resource_tracker" in code:
+            return Role.HELPER
+        return Role.SUPERVISOR if "multiprocessing.forkserver" in code else Role.APPLICATION
+    name, arguments = _name(command)
+    if name in _SUPERVISING_SERVERS:
+        return Role.SUPERVISOR
+    if name in {"uvicorn", "fastapi"} and _supervises(name, arguments, environ):
+        return Role.SUPERVISOR
+    return Role.APPLICATION
+
+
+def _name(command: list[str]) -> tuple[str, list[str]]:
+    if not command:
+        return "", []
+    if command[0] == "-m":
+        return (command[1].split(".")[0] if len(command) > 1 else ""), command[2:]
+    return os.path.basename(command[0]), command[1:]  # noqa: PTH119 - pathlib is an import a start-up path need not pay
+
+
+def _supervises(name: str, arguments: list[str], environ: Mapping[str, str]) -> bool:
+    if "--reload" in arguments or (name == "fastapi" and arguments[:1] == ["dev"] and "--no-reload" not in arguments):
+        return True
+    workers = environ.get("WEB_CONCURRENCY", "")
+    for index, argument in enumerate(arguments):
+        if argument == "--workers" and index + 1 < len(arguments):
+            workers = arguments[index + 1]
+        elif argument.startswith("--workers="):
+            workers = argument.partition("=")[2]
+    return workers.isdigit() and int(workers) > 1
+
+
+def in_forked_child(callback: Callable[[], Any], guard_failed: Callable[[str, BaseException], None]) -> None:
+    """Call `callback` (a bound method) in every child of `os.fork`, as long as its object lives.
+
+    Python keeps fork hooks for ever, so only a weak reference is registered.
+
+    Args:
+        callback: a bound method without arguments.
+        guard_failed: gets `("fork hook", error)` when the callback raises; nothing reaches the forking code.
+    """
+    reference = weakref.WeakMethod(callback)
+
+    def after() -> None:
+        method = reference()
+        if method is None:
+            return
+        try:
+            method()
+        except Exception as error:  # noqa: BLE001 - a fork hook must never break os.fork()
+            guard_failed("fork hook", error)
+
+    os.register_at_fork(after_in_child=after)
+
+
+class Deadline:
+    """A moment until which several waits together may last.
+
+    Args:
+        seconds: from now.
+    """
+
+    __slots__ = ("_at",)
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds that remain, never negative."""
+        return max(0.0, self._at - time.monotonic())
