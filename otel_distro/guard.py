@@ -1,8 +1,8 @@
 """The one place that keeps the distro's own failures away from the application.
 
-Every part of the distro that runs inside the application hands its failures here: they are counted by part, said once with
-the reason and the remedy, and never raised (OpenTelemetry specification, "Error handling": an implementation must not throw
-unhandled exceptions at run time).
+Every part of the distro that runs inside the application hands its failures here: they are counted by part, said once
+with the reason and the remedy, and never raised (OpenTelemetry specification, "Error handling": an implementation must
+not throw unhandled exceptions at run time).
 """
 
 from __future__ import annotations

@@ -51,6 +51,13 @@ class General:
         ("tracecontext", "baggage"),
         "How context travels between services: names of installed propagators, or `none`.",
     )
+    resource_detectors: tuple[str, ...] = variable(
+        "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
+        names(),
+        (),
+        "Further resource detectors, by entry-point name; what they find adds to host and process.",
+        source=UPSTREAM,
+    )
     config_file: str | None = variable(
         "OTEL_CONFIG_FILE", TEXT, None, "Declarative configuration; not read yet, named when set."
     )
@@ -89,6 +96,13 @@ class Batch:
     export_timeout: int = variable("EXPORT_TIMEOUT", MILLISECONDS, 30000, "Milliseconds one export may take.")
     max_queue_size: int = variable("MAX_QUEUE_SIZE", SIZE, 2048, "Most items that wait; more are dropped and counted.")
     max_export_batch_size: int = variable("MAX_EXPORT_BATCH_SIZE", SIZE, 512, "Most items in one export.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogBatch(Batch):
+    """The same for log records, which leave sooner."""
+
+    schedule_delay: int = variable("SCHEDULE_DELAY", integer(1, 86_400_000), 1000, "Milliseconds between two exports.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +173,7 @@ class Logs:
     exporters: tuple[str, ...] = variable(
         "OTEL_LOGS_EXPORTER", names(), ("none",), "`otlp`, `console` or `none`, as a list."
     )
-    batch: Batch = group(Batch, prefix="OTEL_BLRP_")
+    batch: Batch = group(LogBatch, prefix="OTEL_BLRP_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +291,13 @@ class Instrumentation:
         (),
         "Instrumentations that are not loaded, by entry-point name; `*` for all.",
         source=UPSTREAM,
+    )
+    semconv_opt_in: tuple[str, ...] = variable(
+        "OTEL_SEMCONV_STABILITY_OPT_IN",
+        names(),
+        ("http", "database"),
+        "Which stable conventions contrib's instrumentations follow; ours know the stable ones only.",
+        source="semantic conventions",
     )
     sqlcommenter: bool = variable(
         "OTEL_DISTRO_SQLCOMMENTER",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from . import _rules
 from ._catalogue import Settings
@@ -80,9 +81,7 @@ def _read(variable: Variable, group: Group, environ: Mapping[str, str], problems
 
 def _problem(variable: Variable, name: str, text: str, unusable: Unusable) -> Problem:
     if unusable.rest is not None:
-        rest = unusable.rest
-        kept = rest if not isinstance(rest, Mapping) else [f"{key}={value}" for key, value in rest.items()]
-        return Problem(name, _shown(variable, text), unusable.reason, DROPPED, repair=",".join(map(str, kept)))
+        return Problem(name, _shown(variable, text), unusable.reason, DROPPED, repair=_plain(unusable.rest))
     default = "it counts as unset" if variable.default in (None, (), {}) else f"{_plain(variable.default)} is used"
     return Problem(name, _shown(variable, text), unusable.reason, default)
 
@@ -94,8 +93,11 @@ def _names(variable: Variable, group: Group) -> Iterator[str]:
 
 
 def _plain(value: Any) -> str:
+    """The text of a value as the environment would hold it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping):
+        return ",".join(f"{quote(key)}={quote(text)}" for key, text in value.items())
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from ._catalogue import SAMPLERS, Batch, Otlp, Settings
+from ._catalogue import SAMPLERS, Batch, Otlp, Settings, Traces
 from ._problem import Problem
 from ._values import did_you_mean
 
@@ -30,9 +30,8 @@ def apply(
             propagators=_propagators(settings.general.propagators, environ, installed, problems),
         ),
         traces=replace(
-            settings.traces,
+            _sampler(settings.traces, installed, problems),
             batch=_batch(settings.traces.batch, "OTEL_BSP_", environ, problems),
-            **_sampler(settings.traces.sampler, settings.traces.sampler_arg, installed, problems),
         ),
         logs=replace(settings.logs, batch=_batch(settings.logs.batch, "OTEL_BLRP_", environ, problems)),
         otlp_traces=_otlp(settings.otlp_traces, "TRACES", environ, problems),
@@ -133,33 +132,20 @@ def _batch(batch: Batch, prefix: str, environ: Mapping[str, str], problems: list
     return replace(batch, max_export_batch_size=size)
 
 
-def _sampler(
-    sampler: str,
-    argument: str | None,
-    installed: Callable[[str], Iterable[str]],
-    problems: list[Problem],
-) -> dict[str, str | None]:
-    name = sampler.lower()
+def _sampler(traces: Traces, installed: Callable[[str], Iterable[str]], problems: list[Problem]) -> Traces:
+    name, argument = traces.sampler.lower(), traces.sampler_arg
     if name not in SAMPLERS:
-        if sampler in set(installed("opentelemetry_traces_sampler")):
-            return {"sampler": sampler, "sampler_arg": argument}
-        hint = did_you_mean(sampler, {known: known for known in SAMPLERS})
-        problems.append(
-            Problem("OTEL_TRACES_SAMPLER", sampler[:80], f"no such sampler{hint}", "parentbased_always_on is used")
-        )
-        return {"sampler": "parentbased_always_on", "sampler_arg": None}
+        if traces.sampler in set(installed("opentelemetry_traces_sampler")):
+            return traces
+        hint = did_you_mean(traces.sampler, {known: known for known in SAMPLERS})
+        used = "parentbased_always_on is used"
+        problems.append(Problem("OTEL_TRACES_SAMPLER", traces.sampler[:80], f"no such sampler{hint}", used))
+        return replace(traces, sampler="parentbased_always_on", sampler_arg=None)
     if name in RATIO_SAMPLERS and argument is not None and not _is_ratio(argument):
-        problems.append(
-            Problem(
-                "OTEL_TRACES_SAMPLER_ARG",
-                argument[:80],
-                "not a ratio within 0..1",
-                "1.0 is used",
-                repair="1.0",
-            )
-        )
+        reason = "not a ratio within 0..1"
+        problems.append(Problem("OTEL_TRACES_SAMPLER_ARG", argument[:80], reason, "1.0 is used", repair="1.0"))
         argument = None
-    return {"sampler": name, "sampler_arg": argument}
+    return replace(traces, sampler=name, sampler_arg=argument)
 
 
 def _is_ratio(text: str) -> bool:

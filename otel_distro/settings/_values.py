@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
+
+N = TypeVar("N", int, float)
 
 DROPPED = "entries that are not usable are left out"
 
@@ -113,13 +115,10 @@ def _pairs(text: str) -> Mapping[str, str]:
         if not separator or not key:
             bad += 1
             continue
-        # values are percent-encoded (specification: resource SDK, "Specifying resource information via an environment variable")
+        # percent-encoded (specification, resource SDK: "Specifying resource information via an environment variable")
         found[key] = unquote(value.strip())
     if bad:
-        raise Unusable(
-            f"{bad} of its entries is not key=value" if bad == 1 else f"{bad} of its entries are not key=value",
-            found,
-        )
+        raise Unusable(f"{bad} of its entries {'is' if bad == 1 else 'are'} not key=value", found)
     return found
 
 
@@ -139,7 +138,7 @@ def _url(text: str) -> str:
     return text
 
 
-def _within(value: Any, low: float | None, high: float | None) -> Any:
+def _within(value: N, low: float | None, high: float | None) -> N:
     if low is not None and value < low:
         raise Unusable(f"below the least value, {low:g}")
     if high is not None and value > high:

@@ -1,0 +1,38 @@
+"""Python runs this before a program that was started by `otel-distro run`; nothing here may stop that program."""
+
+import os
+import sys
+
+
+def _start() -> None:
+    try:
+        from otel_distro.start import start
+    except ImportError as error:
+        # the program runs on another interpreter than the launcher
+        sys.stderr.write(
+            f"otel-distro: warning: not installed for {sys.executable}: {error}; the program runs without it\n"
+        )
+        return
+    try:
+        start()
+    except Exception as error:  # noqa: BLE001 - the last guard before the application
+        sys.stderr.write(f"otel-distro: warning: could not start: {type(error).__name__}: {error}\n")
+
+
+def _run_the_next_sitecustomize() -> None:
+    """This file shadows a sitecustomize of the user's own, which must run all the same."""
+    from importlib.machinery import PathFinder
+    from importlib.util import module_from_spec
+
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib is an import of 5 ms
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != here]  # noqa: PTH100
+    spec = PathFinder.find_spec("sitecustomize", sys.path)
+    if spec is None or spec.loader is None:
+        return
+    module = module_from_spec(spec)
+    sys.modules["sitecustomize"] = module
+    spec.loader.exec_module(module)
+
+
+_start()
+_run_the_next_sitecustomize()

@@ -1,0 +1,85 @@
+"""Entry point `otel_distro` of `opentelemetry_configurator`: sets up this process's telemetry, step by step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .process import Role
+
+if TYPE_CHECKING:
+    # the SDK is imported when it is configured, not when the entry point is looked at
+    from opentelemetry.sdk.resources import Resource
+
+    from .pipeline import Pipeline
+    from .session import Session
+
+
+class Configurator:
+    """Builds the pipeline and makes it the process's own; never raises."""
+
+    def configure(self, **kwargs: Any) -> None:
+        """Called by the launcher, after `OtelDistro.configure`.
+
+        Args:
+            kwargs: upstream passes `auto_instrumentation_version`; nothing here depends on it.
+        """
+        del kwargs
+        from .distro import OtelDistro
+
+        session = OtelDistro().session()
+        if session.active:
+            session.guard.call("configurator", None, _configure, session)
+
+
+def _configure(session: Session) -> None:
+    _propagate(session)
+    pipeline = _pipeline(session, _resource(session))
+    _install(pipeline)
+    _watch_exits(session, pipeline)
+
+
+def _propagate(session: Session) -> None:
+    from . import propagators
+
+    propagators.install(session.settings.general.propagators, session.guard)
+
+
+def _resource(session: Session) -> Resource:
+    from . import resource
+
+    general = session.settings.general
+    inherited = session.environ.get(resource.PARENT_SERVICE_NAME) if session.role is Role.WORKER else None
+    made = resource.build(
+        general,
+        orig_argv=session.orig_argv,
+        inherited_name=inherited,
+        detected=resource.detect(general.resource_detectors, session.guard),
+    )
+    session.environ[resource.PARENT_SERVICE_NAME] = str(made.attributes["service.name"])
+    return made
+
+
+def _pipeline(session: Session, resource: Resource) -> Pipeline:
+    from .pipeline import upstream
+
+    return upstream.build(session.settings, resource, session.guard, serves=session.serves)
+
+
+def _install(pipeline: Pipeline) -> None:
+    from opentelemetry import metrics, trace
+
+    if pipeline.tracer_provider is not None:
+        trace.set_tracer_provider(pipeline.tracer_provider)
+    if pipeline.meter_provider is not None:
+        metrics.set_meter_provider(pipeline.meter_provider)
+
+
+def _watch_exits(session: Session, pipeline: Pipeline) -> None:
+    from .exits import Exits
+
+    budget = session.settings.distro.shutdown_timeout / 1000
+    Exits(
+        flush=lambda: pipeline.flush(budget, session.guard),
+        shutdown=lambda: pipeline.shutdown(budget, session.guard),
+        guard=session.guard,
+    ).watch()

@@ -1,0 +1,84 @@
+"""Contrib's and third parties' instrumentors: each loaded in its own guard, with a reason when it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from opentelemetry.instrumentation.dependencies import DependencyConflict, get_dist_dependency_conflicts
+
+from otel_distro.guard import Guard
+
+GROUP = "opentelemetry_instrumentor"
+
+ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    # one span per ASGI message triples the spans of a request and tells nothing (contrib #831, #2343)
+    "fastapi": {"exclude_spans": ["send", "receive"]},
+    "starlette": {"exclude_spans": ["send", "receive"]},
+}
+"""What is passed to `instrument()` by entry-point name, where contrib has no variable for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who instruments a library and why.
+
+    Attributes:
+        library: the entry-point name.
+        by: `otel-distro`, `contrib`, `the library` or `nobody`.
+        reason: one clause.
+    """
+
+    library: str
+    by: str
+    reason: str
+
+
+def load(*, disabled: Collection[str], skip: Mapping[str, str], guard: Guard) -> list[Decision]:
+    """Load every installed instrumentor that is neither disabled nor skipped.
+
+    Args:
+        disabled: entry-point names the user switched off; `*` for all.
+        skip: entry-point name -> why somebody else takes it.
+        guard: gets an instrumentor that raises; the others go on (contrib's own loop stops there).
+    """
+    return [_decide(point, disabled=disabled, skip=skip, guard=guard) for point in _unique(entry_points(group=GROUP))]
+
+
+def _decide(point: EntryPoint, *, disabled: Collection[str], skip: Mapping[str, str], guard: Guard) -> Decision:
+    if "*" in disabled or point.name in disabled:
+        return Decision(point.name, "nobody", "disabled by OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
+    if point.name in skip:
+        return Decision(point.name, "otel-distro", skip[point.name])
+    part = f"instrumentor {point.name}"
+    conflict = guard.call(part, None, _conflict, point)
+    if conflict is not None:
+        return _conflicting(point.name, conflict, guard)
+    try:
+        point.load()().instrument(skip_dep_check=True, **ARGUMENTS.get(point.name, {}))
+    except ModuleNotFoundError as error:
+        return Decision(point.name, "nobody", f"{error.name} is not installed")
+    except Exception as error:  # noqa: BLE001 - one instrumentor must not take the others along (contrib #3642)
+        guard.failed(part, error, remedy=f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS={point.name} silences this")
+        return Decision(point.name, "nobody", f"it raised {type(error).__name__}")
+    return Decision(point.name, "contrib", "loaded at once")
+
+
+def _conflict(point: EntryPoint) -> DependencyConflict | None:
+    return None if point.dist is None else get_dist_dependency_conflicts(point.dist)
+
+
+def _conflicting(name: str, conflict: DependencyConflict, guard: Guard) -> Decision:
+    found = conflict.found or getattr(conflict, "found_any", None)
+    if not found:
+        return Decision(name, "nobody", "the library is not installed")
+    reason = f"installed is {found}, contrib's instrumentor wants {conflict.required}"
+    guard.warn(f"{name} is not instrumented: {reason}", once=f"conflict {name}")
+    return Decision(name, "nobody", reason)
+
+
+def _unique(points: Iterable[EntryPoint]) -> list[EntryPoint]:
+    # an editable and a regular install of one distribution list the same entry point twice
+    return list({(point.name, point.value): point for point in points}.values())

@@ -1,0 +1,67 @@
+"""What the configurator knows of a pipeline: its providers, and how to end it within one budget."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from otel_distro.guard import Guard
+from otel_distro.process import Deadline
+
+Ending = Callable[[float], object]
+"""Ends one signal; gets the seconds it may take."""
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """The providers of a process.
+
+    Attributes:
+        tracer_provider: None when tracing is off.
+        meter_provider: None when metrics are off.
+        flushes: one call a signal, each sends what waits.
+        endings: one call a signal, each sends what waits and stops.
+    """
+
+    tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
+    flushes: list[tuple[str, Ending]] = field(default_factory=list)
+    endings: list[tuple[str, Ending]] = field(default_factory=list)
+
+    def flush(self, seconds: float, guard: Guard) -> None:
+        """Send what waits, all signals at once, within `seconds`."""
+        _together("flush", self.flushes, seconds, guard)
+
+    def shutdown(self, seconds: float, guard: Guard) -> None:
+        """Send what waits and stop, all signals at once, within `seconds`; a second call does nothing."""
+        endings, self.endings = self.endings, []
+        _together("shutdown", endings, seconds, guard)
+
+
+def _together(what: str, calls: Sequence[tuple[str, Ending]], seconds: float, guard: Guard) -> None:
+    """Run all calls side by side and wait for them until the budget is used up."""
+    if not calls:
+        return
+    deadline = Deadline(seconds)
+
+    def run(part: str, call: Ending) -> None:
+        guard.call(part, None, call, deadline.left())
+
+    threads = []
+    for signal, call in calls[1:]:
+        # daemon threads: one that hangs past the budget must not keep the process alive
+        thread = threading.Thread(target=run, args=(f"{what} {signal}", call), name=f"otel-distro-{what}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # the interpreter refuses threads late in its shutdown: the call runs here instead
+            run(f"{what} {signal}", call)
+            continue
+        threads.append(thread)
+    run(f"{what} {calls[0][0]}", calls[0][1])
+    for thread in threads:
+        thread.join(deadline.left())

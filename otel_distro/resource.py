@@ -1,0 +1,143 @@
+"""The resource: which service, which process, on which host the telemetry comes from."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.version import __version__ as sdk_version
+from opentelemetry.util.types import AttributeValue
+
+from . import settings
+from ._version import __version__
+from .guard import Guard
+from .process import program
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""The schema of the attribute names below."""
+
+PARENT_SERVICE_NAME = "OTEL_DISTRO_PARENT_SERVICE_NAME"
+"""Set in a program's environment for the workers that it spawns, whose command line no longer names it."""
+
+_SERVERS = {"uvicorn", "gunicorn", "hypercorn", "granian", "daphne", "fastapi"}
+_MAX_NAME = 255
+
+
+def build(
+    general: settings.General,
+    *,
+    orig_argv: Sequence[str],
+    inherited_name: str | None = None,
+    detected: Mapping[str, AttributeValue] | None = None,
+) -> Resource:
+    """The resource of this process.
+
+    What the user says wins: `OTEL_SERVICE_NAME`, then `OTEL_RESOURCE_ATTRIBUTES`, then what is found
+    (specification, resource SDK). `service.instance.id` is a random UUID per process.
+
+    Args:
+        general: parsed settings.
+        orig_argv: `sys.orig_argv`; the command line itself is not recorded, it may hold secrets.
+        inherited_name: the service name that a parent process left to this worker.
+        detected: what resource detectors found; anything the user said wins over it.
+    """
+    attributes: dict[str, AttributeValue] = {
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.name": "opentelemetry",
+        "telemetry.sdk.version": sdk_version,
+        "telemetry.distro.name": "otel-distro",
+        "telemetry.distro.version": __version__,
+        **_host(),
+        **_process(),
+        **(detected or {}),
+    }
+    attributes.update(general.resource_attributes)
+    name = general.service_name or general.resource_attributes.get("service.name")
+    attributes["service.name"] = name or inherited_name or service_name(orig_argv)
+    attributes.setdefault("service.instance.id", str(uuid.uuid4()))
+    return Resource(attributes, SCHEMA_URL)
+
+
+def for_child(parent: Resource, general: settings.General) -> Resource:
+    """The resource of a forked child: its own pid and, unless the user named one, its own instance id."""
+    attributes = dict(parent.attributes)
+    attributes["process.pid"] = os.getpid()
+    if "service.instance.id" not in general.resource_attributes:
+        attributes["service.instance.id"] = str(uuid.uuid4())
+    return Resource(attributes, parent.schema_url)
+
+
+def service_name(orig_argv: Sequence[str]) -> str:
+    """The module or script that runs, as a service name.
+
+    `uvicorn shop.orders:app` gives `shop.orders`, `python -m shop.orders` likewise, `python jobs/mail.py` gives
+    `mail`; `unknown_service:python` remains for an interpreter without a program (specification, semantic conventions).
+    """
+    command = program(orig_argv)
+    if command[:1] == ["-m"] and len(command) > 1:
+        server, arguments = command[1].split(".")[0], command[2:]
+        name = _served(arguments) if server in _SERVERS else command[1].removesuffix(".__main__")
+    elif command and not command[0].startswith("-"):
+        script = os.path.basename(command[0])  # noqa: PTH119 - pathlib is an import a start-up path need not pay
+        name = _served(command[1:]) if script in _SERVERS else script.removesuffix(".py")
+    else:
+        name = ""
+    return name[:_MAX_NAME] or f"unknown_service:{os.path.basename(sys.executable) or 'python'}"  # noqa: PTH119
+
+
+def _served(arguments: Sequence[str]) -> str:
+    """The module of the first `module:application` among a server's arguments."""
+    for argument in arguments:
+        module, colon, attribute = argument.partition(":")
+        if colon and module and attribute and not module.startswith("-") and "/" not in module and " " not in module:
+            if module.replace(".", "").replace("_", "").isalnum() and not module.replace(".", "").isdigit():
+                return module
+        elif argument.endswith(".py"):
+            return os.path.basename(argument).removesuffix(".py")  # noqa: PTH119
+    return ""
+
+
+def _host() -> dict[str, str]:
+    found = {"host.name": socket.gethostname(), "host.arch": _architecture(), "os.type": sys.platform}
+    return {key: value for key, value in found.items() if value}
+
+
+def _architecture() -> str:
+    machine = os.uname().machine
+    return {"x86_64": "amd64", "aarch64": "arm64", "i686": "x86"}.get(machine, machine)
+
+
+def _process() -> dict[str, str | int]:
+    return {
+        "process.pid": os.getpid(),
+        "process.executable.name": os.path.basename(sys.executable or "python"),  # noqa: PTH119
+        "process.runtime.name": sys.implementation.name,
+        "process.runtime.version": ".".join(map(str, sys.version_info[:3])),
+    }
+
+
+def detect(names: Sequence[str], guard: Guard) -> dict[str, AttributeValue]:
+    """Run the resource detectors installed under `names`, each guarded; later ones win.
+
+    Args:
+        names: entry-point names of `opentelemetry_resource_detector`.
+        guard: gets a detector that is missing or raises.
+    """
+    found: dict[str, AttributeValue] = {}
+    for name in names:
+        part = f"resource detector {name}"
+        points = tuple(entry_points(group="opentelemetry_resource_detector", name=name))
+        if not points:
+            guard.failed(part, "none of this name is installed", remedy="see OTEL_EXPERIMENTAL_RESOURCE_DETECTORS")
+            continue
+        found.update(guard.call(part, {}, _run_detector, points[0]))
+    return found
+
+
+def _run_detector(point: EntryPoint) -> dict[str, AttributeValue]:
+    return dict(point.load()().detect().attributes)

@@ -1,0 +1,85 @@
+"""What one process has set up: made by the distro, filled by the configurator, read by `otel_distro.status()`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+
+from . import settings as settings_
+from .guard import Guard
+from .process import Role, classify
+
+_LEVELS = {
+    "trace": 5,
+    "debug": 10,
+    "info": 20,
+    "warn": 30,
+    "warning": 30,
+    "error": 40,
+    "fatal": 50,
+    "none": 100,
+}
+
+
+@dataclass(slots=True)
+class Session:
+    """The settings, role and guard of this process.
+
+    Attributes:
+        settings: parsed once.
+        problems: what was wrong with the environment.
+        role: what the process is for.
+        guard: where every failure goes.
+        orig_argv: the command line.
+        environ: the environment, with unusable values already repaired.
+    """
+
+    settings: settings_.Settings
+    problems: Sequence[settings_.Problem]
+    role: Role
+    guard: Guard
+    orig_argv: Sequence[str]
+    environ: MutableMapping[str, str] = field(repr=False)
+
+    @property
+    def active(self) -> bool:
+        """Whether this process gets telemetry at all."""
+        return not self.settings.general.disabled and self.role is not Role.HELPER
+
+    @property
+    def serves(self) -> bool:
+        """Whether this process does the application's work, so may bind the port of `/metrics`."""
+        return self.role in {Role.APPLICATION, Role.WORKER}
+
+
+def open_session(environ: MutableMapping[str, str], orig_argv: Sequence[str]) -> Session:
+    """Parse and repair `environ`, say what is wrong with it once, and tell the process's role.
+
+    Nothing of OpenTelemetry is imported here: upstream raises on some values while it is imported.
+
+    Args:
+        environ: usually `os.environ`; unusable values are repaired in place.
+        orig_argv: usually `sys.orig_argv`.
+    """
+    chosen, problems = settings_.parse(environ, installed_names)
+    guard = Guard(level=_LEVELS[chosen.general.log_level])
+    role = classify(orig_argv, environ)
+    if role is not Role.HELPER:
+        for problem in problems:
+            guard.warn(str(problem))
+    settings_.repair(environ, problems)
+    return Session(chosen, problems, role, guard, orig_argv, environ)
+
+
+def this_process() -> Session:
+    """The session of the running process."""
+    return open_session(os.environ, sys.orig_argv)
+
+
+def installed_names(group: str) -> Iterable[str]:
+    """Names installed under an entry-point group."""
+    from importlib.metadata import entry_points  # only paid for when a list names something that is not built in
+
+    return [point.name for point in entry_points(group=group)]
