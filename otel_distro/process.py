@@ -42,6 +42,8 @@ def program(orig_argv: Sequence[str]) -> list[str]:
             del rest[:2]
         elif head in {"-m", "-c", "-"} or not head.startswith("-"):
             break
+        elif len(head) > 2 and head[1] not in "-XW" and head[-1] in "mc":
+            rest[0] = "-" + head[-1]  # python -um module
         else:
             del rest[0]
     return rest

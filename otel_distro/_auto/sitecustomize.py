@@ -7,16 +7,17 @@ import sys
 def _start() -> None:
     try:
         from otel_distro.start import start
-    except ImportError as error:
-        # the program runs on another interpreter than the launcher
-        sys.stderr.write(
-            f"otel-distro: warning: not installed for {sys.executable}: {error}; the program runs without it\n"
-        )
-        return
-    try:
+
         start()
+    except ModuleNotFoundError as error:
+        # the program runs on another interpreter than the launcher
+        _say(f"not installed for {sys.executable} ({error}); the program runs without it")
     except Exception as error:  # noqa: BLE001 - the last guard before the application
-        sys.stderr.write(f"otel-distro: warning: could not start: {type(error).__name__}: {error}\n")
+        _say(f"could not start: {type(error).__name__}: {error}")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"otel-distro: warning: {text}\n")
 
 
 def _run_the_next_sitecustomize() -> None:

@@ -1,0 +1,103 @@
+"""`otel-distro run`: sets up the environment of any program and ends in it, importing nothing of OpenTelemetry."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def launch(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    quiet = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", **environ}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    command = [sys.executable, "-m", "otel_distro", *arguments]
+    return subprocess.run(
+        command, env={**kept, **quiet}, capture_output=True, text=True, timeout=60, check=False, cwd=cwd
+    )
+
+
+def test_the_program_keeps_its_exit_code_and_arguments() -> None:
+    """The program's own exit code comes back, its arguments arrive untouched."""
+    done = launch("run", sys.executable, "-c", "import sys; print(sys.argv[1:]); sys.exit(7)", "--reload", "-x")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "['--reload', '-x']\n", "")
+
+
+def test_options_become_variables() -> None:
+    """--service-name shop is OTEL_SERVICE_NAME=shop, as with the stock launcher."""
+    code = "import os; print(os.environ['OTEL_SERVICE_NAME'], os.environ['SENTRY_DSN'], os.environ['OTEL_LOG_LEVEL'])"
+    options = ["--service-name", "shop", "--sentry-dsn=https://k@h/1", "--otel-log-level", "error"]
+    done = launch("run", *options, sys.executable, "-c", code)
+    assert done.stdout == "shop https://k@h/1 error\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        ((), 2, "no command given"),
+        (("walk",), 2, "no such command: walk"),
+        (("run",), 2, "no program given"),
+        (("run", "-x", "python"), 2, "no such option: -x"),
+        (("run", "--service-name"), 2, "--service-name needs a value"),
+        (("run", "no-such-program-here"), 127, "no such program: no-such-program-here"),
+        (("run", "./no/such/path"), 127, "no such program: ./no/such/path"),
+    ],
+)
+def test_misuse_is_one_clear_line(arguments: tuple[str, ...], code: int, reason: str) -> None:
+    """A wrong call says what is wrong in its first line, with the exit code a shell would give."""
+    done = launch(*arguments)
+    assert done.returncode == code
+    assert done.stderr.splitlines()[0] == f"otel-distro: error: {reason}"
+
+
+def test_a_file_that_cannot_be_executed_is_named(tmp_path: Path) -> None:
+    """A program without the execute bit ends with 126 and one line."""
+    program = tmp_path / "app"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(stat.S_IRUSR)
+    done = launch("run", str(program))
+    assert done.returncode == 126
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_program_that_is_not_python_runs_too() -> None:
+    """Any program can be started; its Python children are instrumented."""
+    done = launch("run", "sh", "-c", f"{sys.executable} -c \"import sys; print('otel_distro' in sys.modules)\"")
+    assert done.stdout == "True\n"
+
+
+def test_the_launcher_imports_no_opentelemetry() -> None:
+    """The launcher's own process stays cheap: nothing of OpenTelemetry, no settings."""
+    names = "[name for name in sys.modules if name.startswith(('opentelemetry', 'otel_distro.'))]"
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import otel_distro.launch; print({names})"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    done = launch("run", str(environment / "bin" / "python"), "-c", "print(1)", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert "not installed for" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_bad_propagator_does_not_stop_the_program() -> None:
+    """OTEL_PROPAGATORS=bogus kills the stock launcher (verified 1); here it is one line."""
+    done = launch("run", sys.executable, "-c", "print(1)", OTEL_PROPAGATORS="bogus")
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert done.stderr.count("OTEL_PROPAGATORS") == 1
+
+
+def test_disabled_means_that_no_sdk_is_imported() -> None:
+    """OTEL_SDK_DISABLED=true imports nothing of OpenTelemetry at all."""
+    code = "import sys; print([m for m in sys.modules if m.startswith('opentelemetry')])"
+    done = launch("run", sys.executable, "-c", code, OTEL_SDK_DISABLED="true")
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_children_of_the_program_are_instrumented_and_repeat_no_warning() -> None:
+    """A Python child gets telemetry, and a wrong setting is named once a launch."""
+    child = "import sys; print('otel_distro.start' in sys.modules)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    done = launch("run", sys.executable, "-c", code, OTEL_BSP_SCHEDULE_DELAY="often")
+    assert done.stdout == "True\n"
+    assert done.stderr.count("OTEL_BSP_SCHEDULE_DELAY") == 1
