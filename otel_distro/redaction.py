@@ -1,0 +1,226 @@
+"""What leaves the process without its secrets: SQL text, URLs and Redis keys.
+
+Every function takes text and gives text, never raises on any string, and takes time linear in its length.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_plus
+
+REDACTED = "REDACTED"
+PLACEHOLDER = "?"
+
+MAX_SQL = 8192
+"""Longest SQL text that is looked at, in characters; what follows is cut off."""
+
+# --- SQL -------------------------------------------------------------------------------------------------------------
+
+_BACKSLASH_DIALECTS = frozenset({"mysql", "mariadb", "clickhouse", "bigquery", "databricks", "hive", "snowflake"})
+"""Where a backslash escapes a quote inside a string."""
+_STANDARD_DIALECTS = frozenset(
+    {"postgresql", "sqlite", "microsoft.sql_server", "mssql", "oracle.db", "oracle", "aws.redshift", "cockroachdb"}
+)
+"""Where it does not: reading it as an escape there would take the text after a string for the string."""
+
+# A comment inside a comment ends in PostgreSQL where others would not end it: then everything after it is dropped.
+_COMMENTS = r"(?P<comment>--[^\n]*|/\*(?:[^*/]|\*(?!/)|/(?!\*))*+(?:\*/|.*))"
+_NUMBERS = (
+    r"(?P<number>(?<![\w$@?])(?<![^\w\]]:)(?:0[xX][0-9a-fA-F]+|\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d+)?)"
+    r"|(?<![\w.\])])\.\d+(?:[eE][+-]?\d+)?)"
+)
+_DOLLAR_QUOTED = r"(?<![\w$])\$(?P<tag>[A-Za-z_]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)"
+_STANDARD_QUOTED = r"(?<!\w)[eE]'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)|(?:(?<!\w)(?:[nNxXbB]|[uU]&))?'(?:[^']|'')*+(?:'|\Z)"
+_BACKSLASH_QUOTED = r"(?:(?<!\w)[nNxXbBrR])?'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)"
+_ORACLE_QUOTED = (
+    r"(?<!\w)[nN]?[qQ]'(?:\[.*?(?:\]'|\Z)|\{.*?(?:\}'|\Z)|\(.*?(?:\)'|\Z)|<.*?(?:>'|\Z)|(?P<q>.).*?(?:(?P=q)'|\Z))"
+)
+_DOUBLE_QUOTED = r'(?P<double>"(?:[^"]|"")*+(?:"|\Z))'
+_DOUBLE_QUOTED_STRING = r'"(?:[^"\\]|\\.|"")*+(?:"|\\?\Z)'
+_IDENTIFIERS = r"(?P<identifier>`(?:[^`]|``)*+(?:`|\Z))"
+_BRACKETED = r"(?P<bracketed>\[[^\]\[]*\])"
+
+
+def _literals(*alternatives: str) -> re.Pattern[str]:
+    return re.compile("|".join((_COMMENTS, *alternatives, _IDENTIFIERS, _NUMBERS)), re.DOTALL)
+
+
+_STANDARD = _literals(_STANDARD_QUOTED, _DOLLAR_QUOTED, _DOUBLE_QUOTED)
+_ORACLE = _literals(_ORACLE_QUOTED, _STANDARD_QUOTED, _DOUBLE_QUOTED)
+_SQL_SERVER = _literals(_STANDARD_QUOTED, _BRACKETED, _DOUBLE_QUOTED)
+_BACKSLASH = _literals(r"(?P<hash>#[^\n]*)", _BACKSLASH_QUOTED, _DOUBLE_QUOTED_STRING)
+_SPECIAL = {
+    "oracle": _ORACLE,
+    "oracle.db": _ORACLE,
+    "mssql": _SQL_SERVER,
+    "microsoft.sql_server": _SQL_SERVER,
+    "bigquery": _literals(_BACKSLASH_QUOTED, _DOUBLE_QUOTED_STRING),
+}
+_PARAMETER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+(?:::[\w ]+(?:\(\?\))?)?)"
+_IN_LIST = re.compile(rf"(\bIN\s*\()\s*{_PARAMETER}(?:\s*,\s*{_PARAMETER})+\s*\)", re.IGNORECASE)
+_PLAIN_IDENTIFIER = re.compile(r'"[^\W\d][\w .$-]{0,62}"')
+
+
+def sanitize_sql(statement: str, dialect: str) -> str:
+    """SQL text with every literal replaced by `?`, without comments, and with `IN` lists of parameters collapsed.
+
+    Strings in all the quotings of the dialect, numbers, and in MySQL's family double-quoted text go; parameters
+    (`$1`, `:id`, `%s`), identifiers and `TRUE`/`FALSE`/`NULL` stay. An unterminated string hides all that follows.
+    Source: semantic conventions, "Sanitization of db.query.text".
+
+    Args:
+        statement: the text as the driver gets it; the first `MAX_SQL` characters are looked at.
+        dialect: SQLAlchemy's dialect name or the `db.system.name`; where it is not known and the text has a backslash,
+            everything from the first quote on is hidden, because nobody can tell where that string ends.
+    """
+    text = statement if len(statement) <= MAX_SQL else statement[:MAX_SQL]
+    if dialect in _BACKSLASH_DIALECTS:
+        pattern = _SPECIAL.get(dialect, _BACKSLASH)
+    else:
+        pattern = _SPECIAL.get(dialect, _STANDARD)
+        if dialect not in _STANDARD_DIALECTS and "\\" in text:
+            text = text[: _first_quote(text)]
+    return _IN_LIST.sub(r"\1?)", pattern.sub(_masked, text)).strip()
+
+
+def _masked(match: re.Match[str]) -> str:
+    kind = match.lastgroup
+    if kind in {"identifier", "bracketed"}:
+        return match.group()
+    if kind in {"comment", "hash"}:
+        return " "
+    # a double-quoted text that cannot be a name is a string to SQLite and to MySQL in its default mode
+    if kind == "double" and _PLAIN_IDENTIFIER.fullmatch(match.group()):
+        return match.group()
+    return PLACEHOLDER
+
+
+def _first_quote(text: str) -> int:
+    return min((at for quote in "'\"$" if (at := text.find(quote)) >= 0), default=len(text))
+
+
+# --- URLs ------------------------------------------------------------------------------------------------------------
+
+_SENSITIVE_NAME = re.compile(
+    r"token|secret|passw|pwd|credential|signature|^sig$|api[-_.]?key|access[-_.]?key|private[-_.]?key|^key$|auth|"
+    r"session|^sid$|jwt|^code$|^otp$|^pin$|^pass$|cookie|^awsaccesskeyid$",
+    re.IGNORECASE,
+)
+
+
+def redact_url(url: str) -> str:
+    """A URL without userinfo and without the values of sensitive query parameters (also in its fragment).
+
+    `https://joe:pw@host/a?token=x&page=2` gives `https://REDACTED:REDACTED@host/a?token=REDACTED&page=2`.
+    Source: semantic conventions, `url.full`, and wider: any name that speaks of a secret.
+    """
+    if "@" in url:
+        url = _without_userinfo(url)
+    if "#" in url:
+        url, _, fragment = url.partition("#")
+        tail = "#" + (redact_query(fragment) if "=" in fragment else fragment)
+    else:
+        tail = ""
+    head, mark, query = url.partition("?")
+    return head + mark + redact_query(query) + tail if query else url + tail
+
+
+def redact_query(query: str) -> str:
+    """A query string whose sensitive parameters have the value `REDACTED`; order and the rest stay as they are."""
+    if _SENSITIVE_NAME_ANYWHERE.search(query) is None and "%" not in query:
+        return query
+    return "&".join(_redacted_pair(pair) for pair in query.split("&"))
+
+
+_SENSITIVE_NAME_ANYWHERE = re.compile(_SENSITIVE_NAME.pattern.replace("^", r"\b").replace("$", r"\b"), re.IGNORECASE)
+
+
+def _redacted_pair(pair: str) -> str:
+    name, equals, value = pair.partition("=")
+    if not value:
+        return pair
+    plain = unquote_plus(name) if "%" in name else name
+    return f"{name}={REDACTED}" if _SENSITIVE_NAME.search(plain) else name + equals + value
+
+
+def _without_userinfo(url: str) -> str:
+    start = url.find("//") + 2
+    if start < 2:
+        return url
+    ends = [at for mark in "/?#" if (at := url.find(mark, start)) >= 0]
+    end = min(ends, default=len(url))
+    at = url.rfind("@", start, end)
+    return url if at < 0 else f"{url[:start]}{REDACTED}:{REDACTED}{url[at:]}"
+
+
+_URL_IN_TEXT = re.compile(r"(?:\b[a-zA-Z][\w+.-]*://|(?<=url: )/)[^\s'\"<>)\]]+")
+
+
+def redact_text(text: str) -> str:
+    """Free text (an exception's message) in which every URL is redacted, also the bare path urllib3 quotes."""
+    return _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text) if "/" in text else text
+
+
+# --- Redis keys ------------------------------------------------------------------------------------------------------
+
+_WORD = re.compile(r"[A-Za-z][A-Za-z_-]{0,23}")
+_SEPARATORS = re.compile(r"[:/|.]")
+_VERSION = re.compile(r"v\d{1,2}")
+_MAX_SEGMENTS = 8
+_MAX_KEY = 256
+# Nouns that name a kind of data and never a person or a thing: only these are shown behind the first segment.
+_NOUNS = """
+account accounts address api app auth balance basket blob body book cache cart carts catalog category channel chat
+comment comments config count counter cursor customer customers dashboard data day detail details device devices doc
+document documents event events feature features feed file flag flags followers friends group groups hash hour html
+id ids image index info inventory invoice item items job jobs json key keys last latest leaderboard limit list
+location lock locks login map member members message messages meta metadata metrics minute month name notification
+notifications online order orders page pages payment payments permissions post posts prefs presence price prices
+product products profile profiles progress queue quota rate ratelimit rates ref report request requests response
+result results role roles room rooms schedule score scores search sequence session sessions set settings shop state
+stats status stock store stream summary tag tags task tasks tenant tenants thread throttle time timeline token
+tokens topic total tx unread url user users version view views visits week worker year
+"""
+_VOCABULARY = frozenset(_NOUNS.split())
+
+
+def key_pattern(key: str | bytes | memoryview | float) -> str:
+    """The pattern of a Redis key: its structure without identifiers, such as `user:?` for `user:42`.
+
+    The first segment stays when it is a plain word, later ones only when they are words of a fixed vocabulary,
+    everything else becomes `?`: a name or token in a key is as private as a value. A key of one segment stays only
+    when the vocabulary has it.
+
+    Args:
+        key: as redis-py takes it; anything that is not text becomes `?`.
+    """
+    if isinstance(key, bytes):
+        key = key.decode("utf-8", "replace")
+    if not isinstance(key, str):
+        return PLACEHOLDER
+    head, _, tail = key.partition(":")
+    if tail and _SEPARATORS.search(key[: len(head)] + tail) is None:
+        # nearly every key has two segments
+        return (head if _WORD.fullmatch(head) else PLACEHOLDER) + (":" + tail if tail in _VOCABULARY else ":?")
+    return _long_pattern(key if len(key) <= _MAX_KEY else key[:_MAX_KEY])
+
+
+def _long_pattern(text: str) -> str:
+    segments = _SEPARATORS.split(text, _MAX_SEGMENTS)
+    if len(segments) == 1:
+        return text if text in _VOCABULARY else PLACEHOLDER
+    shown: list[str] = []
+    at = 0
+    for index, segment in enumerate(segments):
+        if index:
+            shown.append(text[at])
+            at += 1
+        at += len(segment)
+        shown.append(segment if index < _MAX_SEGMENTS and _shown(segment, index) else PLACEHOLDER)
+    return "".join(shown)
+
+
+def _shown(segment: str, index: int) -> bool:
+    if index == 0:
+        return _WORD.fullmatch(segment) is not None
+    return segment in _VOCABULARY or _VERSION.fullmatch(segment) is not None

@@ -1,0 +1,147 @@
+"""Secrets in SQL, URLs and Redis keys do not leave, and what describes the call does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_distro.bounded import BoundedCache
+from otel_distro.redaction import MAX_SQL, key_pattern, redact_query, redact_text, redact_url, sanitize_sql
+
+DIALECTS = ("postgresql", "mysql", "sqlite", "oracle", "mssql", "bigquery", "unheard-of")
+
+
+@pytest.mark.parametrize(
+    ("statement", "dialect", "expected"),
+    [
+        ("SELECT * FROM t WHERE a = 'it''s' AND b = 5", "postgresql", "SELECT * FROM t WHERE a = ? AND b = ?"),
+        ("SELECT E'it\\'s', $$a'b$$, $q$x$q$ FROM t", "postgresql", "SELECT ?, ?, ? FROM t"),
+        ("SELECT 'C:\\', 'next'", "sqlite", "SELECT ?, ?"),
+        ("SELECT 'it\\'s', \"text\", `a 1` FROM t", "mysql", "SELECT ?, ?, `a 1` FROM t"),
+        ("SELECT q'[it's]', 'x' FROM dual", "oracle", "SELECT ?, ? FROM dual"),
+        ("SELECT [a 1], N'x' FROM t", "mssql", "SELECT [a 1], ? FROM t"),
+        ('SELECT "Name", "not a@name" FROM t', "sqlite", 'SELECT "Name", ? FROM t'),
+        ("SELECT t1.c2, 0xFF, 1e-5, .5, 1_000 FROM t1", "postgresql", "SELECT t1.c2, ?, ?, ?, ? FROM t1"),
+        ("SELECT $1, :p1, %(p_1)s, %s, a[2:3]", "postgresql", "SELECT $1, :p1, %(p_1)s, %s, a[?:?]"),
+        ("SELECT 1 -- for joe\n/* joe */ FROM t", "postgresql", "SELECT ?  \n  FROM t"),
+        ("SELECT a # joe", "mysql", "SELECT a"),
+        ("SELECT a FROM t WHERE a = 'unterminated AND b = 3", "postgresql", "SELECT a FROM t WHERE a = ?"),
+        (
+            "SELECT a WHERE b IN (1, 2, 3) AND c IN ($4::INT, $5::INT)",
+            "postgresql",
+            "SELECT a WHERE b IN (?) AND c IN (?)",
+        ),
+        ("SELECT a WHERE b = 'x\\' OR c = 'y'", "unheard-of", "SELECT a WHERE b ="),
+    ],
+)
+def test_literals_become_placeholders(statement: str, dialect: str, expected: str) -> None:
+    """Every literal of the dialect is replaced; parameters and identifiers stay."""
+    assert sanitize_sql(statement, dialect) == expected
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=40), st.sampled_from(("postgresql", "sqlite", "mssql")))
+def test_no_standard_string_survives(secret: str, dialect: str) -> None:
+    """Whatever a correctly quoted string holds, nothing of it remains in the text."""
+    quoted = secret.replace("'", "''")
+    assert sanitize_sql(f"SELECT a FROM t WHERE b = '{quoted}' AND c = d", dialect) == (
+        "SELECT a FROM t WHERE b = ? AND c = d"
+    )
+
+
+@given(st.text(max_size=300), st.sampled_from(DIALECTS))
+def test_any_text_is_accepted(statement: str, dialect: str) -> None:
+    """Sanitising never raises and never makes a text longer."""
+    assert len(sanitize_sql(statement, dialect)) <= len(statement)
+
+
+def test_a_long_statement_is_cut() -> None:
+    """Text beyond the limit is neither looked at nor sent, and a literal cut in two is hidden."""
+    statement = "SELECT a FROM t WHERE b = '" + "s" * (2 * MAX_SQL) + "'"
+    assert sanitize_sql(statement, "postgresql") == "SELECT a FROM t WHERE b = ?"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://joe:pw@host/a?page=2", "https://REDACTED:REDACTED@host/a?page=2"),
+        ("https://joe@host:1/", "https://REDACTED:REDACTED@host:1/"),
+        ("http://host/a@b?x=c@d", "http://host/a@b?x=c@d"),
+        (
+            "http://host/?access_token=a&X-Amz-Signature=b&n=1",
+            "http://host/?access_token=REDACTED&X-Amz-Signature=REDACTED&n=1",
+        ),
+        ("http://host/?%74oken=a&sign=b", "http://host/?%74oken=REDACTED&sign=b"),
+        ("http://host/#id_token=a", "http://host/#id_token=REDACTED"),
+        ("http://host/p#top", "http://host/p#top"),
+        ("no url at all", "no url at all"),
+        ("http://[::1", "http://[::1"),
+        ("a@b?token=", "a@b?token="),
+    ],
+)
+def test_urls_lose_userinfo_and_sensitive_parameters(url: str, expected: str) -> None:
+    """Userinfo and the values of parameters that speak of a secret are replaced, all else stays as written."""
+    assert redact_url(url) == expected
+
+
+@given(st.text(max_size=200))
+def test_any_url_and_query_is_accepted(text: str) -> None:
+    """Redacting never raises, and doing it twice changes nothing more."""
+    once = redact_url(text)
+    assert redact_url(once) == once
+    assert redact_query(redact_query(text)) == redact_query(text)
+
+
+def test_urls_inside_messages_are_redacted() -> None:
+    """The messages of HTTP libraries quote URLs; those are redacted too."""
+    message = "Max retries exceeded with url: /x?token=abc&n=1 (Caused by http://u:p@h/?sig=9)"
+    assert redact_text(message) == (
+        "Max retries exceeded with url: /x?token=REDACTED&n=1 (Caused by http://REDACTED:REDACTED@h/?sig=REDACTED)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("user:42", "user:?"),
+        (b"user:42:profile", "user:?:profile"),
+        ("app:v1:user:7:settings", "app:v1:user:?:settings"),
+        ("session:a.b@c.org", "session:?.?.?"),
+        ("cache/joe/page", "cache/?/page"),
+        ("alice", "?"),
+        ("leaderboard", "leaderboard"),
+        ("user:alice:profile", "user:?:profile"),
+        ("42:user", "?:user"),
+        ("", "?"),
+        (17, "?"),
+        ("a:" + "b:" * 50, "a:" + ":".join("?" * 8)),
+        ("k" * 5000 + ":x", "?:?"),
+        ("k" * 5000, "?"),
+    ],
+)
+def test_key_patterns_show_structure_only(key: str | bytes | int, expected: str) -> None:
+    """A pattern keeps the first word and known nouns; identifiers, names and tokens become `?`."""
+    assert key_pattern(key) == expected
+
+
+@given(st.one_of(st.text(), st.binary(), st.integers()))
+def test_any_key_is_accepted(key: str | bytes | int) -> None:
+    """A pattern never raises and never is longer than what is looked at of a key."""
+    assert len(key_pattern(key)) <= 256
+
+
+def test_a_full_cache_starts_again() -> None:
+    """The weight of what a cache holds never passes its limit."""
+    cache: BoundedCache[int, str] = BoundedCache(100)
+    for number in range(1000):
+        assert cache.keep(number, "x", weight=10) == "x"
+        assert len(cache) <= 10
+    assert cache.get(999) == "x"
+
+
+def test_a_heavy_entry_is_not_kept() -> None:
+    """One entry of more than an eighth of the limit is returned but does not push the others out."""
+    cache: BoundedCache[int, str] = BoundedCache(100)
+    cache.keep(1, "small")
+    assert cache.keep(2, "large", weight=50) == "large"
+    assert dict(cache) == {1: "small"}
