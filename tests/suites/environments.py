@@ -104,7 +104,7 @@ def make(environment: Environment, python: str) -> None:
 
 
 def _uv() -> str:
-    """uv, in an environment of its own: makes an environment from its cache in seconds where pip needs half a minute."""
+    """uv, in an environment of its own: it makes an environment in seconds where pip needs half a minute."""
     home = HOME / "uv"
     uv = home / "bin" / "uv"
     if not uv.exists():

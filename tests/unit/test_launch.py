@@ -74,6 +74,28 @@ def test_the_launcher_imports_no_opentelemetry() -> None:
     names = "[name for name in sys.modules if name.startswith(('opentelemetry', 'otel_distro.'))]"
     code = f"import sys; sys.path[:0] = {sys.path!r}; import otel_distro.launch; print({names})"
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['otel_distro._version', 'otel_distro.launch']\n"
+
+
+@pytest.mark.parametrize("option", ["-I", "-S", "-E", "-sE"])
+def test_an_isolated_python_is_named(option: str) -> None:
+    """Python options that ignore PYTHONPATH switch telemetry off, which is said."""
+    done = launch("run", sys.executable, option, "-c", "print(1)")
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert f"python {option} ignores PYTHONPATH" in done.stderr
+
+
+def test_a_sitecustomize_of_the_user_still_runs(tmp_path: Path) -> None:
+    """Our sitecustomize comes first on the path, and then gives way to the user's."""
+    (tmp_path / "sitecustomize.py").write_text("import builtins; builtins.mine = 'ran'\n")
+    done = launch("run", sys.executable, "-c", "print(mine)", PYTHONPATH=str(tmp_path))
+    assert (done.stdout, done.stderr) == ("ran\n", "")
+
+
+def test_an_interpreter_without_the_distro_runs_the_program(tmp_path: Path) -> None:
+    """On an interpreter where otel-distro is not installed the program runs, with one line."""
+    environment = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     done = launch("run", str(environment / "bin" / "python"), "-c", "print(1)", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "1\n")
     assert "not installed for" in done.stderr
