@@ -11,7 +11,7 @@ from tests.servers.redis import RedisServer
 from tests.servers.signals import LogEntry, MetricPoint, SpanEvent, SpanRecord
 from tests.servers.sink import Answer, OtlpSink, Received
 from tests.servers.stack import Stack
-from tests.servers.tempo import TempoServer, tempo_line, tempo_or_standin
+from tests.servers.tempo import TempoServer, tempo_line, tempo_name, tempo_or_standin
 from tests.servers.waiting import http_get, http_json, http_post, wait_until
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "http_post",
     "parse_exposition",
     "tempo_line",
+    "tempo_name",
     "tempo_or_standin",
     "total",
     "wait_until",

@@ -85,6 +85,11 @@ def tempo_or_standin(logs: Path, storage: Literal["memory", "badger"] = "memory"
     return TempoServer(logs, binary) if binary else JaegerServer(logs, storage, name="tempo-standin")
 
 
+def tempo_name() -> str:
+    """`tempo`, or `tempo-standin` where no Tempo is found: what reports must call it."""
+    return "tempo" if tempo_binary() else "tempo-standin"
+
+
 def tempo_line() -> str:
     """One line for a report: which program answers where Tempo is asked."""
     binary = tempo_binary()

@@ -1,0 +1,79 @@
+"""Traces as an SDK sends them, made from protobuf messages so that no SDK stands between the test and the collector."""
+
+from __future__ import annotations
+
+import gzip
+import secrets
+import time
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+
+from tests.servers import http_post
+
+#: Spans of one trace: a server span, and below it a client span that failed.
+SPANS = 2
+
+
+def send_traces(url: str, service: str, count: int) -> list[str]:
+    """Send `count` traces of two spans by OTLP/HTTP, one request each, and return their ids in hex.
+
+    Raises:
+        AssertionError: the receiver did not accept one.
+    """
+    ids = []
+    for _ in range(count):
+        trace_id = secrets.token_bytes(16)
+        body = gzip.compress(_request(service, trace_id).SerializeToString())
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+        status = http_post(f"{url}/v1/traces", body, headers)
+        assert status == 200, f"the collector answered {status}"
+        ids.append(trace_id.hex())
+    return ids
+
+
+def _request(service: str, trace_id: bytes) -> ExportTraceServiceRequest:
+    """One request with one trace: `GET /orders/{id}` and a client call in it."""
+    now = time.time_ns()
+    server = Span(
+        trace_id=trace_id,
+        span_id=secrets.token_bytes(8),
+        name="GET /orders/{id}",
+        kind=Span.SPAN_KIND_SERVER,
+        start_time_unix_nano=now - 20_000_000,
+        end_time_unix_nano=now,
+        attributes=[
+            _attribute("http.request.method", "GET"),
+            _attribute("http.route", "/orders/{id}"),
+            KeyValue(key="http.response.status_code", value=AnyValue(int_value=502)),
+        ],
+    )
+    client = Span(
+        trace_id=trace_id,
+        span_id=secrets.token_bytes(8),
+        parent_span_id=server.span_id,
+        name="GET",
+        kind=Span.SPAN_KIND_CLIENT,
+        start_time_unix_nano=now - 15_000_000,
+        end_time_unix_nano=now - 5_000_000,
+        status=Status(code=Status.STATUS_CODE_ERROR, message="connection refused"),
+        events=[
+            Span.Event(
+                name="exception",
+                time_unix_nano=now - 6_000_000,
+                attributes=[_attribute("exception.type", "ConnectError")],
+            )
+        ],
+    )
+    resource = Resource(
+        attributes=[_attribute("service.name", service), _attribute("service.instance.id", secrets.token_hex(4))]
+    )
+    return ExportTraceServiceRequest(
+        resource_spans=[ResourceSpans(resource=resource, scope_spans=[ScopeSpans(spans=[server, client])])]
+    )
+
+
+def _attribute(key: str, value: str) -> KeyValue:
+    return KeyValue(key=key, value=AnyValue(string_value=value))
