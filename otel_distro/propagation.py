@@ -1,0 +1,214 @@
+"""Context in and out of headers: a short way for W3C Trace Context, the global propagator for everything else.
+
+Which way is taken is decided once per global propagator, not per request. The propagator object itself stays
+upstream's, so code that calls `opentelemetry.propagate` sees no difference.
+
+Source: W3C Trace Context Level 2 (sections 3.2, 3.3 and 4), W3C Baggage, RFC 9110 section 5.3 for repeated headers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+
+from opentelemetry import baggage
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context, get_current
+from opentelemetry.propagate import get_global_textmap
+from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator
+from opentelemetry.trace import (
+    DEFAULT_TRACE_STATE,
+    Span,
+    SpanContext,
+    TraceFlags,
+    TraceState,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from ._compat import new_span_context, parts_of_propagator
+
+Headers = Mapping[bytes, bytes]
+"""Header names in lower case -> values; repeated headers are joined with a comma."""
+
+_MAX_TRACESTATE = 512
+_MAX_MEMBERS = 32
+_MAX_BAGGAGE = 8192
+_MAX_BAGGAGE_MEMBERS = 180
+_TRACEPARENT = re.compile(
+    rb"[ \t]*(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-[^\r\n]*)?[ \t]*"
+).fullmatch
+_STATE_MEMBER = re.compile(
+    rb"([a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+    rb"=([ -+\--<>-~]{0,255}[!-+\--<>-~])"
+).fullmatch
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_VALUE = rb"[!#-+\--:<-\[\]-~]*"
+_BAGGAGE_MEMBER = re.compile(
+    rb"%s[ \t]*=[ \t]*%s(?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*%s)?)*+" % (_TOKEN, _VALUE, _TOKEN, _VALUE)
+).fullmatch
+# level 2 knows the bits `sampled` and `random-trace-id`; bits of later levels are not passed on
+_FLAGS = tuple(TraceFlags(bits) for bits in range(4))
+
+
+def parse_traceparent(value: bytes, tracestate: bytes | None = None) -> SpanContext | None:
+    """The remote parent, or None where the header breaks the grammar.
+
+    Args:
+        value: the `traceparent` header; two of them joined by a comma break the grammar, as the W3C wants.
+        tracestate: all `tracestate` headers, joined; unusable ones are dropped, the parent stays.
+    """
+    match = _TRACEPARENT(value)
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, rest = match.groups()
+    if rest is not None and version == b"00":
+        return None
+    state = DEFAULT_TRACE_STATE if tracestate is None else parse_tracestate(tracestate)
+    found: SpanContext = new_span_context(
+        SpanContext, (int(trace_id, 16), int(span_id, 16), True, _FLAGS[int(flags, 16) & 3], state, True)
+    )
+    return found
+
+
+def parse_tracestate(value: bytes) -> TraceState:
+    """The vendors' state; empty when it is too long, a member breaks the grammar, or a key comes twice.
+
+    Upstream's parser would answer each broken header with a line in the log, which any caller could fill with it.
+    """
+    if len(value) > _MAX_TRACESTATE:
+        return DEFAULT_TRACE_STATE
+    members: dict[str, str] = {}
+    for raw in value.split(b","):
+        member = raw.strip(b" \t")
+        if not member:
+            continue
+        match = _STATE_MEMBER(member)
+        if match is None or (key := match[1].decode()) in members:
+            return DEFAULT_TRACE_STATE
+        members[key] = match[2].decode()
+    return TraceState(list(members.items())) if 0 < len(members) <= _MAX_MEMBERS else DEFAULT_TRACE_STATE
+
+
+def usable_baggage(value: bytes) -> bytes:
+    """A `baggage` header without the members that break the grammar; empty when the header is too long."""
+    if len(value) > _MAX_BAGGAGE:
+        return b""
+    members = [member for raw in value.split(b",") if _BAGGAGE_MEMBER(member := raw.strip(b" \t"))]
+    return b",".join(members[:_MAX_BAGGAGE_MEMBERS])
+
+
+def format_traceparent(parent: SpanContext) -> str:
+    """The `traceparent` header of a valid span context."""
+    return f"00-{parent.trace_id:032x}-{parent.span_id:016x}-{parent.trace_flags:02x}"
+
+
+class Propagation:
+    """Reads and writes headers by the global propagator, the short way where that is W3C's.
+
+    One object may serve all threads: what it remembers is only which propagator it looked at last.
+    """
+
+    __slots__ = ("_known", "_short", "_with_baggage")
+
+    def __init__(self) -> None:
+        self._known: TextMapPropagator | None = None
+        self._short = False
+        self._with_baggage = False
+
+    def extract(self, headers: Headers) -> tuple[SpanContext | None, Context | None]:
+        """The remote parent and the context that came with it.
+
+        Args:
+            headers: of the incoming request.
+
+        Returns:
+            The parent (None: no usable one), and the current context enriched with what else was propagated
+            (None: nothing else was, the current context stands as it is).
+        """
+        textmap = get_global_textmap()
+        if textmap is not self._known:
+            self._look_at(textmap)
+        if not self._short:
+            return _extract_all(textmap, headers)
+        value = headers.get(b"traceparent")
+        parent = None if value is None else parse_traceparent(value, headers.get(b"tracestate"))
+        if self._with_baggage and b"baggage" in headers and (members := usable_baggage(headers[b"baggage"])):
+            return parent, W3CBaggagePropagator().extract({b"baggage": members}, get_current(), getter=_GETTER)
+        return parent, None
+
+    def inject(self, set_header: Callable[[str, str], object], span: Span, context: Context | None = None) -> None:
+        """Write the headers that make `span` the parent of what the receiver does.
+
+        Args:
+            set_header: called with name and value for each header; names are in lower case.
+            span: the client span; it need not be the current one.
+            context: where baggage is taken from; the current one when None.
+        """
+        textmap = get_global_textmap()
+        if textmap is not self._known:
+            self._look_at(textmap)
+        if not self._short:
+            textmap.inject(set_header, set_span_in_context(span, context), setter=_SETTER)
+            return
+        own = span.get_span_context()
+        if own.is_valid:
+            set_header("traceparent", format_traceparent(own))
+            if own.trace_state:
+                set_header("tracestate", own.trace_state.to_header())
+        if self._with_baggage and baggage.get_all(context):
+            W3CBaggagePropagator().inject(set_header, context, setter=_SETTER)
+
+    def inject_into(self, carrier: MutableMapping[str, str], span: Span, context: Context | None = None) -> None:
+        """`inject` into a mapping of header names to values."""
+        self.inject(carrier.__setitem__, span, context)
+
+    def _look_at(self, textmap: TextMapPropagator) -> None:
+        kinds = [type(part) for part in parts_of_propagator(textmap)]
+        self._with_baggage = kinds[1:] == [W3CBaggagePropagator]
+        self._short = kinds[:1] == [TraceContextTextMapPropagator] and (len(kinds) == 1 or self._with_baggage)
+        self._known = textmap
+
+
+def join_headers(pairs: Iterable[Iterable[bytes]]) -> dict[bytes, bytes]:
+    """Headers by name, repeated ones joined with a comma (RFC 9110, section 5.3).
+
+    Args:
+        pairs: names in lower case and values, as ASGI gives them.
+
+    Raises:
+        TypeError, ValueError: something is not a pair of bytes.
+    """
+    joined: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        joined[name] = joined[name] + b"," + value if name in joined else value
+    return joined
+
+
+def _extract_all(textmap: TextMapPropagator, headers: Headers) -> tuple[SpanContext | None, Context | None]:
+    before = get_current()
+    context = textmap.extract(headers, before, getter=_GETTER)
+    span = get_current_span(context)
+    # the current span is not the caller's: only what the propagator put there is a remote parent
+    parent = span.get_span_context() if span is not get_current_span(before) else None
+    return (parent if parent is not None and parent.is_valid else None), context
+
+
+class _HeaderGetter(Getter[Any]):
+    def get(self, carrier: Headers, key: str) -> list[str] | None:
+        value = carrier.get(key.lower().encode("latin-1", "replace"))
+        return None if value is None else [value.decode("latin-1")]
+
+    def keys(self, carrier: Headers) -> list[str]:
+        return [name.decode("latin-1") for name in carrier]
+
+
+class _CallingSetter(Setter[Any]):
+    def set(self, carrier: Callable[[str, str], object], key: str, value: str) -> None:
+        carrier(key, value)
+
+
+_GETTER = _HeaderGetter()
+_SETTER = _CallingSetter()
