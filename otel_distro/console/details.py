@@ -80,7 +80,7 @@ def _database(span: SpanLike, attributes: Attributes) -> Iterator[str]:
     table = str(_first(attributes, "db.collection.name", "db.sql.table") or "")
     if not table and system != "redis" and (found := _TABLE.search(statement)):
         table = found[1]
-    if table and table not in span.name:
+    if table and table not in span.name.split():
         yield table
 
 
