@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -44,10 +44,17 @@ def load(*, disabled: Collection[str], skip: Mapping[str, str], guard: Guard) ->
         skip: entry-point name -> why somebody else takes it.
         guard: gets an instrumentor that raises; the others go on (contrib's own loop stops there).
     """
-    return [_decide(point, disabled=disabled, skip=skip, guard=guard) for point in _unique(entry_points(group=GROUP))]
+    return [load_one(point, disabled=disabled, skip=skip, guard=guard) for point in installed()]
 
 
-def _decide(point: EntryPoint, *, disabled: Collection[str], skip: Mapping[str, str], guard: Guard) -> Decision:
+def installed() -> list[EntryPoint]:
+    """Every installed instrumentor, once."""
+    # an editable and a regular install of one distribution list the same entry point twice
+    return list({(point.name, point.value): point for point in entry_points(group=GROUP)}.values())
+
+
+def load_one(point: EntryPoint, *, disabled: Collection[str], skip: Mapping[str, str], guard: Guard) -> Decision:
+    """Load one instrumentor, and say what became of it; arguments as of `load`."""
     if "*" in disabled or point.name in disabled:
         return Decision(point.name, "nobody", "disabled by OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
     if point.name in skip:
@@ -77,8 +84,3 @@ def _conflicting(name: str, conflict: DependencyConflict, guard: Guard) -> Decis
     reason = f"installed is {found}, contrib's instrumentor wants {conflict.required}"
     guard.warn(f"{name} is not instrumented: {reason}", once=f"conflict {name}")
     return Decision(name, "nobody", reason)
-
-
-def _unique(points: Iterable[EntryPoint]) -> list[EntryPoint]:
-    # an editable and a regular install of one distribution list the same entry point twice
-    return list({(point.name, point.value): point for point in points}.values())

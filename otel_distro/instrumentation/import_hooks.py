@@ -1,0 +1,85 @@
+"""Calls back when a module has been imported, so that a library nobody uses costs nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from otel_distro.guard import Guard
+
+Callback = Callable[[ModuleType], object]
+
+
+class ImportHooks(MetaPathFinder):
+    """A finder that hands every import on and, after those it was asked about, calls back once.
+
+    wrapt has the like; its import costs more than this whole module, and start-up is part of what is promised.
+
+    Args:
+        guard: gets callbacks that raise; the import itself always succeeds or fails as without us.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._callbacks: dict[str, list[Callback]] = {}
+
+    def install(self) -> None:
+        """Go first on `sys.meta_path`."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def remove(self) -> None:
+        """Leave `sys.meta_path`; callbacks that have not been called will not be."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def on_import(self, name: str, callback: Callback) -> None:
+        """Call `callback(module)` once `name` has been imported: at once when it has been already."""
+        module = sys.modules.get(name)
+        if module is not None:
+            self._guard.call(f"import hook {name}", None, callback, module)
+        else:
+            self._callbacks.setdefault(name, []).append(callback)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec that the other finders give, with a loader that calls back."""
+        if fullname not in self._callbacks:
+            return None
+        for finder in tuple(sys.meta_path):
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                    spec.loader = _CallingLoader(spec.loader, self)
+                return spec
+        return None
+
+    def imported(self, module: ModuleType) -> None:
+        """The loader of `module` has run it."""
+        for callback in self._callbacks.pop(module.__name__, ()):
+            self._guard.call(f"import hook {module.__name__}", None, callback, module)
+
+
+class _CallingLoader(Loader):
+    """Stands in for a loader until the module has run, then leaves no trace on it."""
+
+    def __init__(self, loader: Loader, hooks: ImportHooks) -> None:
+        self._loader = loader
+        self._hooks = hooks
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        # resources, pickling and tracebacks ask the module for its loader, also while it runs
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._hooks.imported(module)

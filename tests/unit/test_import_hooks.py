@@ -1,0 +1,102 @@
+"""Import hooks: one call after the import, no trace on the module, no failure of ours in the import."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.resources
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from otel_distro.guard import Guard
+from otel_distro.instrumentation.import_hooks import ImportHooks
+
+
+@pytest.fixture
+def hooks() -> Iterator[tuple[ImportHooks, list[str]]]:
+    lines: list[str] = []
+    made = ImportHooks(Guard(output=lambda level, text: lines.append(text)))
+    made.install()
+    yield made, lines
+    made.remove()
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Iterator[str]:
+    """A package of its own with a submodule and a data file."""
+    name = f"hooked_{tmp_path.name.replace('-', '_')}"
+    home = tmp_path / name
+    home.mkdir()
+    (home / "__init__.py").write_text("READY = True\n")
+    (home / "part.py").write_text("import sys\nSEEN = __spec__.loader\n")
+    (home / "data.txt").write_text("data")
+    sys.path.insert(0, str(tmp_path))
+    yield name
+    sys.path.remove(str(tmp_path))
+    for loaded in [module for module in sys.modules if module.startswith(name)]:
+        del sys.modules[loaded]
+
+
+def test_the_callback_sees_the_finished_module_once(hooks: tuple[ImportHooks, list[str]], package: str) -> None:
+    """A callback gets the module after it has run, once, also when it is imported again."""
+    seen: list[ModuleType] = []
+    hooks[0].on_import(package, seen.append)
+    module = importlib.import_module(package)
+    importlib.import_module(package)
+    assert seen == [module]
+    assert module.READY
+
+
+def test_what_is_imported_already_is_called_at_once(hooks: tuple[ImportHooks, list[str]], package: str) -> None:
+    """A library that was imported before the distro started is covered too."""
+    module = importlib.import_module(package)
+    seen: list[ModuleType] = []
+    hooks[0].on_import(package, seen.append)
+    assert seen == [module]
+
+
+def test_no_trace_is_left_on_the_module(hooks: tuple[ImportHooks, list[str]], package: str) -> None:
+    """Loader, spec and resources are those of an import without hooks, also while the module runs."""
+    hooks[0].on_import(package, lambda module: None)
+    hooks[0].on_import(f"{package}.part", lambda module: None)
+    module = importlib.import_module(f"{package}.part")
+    assert type(module.__loader__).__name__ == "SourceFileLoader"
+    assert module.SEEN is module.__spec__.loader is module.__loader__  # type: ignore[union-attr]
+    assert importlib.resources.files(package).joinpath("data.txt").read_text() == "data"
+
+
+def test_a_callback_that_raises_does_not_break_the_import(hooks: tuple[ImportHooks, list[str]], package: str) -> None:
+    """The import succeeds, the next callback runs, the failure is said once."""
+    seen: list[ModuleType] = []
+    hooks[0].on_import(package, lambda module: 1 / 0)
+    hooks[0].on_import(package, seen.append)
+    assert importlib.import_module(package).READY
+    assert len(seen) == 1
+    assert len(hooks[1]) == 1
+
+
+def test_a_module_that_is_missing_stays_missing(hooks: tuple[ImportHooks, list[str]]) -> None:
+    """Waiting for a module that is not installed changes nothing about its ImportError."""
+    hooks[0].on_import("no_such_module_here", lambda module: None)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_here"):
+        importlib.import_module("no_such_module_here")
+
+
+def test_a_module_that_raises_is_tried_again(
+    hooks: tuple[ImportHooks, list[str]], package: str, tmp_path: Path
+) -> None:
+    """When the first import fails, the callback waits for one that succeeds."""
+    seen: list[ModuleType] = []
+    hooks[0].on_import(f"{package}.broken", seen.append)
+    broken = tmp_path / package / "broken.py"
+    broken.write_text("raise RuntimeError('not yet')\n")
+    with pytest.raises(RuntimeError):
+        importlib.import_module(f"{package}.broken")
+    assert seen == []
+    broken.write_text("READY = 'now it can be'\n")
+    importlib.invalidate_caches()
+    importlib.import_module(f"{package}.broken")
+    assert len(seen) == 1
