@@ -1,0 +1,93 @@
+"""The rows of a run, and the figures that are made of them: always against bare, always within a round."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.stats import Series, differences, middle_ratio, scaled
+from benchmarks.workload.cases import CASES
+
+BASE = "bare"
+CPU = "cpu_us"
+_CALLS = {case.name: case.calls for case in CASES}
+
+
+class Results:
+    """A finished run.
+
+    Args:
+        meta: What was run, on what, with what.
+        rows: One measurement each, as `rounds`, `wire` and `single` describe them.
+    """
+
+    def __init__(self, meta: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        self.meta = meta
+        self.rows = rows
+        self._values: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
+        for row in rows:
+            if "failed" not in row:
+                self._values.setdefault((row["case"], row["peer"]), {})[row["round"]] = row
+        self._rounds = 1 + max((row["round"] for row in rows if row["round"] is not None), default=-1)
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Reads what `save` wrote."""
+        held = json.loads(path.read_text())
+        return cls(held["meta"], held["rows"])
+
+    def save(self, path: Path) -> None:
+        """Writes everything as JSON, a row a line."""
+        rows = ",\n  ".join(json.dumps(_rounded(row)) for row in self.rows)
+        path.write_text(f'{{\n "meta": {json.dumps(self.meta, indent=2)},\n "rows": [\n  {rows}\n ]\n}}\n')
+
+    def has(self, case: str, peer: str) -> bool:
+        """Whether this peer measured this case at least once."""
+        return (case, peer) in self._values
+
+    def series(self, case: str, peer: str, field: str = CPU) -> Series:
+        """One value a round; `field` may be dotted ("gaps_ms.p99.9" reads "p99.9" of "gaps_ms")."""
+        rows = self._values.get((case, peer), {})
+        outer, _, inner = field.partition(".")
+        found: list[float | None] = []
+        for turn in range(self._rounds):
+            value: Any = rows.get(turn, {}).get(outer)
+            found.append(value.get(inner) if isinstance(value, dict) else value)
+        return found
+
+    def added(self, case: str, peer: str, field: str = CPU) -> Series:
+        """What the peer adds to bare, a round."""
+        return differences(self.series(case, peer, field), self.series(case, BASE, field))
+
+    def added_a_call(self, case: str, peer: str, without: str = "plain") -> Series:
+        """What the peer adds to one call of the library that `case` calls several times: the request's own part, as
+        `without` shows it, is taken off."""
+        whole = differences(self.added(case, peer), self.added(without, peer))
+        return scaled(whole, 1 / _CALLS[case])
+
+    def times_bare(self, case: str, peer: str) -> float | None:
+        """Median of the ratios to bare."""
+        return middle_ratio(self.series(case, peer), self.series(case, BASE))
+
+    def delivery(self, peer: str) -> tuple[int, int, int] | None:
+        """Spans sent and arrived, and metric exports, in all rounds of the peer that count them; None where it makes
+        none or samples itself."""
+        rows = [row for (_, name), held in self._values.items() if name == peer for row in held.values()]
+        counted = [row for row in rows if row.get("sent") is not None]
+        if not any(row["sent"] for row in counted):
+            return None
+        return (
+            sum(row["sent"] for row in counted),
+            sum(row["arrived"] for row in counted),
+            sum(row["metric_exports"] for row in counted),
+        )
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    return value

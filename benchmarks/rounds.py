@@ -1,0 +1,132 @@
+"""Rounds against applications in their own processes, without a server: CPU time of each case, peer beside peer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.peers import Peer
+from benchmarks.processes import Child, Failed
+from benchmarks.servers import Sink
+from benchmarks.site import Site
+from benchmarks.stats import order
+from benchmarks.workload.cases import Case
+
+_WARM = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        rounds: Rounds of everything.
+        seconds: Length of one round of one case of one peer; at least ten export intervals.
+    """
+
+    rounds: int
+    seconds: float
+
+
+def takes_part(peer: Peer, case: Case) -> bool:
+    """Whether this peer measures this case."""
+    return (peer.cases is None or case.name in peer.cases) and (case.peers is None or peer.name in case.peers)
+
+
+def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], plan: Plan) -> list[dict[str, Any]]:
+    """Starts every peer once, then measures case by case and peer by peer, the order of peers turning each round.
+
+    Returns:
+        One row a round, case and peer: `requests`, `cpu_us` (microseconds of a request, its export included), `sent`
+        and `arrived` spans, `metric_exports`, maybe `gaps_ms`; or `failed`, the reason why there is no value.
+    """
+    rows: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        children = {}
+        for peer in peers:
+            if any(takes_part(peer, case) for case in cases):
+                command = site.workload(peer, "drive", "--wrap", peer.wrap)
+                children[peer.name] = stack.enter_context(Child(command, site.environment(peer), peer.name))
+        running = _Running({peer.name: peer for peer in peers}, children, sink, rows)
+        for case in cases:
+            running.warm(case)
+        for turn in range(plan.rounds):
+            for number, case in enumerate(cases):
+                running.measure(case, turn, order(running.names(case), turn + number), plan.seconds)
+    return rows
+
+
+class _Running:
+    """The started peers, and what is known of each: spans of one request of each case, and who failed at what."""
+
+    def __init__(
+        self, peers: dict[str, Peer], children: dict[str, Child], sink: Sink, rows: list[dict[str, Any]]
+    ) -> None:
+        self._peers = peers
+        self._children = children
+        self._sink = sink
+        self._rows = rows
+        self._spans: dict[tuple[str, str], float] = {}
+        self._ready: set[str] = set()
+
+    def names(self, case: Case) -> list[str]:
+        """Peers that can still do this case."""
+        return [name for name in self._children if (name, case.name) in self._spans]
+
+    def warm(self, case: Case) -> None:
+        """Sends a few requests of each peer and learns how many spans one of them makes."""
+        for name, child in self._children.items():
+            if not takes_part(self._peers[name], case):
+                continue
+            try:
+                if name not in self._ready:
+                    child.line()
+                    self._ready.add(name)
+                child.ask({"do": "warm", "case": case.name, "requests": _WARM})  # the first: imports, connections
+                self._sink.spans(0)
+                sent = child.ask({"do": "warm", "case": case.name, "requests": _WARM})["requests"]
+            except Failed as failure:
+                self._fail(case.name, name, str(failure))
+                continue
+            self._spans[name, case.name] = self._settled() / sent
+
+    def measure(self, case: Case, turn: int, names: Sequence[str], seconds: float) -> None:
+        """One round of one case."""
+        for name in names:
+            self._sink.spans(0)
+            try:
+                answer = self._children[name].ask({"do": "round", "case": case.name, "seconds": seconds})
+            except Failed as failure:
+                self._fail(case.name, name, str(failure))
+                del self._spans[name, case.name]
+                continue
+            exact = self._peers[name].exact
+            sent = round(self._spans[name, case.name] * (answer["requests"] + answer["cold"]))
+            arrived, metrics = self._sink.spans(sent if exact else 0)
+            row = {
+                "round": turn,
+                "case": case.name,
+                "peer": name,
+                "requests": answer["requests"],
+                "cpu_us": 1e6 * answer["cpu_s"] / answer["requests"],
+                "wall_s": answer["wall_s"],
+                "sent": sent if exact else None,
+                "arrived": arrived,
+                "metric_exports": metrics,
+            }
+            self._rows.append(row | ({"gaps_ms": answer["gaps_ms"]} if "gaps_ms" in answer else {}))
+
+    def _settled(self) -> int:
+        """Spans that arrive until none does for half a second."""
+        total = 0
+        while True:
+            arrived, _ = self._sink.spans(1, seconds=0.5)
+            if not arrived:
+                return total
+            total += arrived
+
+    def _fail(self, case: str, peer: str, reason: str) -> None:
+        print(f"  {peer} cannot do {case}: {reason}", flush=True)
+        self._rows.append({"round": None, "case": case, "peer": peer, "failed": reason})

@@ -1,0 +1,77 @@
+"""Processes that run once: what a start costs, and what encoding a span costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.peers import Peer
+from benchmarks.site import Site
+from benchmarks.stats import order
+
+_PROGRAMS = ("pass", "import")
+
+
+def run_starts(site: Site, peers: Sequence[Peer], rounds: int) -> list[dict[str, Any]]:
+    """Starts `python -c pass` and an application that imports the four libraries, under each peer's launcher.
+
+    Returns:
+        One row a round, case ("start-pass", "start-import") and peer: `cpu_ms` of the whole process tree from start
+        to exit, `peak_mb`, and for the application `rss_mb`, its resident memory when it is ready.
+    """
+    rows = []
+    by_name = {peer.name: peer for peer in peers}
+    for program in _PROGRAMS:
+        able = [peer.name for peer in peers if program == "import" or peer.launcher or peer.name == "bare"]
+        for turn in range(-1, rounds):  # the first one writes bytecode and fills the page cache: not counted
+            for name in order(able, turn + 1):
+                peer = by_name[name]
+                command = site.command(peer, "-c", "pass") if program == "pass" else site.workload(peer, "import")
+                row = _start(command, site.environment(peer))
+                if turn >= 0 or "failed" in row:
+                    rows.append({"round": turn, "case": f"start-{program}", "peer": name, **row})
+    return rows
+
+
+def _start(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    with subprocess.Popen(command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            return {"failed": f"ended with {process.returncode}"}
+    row: dict[str, Any] = {"cpu_ms": 1000 * (usage.ru_utime + usage.ru_stime), "peak_mb": usage.ru_maxrss / 1024}
+    if output.strip():
+        row["rss_mb"] = json.loads(output.splitlines()[-1])["rss"] / 2**20
+    return row
+
+
+def run_encoders(site: Site, peers: Sequence[Peer], rounds: int) -> list[dict[str, Any]]:
+    """Encodes spans of ten attributes, of upstream's and of our tracer, each with its own encoder.
+
+    Returns:
+        One row a round and peer, case "encode": `cpu_us` a span.
+    """
+    encoders = {"ours": "ours", "upstream": "upstream"}
+    able = {peer.name: peer for peer in peers if peer.name in encoders}
+    rows = []
+    for turn in range(rounds):
+        for name in order(list(able), turn):
+            environment = {
+                **site.environment(able[name]),
+                "OTEL_TRACES_EXPORTER": "none",
+                "OTEL_METRICS_EXPORTER": "none",
+            }
+            command = site.workload(able[name], "encode", "--encoder", encoders[name])
+            result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            row: dict[str, Any] = {"round": turn, "case": "encode", "peer": name}
+            if result.returncode:
+                row |= {"round": None, "failed": (result.stderr.strip().splitlines() or ["no reason given"])[-1]}
+            else:
+                row |= json.loads(result.stdout.splitlines()[-1])
+            rows.append(row)
+    return rows

@@ -1,0 +1,98 @@
+"""What the project promises, as figures of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.results import Results
+from benchmarks.stats import Series, middle, middle_ratio
+
+Figure = Callable[[Results], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One promise.
+
+    Attributes:
+        title: What is compared with what.
+        limit: The most it may be.
+        figure: Makes the value of a run; None where the run does not hold it.
+        unit: "" for a share of the other, else a unit.
+    """
+
+    title: str
+    limit: float
+    figure: Figure
+    unit: str = ""
+
+    def said(self, value: float) -> str:
+        """A value or the limit as a person reads it: `1/27` for a share below a half."""
+        if self.unit:
+            return f"{value:.2f} {self.unit}"
+        return f"1/{1 / value:.1f}" if 0 < value <= 0.5 else f"{value:.2f}"
+
+
+def _share(case: str, other: str, ours: str = "ours", field: str = "cpu_us") -> Figure:
+    return lambda results: middle_ratio(results.added(case, ours, field), results.added(case, other, field))
+
+
+def _call_share(case: str) -> Figure:
+    return lambda results: middle_ratio(results.added_a_call(case, "ours"), results.added_a_call(case, "upstream"))
+
+
+def _many_routes(results: Results) -> float | None:
+    return _relative(results.added("routes-1000", "ours"), results.added("plain", "ours"))
+
+
+def _many_spans(results: Results) -> float | None:
+    many = results.added_a_call("spans-1000", "ours", without="spans-0")
+    return _relative(many, results.added_a_call("spans-1", "ours", without="spans-0"))
+
+
+def _relative(many: Series, one: Series) -> float | None:
+    """Medians first: the difference of a single round is smaller than the noise of what it is taken from."""
+    top, bottom = middle(many), middle(one)
+    return top / bottom if top is not None and bottom else None
+
+
+def _lag(results: Results) -> float | None:
+    return middle(results.added("lag", "ours", "gaps_ms.p99.9"))
+
+
+TARGETS = (
+    Target("plain GET, added CPU: of contrib + SDK", 1 / 20, _share("plain", "upstream")),
+    Target("plain GET, added CPU: of ddtrace", 1 / 12, _share("plain", "ddtrace")),
+    Target("plain GET, added CPU: of prometheus-fastapi-instrumentator", 1 / 2, _share("plain", "prometheus")),
+    Target(
+        "unsampled, metrics off: of contrib with always_off",
+        1 / 20,
+        _share("plain", "upstream-off-bare", "ours-off-bare"),
+    ),
+    Target("unsampled, metrics on: of contrib with always_off", 1 / 12, _share("plain", "upstream-off", "ours-off")),
+    Target("SQLAlchemy statement, added CPU: of contrib", 1 / 8, _call_share("sql-50")),
+    Target("Redis call, added CPU: of contrib", 1 / 8, _call_share("redis-50")),
+    Target("httpx call, added CPU: of contrib", 1 / 8, _call_share("httpx-20")),
+    Target("requests call, added CPU: of contrib", 1 / 8, _call_share("requests-20")),
+    Target("added CPU at 1,000 routes, of that at one", 1.15, _many_routes),
+    Target("added CPU a span at 1,000 spans a request, of that at one", 1.15, _many_spans),
+    Target("event-loop gap p99.9 added at full load", 1.0, _lag, "ms"),
+    Target("start of `pass`, `otel-distro run`: of upstream", 1 / 5, _share("start-pass", "upstream", field="cpu_ms")),
+    Target(
+        "start of `pass`, stock launcher: of upstream", 1 / 4, _share("start-pass", "upstream", "ours-stock", "cpu_ms")
+    ),
+    Target(
+        "start of the four libraries, `otel-distro run`: of upstream",
+        1 / 4,
+        _share("start-import", "upstream", field="cpu_ms"),
+    ),
+    Target(
+        "start of the four libraries, stock launcher: of upstream",
+        1 / 3,
+        _share("start-import", "upstream", "ours-stock", "cpu_ms"),
+    ),
+    Target(
+        "resident memory of the four libraries: of upstream", 1 / 3, _share("start-import", "upstream", field="rss_mb")
+    ),
+)

@@ -1,0 +1,48 @@
+"""`python benchmarks/workload MODE`: the measured process.
+
+Modes:
+    drive: builds the applications, then obeys one JSON command a line on its standard input and answers one a line.
+    serve: runs the full application under uvicorn on the port given.
+    import: imports what an application of the four libraries imports, and prints its resident memory.
+    encode: measures how long a batch of spans takes to become OTLP bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+def main() -> None:
+    """Reads the mode and its options, and runs it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("mode", choices=("drive", "serve", "import", "encode"))
+    parser.add_argument("--setup", default="nothing")
+    parser.add_argument("--wrap", default="")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--encoder", default="upstream")
+    options = parser.parse_args()
+    if options.mode == "drive":
+        from drive import drive
+
+        # Libraries print: answers go to a copy of the standard output, prints to the error output.
+        answers = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)
+        drive(sys.stdin, answers, options.setup, options.wrap)
+    elif options.mode == "serve":
+        from serve import serve
+
+        serve(options.setup, options.port)
+    elif options.mode == "import":
+        from startup import report
+
+        report(options.setup)
+    else:
+        from encode import report_encoding
+
+        report_encoding(options.encoder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The cases: what is requested, of which application, and what it stands for. Imported by both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_TRACERS = frozenset({"bare", "ours", "upstream", "upstream-tuned", "native", "logfire"})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of request.
+
+    Attributes:
+        name: Short name, unique, as the command line selects it.
+        title: Name in tables.
+        method: HTTP method.
+        path: Path of the request.
+        app: Application: "full" (a route a case), "one" (one route) or "many" (1,000 routes).
+        size: Bytes of the request's and the response's body.
+        fails: Whether the application raises.
+        calls: Calls of a library within the request; 0 where none is the point.
+        needs: Backend it cannot run without: "" | "redis" | "http".
+        peers: Names of the only peers that can do it; None is all.
+        lag: Whether the loop's gaps are recorded too.
+        quick: Whether the quick mode runs it.
+    """
+
+    name: str
+    title: str
+    path: str
+    method: str = "GET"
+    app: str = "full"
+    size: int = 0
+    fails: bool = False
+    calls: int = 0
+    needs: str = ""
+    peers: frozenset[str] | None = None
+    lag: bool = False
+    quick: bool = False
+
+
+CASES = (
+    Case("plain", "plain GET", "/last/7", app="one", quick=True),
+    Case("lag", "plain GET, gaps of the loop", "/last/7", app="one", lag=True),
+    Case("routes-1000", "last of 1,000 routes", "/last/7", app="many"),
+    Case("mixed", "GET with Redis and SQL", "/mixed/7", needs="redis", quick=True),
+    Case("sql-50", "50 SQL statements in a request", "/sql/50", calls=50, quick=True),
+    Case("redis-50", "50 Redis calls in a request", "/redis/50", calls=50, needs="redis"),
+    Case("httpx-20", "20 httpx calls in a request", "/httpx/20", calls=20, needs="http"),
+    Case("requests-20", "20 requests calls in a request", "/requests/20", calls=20, needs="http"),
+    Case("body-1k", "POST of 1 KB", "/body", "POST", size=1024),
+    Case("body-1m", "POST of 1 MB", "/body", "POST", size=1024 * 1024),
+    Case("error", "unhandled exception", "/error", fails=True),
+    Case("spans-0", "no span by hand", "/spans/0", peers=_TRACERS),
+    Case("spans-1", "1 span by hand", "/spans/1", calls=1, peers=_TRACERS),
+    Case("spans-1000", "1,000 spans by hand", "/spans/1000", calls=1000, peers=_TRACERS),
+)

@@ -1,0 +1,134 @@
+"""Rounds on command: requests against an application in this process for so many seconds, with their CPU time."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import resource
+from collections.abc import Callable
+from functools import cache
+from time import perf_counter
+from typing import Any, TextIO
+
+from application import connect, full, small
+from asgi import App, Request, wrapped
+from cases import CASES, Case
+from setups import Setup, setup
+
+_COLD = 5
+
+
+class Driver:
+    """The applications of one peer, each built when a case first asks for it.
+
+    Args:
+        wiring: The peer's own lines of code.
+        wrap: Wrapper around each application, as `asgi.wrapped` knows it.
+    """
+
+    def __init__(self, wiring: Setup, wrap: str) -> None:
+        self._wiring = wiring
+        self._wrap = wrap
+        wiring.before()
+        self._app = cache(self._build)  # of this driver: it lives as long as the process
+
+    def request(self, case: Case) -> Request:
+        """The request of a case, ready to be sent any number of times."""
+        return Request(self._app(case.app), case.method, case.path, size=case.size, fails=case.fails)
+
+    async def warm(self, case: Case, requests: int) -> dict[str, Any]:
+        """Checks the answer, sends `requests` more, and flushes: what arrived of those tells the spans of one."""
+        request = self.request(case)
+        status = await request.status()
+        if status != (500 if case.fails else 200):
+            raise RuntimeError(f"{case.name}: the application answered {status}")
+        for _ in range(requests - 1):
+            await request.send()
+        self._wiring.flush()
+        return {"requests": requests}
+
+    async def round(self, case: Case, seconds: float) -> dict[str, Any]:
+        """Sends requests one after the other for `seconds`, flushes, and gives their number and all CPU time of it."""
+        request = self.request(case)
+        for _ in range(_COLD):  # connections and caches that went cold while others were measured
+            await request.send()
+        self._wiring.flush()
+        gc.collect()
+        gaps: list[float] = []
+        cpu, started = _cpu(), perf_counter()
+        count = await (_send_and_time(request, seconds, gaps) if case.lag else _send(request, seconds))
+        wall = perf_counter() - started
+        self._wiring.flush()
+        result = {"requests": count, "cold": _COLD, "cpu_s": _cpu() - cpu, "wall_s": wall}
+        return {**result, "gaps_ms": _percentiles(gaps)} if gaps else result
+
+    def _build(self, kind: str) -> App:
+        if kind == "full":
+            backends = connect()
+            app, engine = full(backends), backends.engine
+        else:
+            app, engine = small(1 if kind == "one" else 1000), None
+        self._wiring.wire(app, engine)
+        return wrapped(app, self._wrap)
+
+
+async def _send(request: Request, seconds: float) -> int:
+    count, deadline = 0, perf_counter() + seconds
+    while perf_counter() < deadline:
+        await request.send()
+        count += 1
+    return count
+
+
+async def _send_and_time(request: Request, seconds: float, gaps: list[float]) -> int:
+    last = perf_counter()
+    deadline = last + seconds
+    while last < deadline:
+        await request.send()
+        now = perf_counter()
+        gaps.append(now - last)
+        last = now
+    return len(gaps)
+
+
+def _cpu() -> float:
+    """Seconds of processor time of all threads, user and system."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _percentiles(gaps: list[float]) -> dict[str, float]:
+    """Milliseconds at each percentile: how long the loop was held by a request and by whatever stopped it."""
+    ordered = sorted(gaps)
+    at = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+    result = {name: 1000 * ordered[int(share * (len(ordered) - 1))] for name, share in at.items()}
+    return {**result, "max": 1000 * ordered[-1]}
+
+
+def drive(commands: TextIO, answers: TextIO, name: str, wrap: str) -> None:
+    """Obeys `{"do": "warm"|"round", "case": …, …}`, one a line, until the input ends.
+
+    A command that fails is answered with `{"error": …}`; the next one is obeyed all the same.
+    """
+    driver = Driver(setup(name), wrap)
+    cases = {case.name: case for case in CASES}
+    with asyncio.Runner() as runner:
+        _answer(answers, lambda: {"ready": True})
+        for line in commands:
+            command = json.loads(line)
+            case = cases[command["case"]]
+            if command["do"] == "warm":
+                run = driver.warm(case, command["requests"])
+            else:
+                run = driver.round(case, command["seconds"])
+            _answer(answers, lambda run=run: runner.run(run))  # type: ignore[misc]
+
+
+def _answer(answers: TextIO, work: Callable[[], dict[str, Any]]) -> None:
+    try:
+        result = work()
+    except Exception as error:  # noqa: BLE001 - one case of one peer must not end the whole run
+        result = {"error": f"{type(error).__name__}: {error}"}
+    answers.write(json.dumps(result) + "\n")
+    answers.flush()

@@ -1,0 +1,114 @@
+"""What a user of each peer writes in code, and how each is told to send what it holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from sqlalchemy import Engine
+
+
+def _nothing() -> None:
+    """A peer that holds nothing back, or needs no line of code."""
+
+
+def _no_wiring(_app: FastAPI, _engine: Engine | None) -> None:
+    """A peer that finds applications by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Wiring of a peer: `before` any application exists, `wire` for each application, `flush` after a round."""
+
+    before: Callable[[], None] = _nothing
+    wire: Callable[[FastAPI, Engine | None], None] = _no_wiring
+    flush: Callable[[], None] = _nothing
+
+
+def setup(name: str) -> Setup:
+    """The wiring a peer names; imports only that peer.
+
+    Raises:
+        KeyError: no such wiring.
+    """
+    return _SETUPS[name]()
+
+
+def _opentelemetry() -> Setup:
+    from opentelemetry import metrics, trace
+
+    def flush() -> None:
+        for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+            force_flush = getattr(provider, "force_flush", None)
+            if force_flush is not None:
+                force_flush(30_000)
+
+    return Setup(flush=flush)
+
+
+def _contrib_tuned() -> Setup:
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    def wire(app: FastAPI, _engine: Engine | None) -> None:
+        FastAPIInstrumentor.instrument_app(app, exclude_spans=["send", "receive"])
+
+    return Setup(wire=wire, flush=_opentelemetry().flush)
+
+
+def _ddtrace() -> Setup:
+    from ddtrace.trace import tracer
+
+    return Setup(flush=tracer.flush)
+
+
+def _sentry() -> Setup:
+    import sentry_sdk
+
+    def before() -> None:
+        sentry_sdk.init(
+            traces_sample_rate=float(os.environ["SENTRY_TRACES_SAMPLE_RATE"]),
+            transport_queue_size=65_536,
+        )
+
+    return Setup(before=before, flush=lambda: sentry_sdk.flush(timeout=60))
+
+
+def _logfire() -> Setup:
+    import logfire
+
+    def before() -> None:
+        logfire.configure(send_to_logfire=False, console=False, inspect_arguments=False)
+        logfire.instrument_redis()
+        logfire.instrument_httpx()
+        logfire.instrument_requests()
+
+    def wire(app: FastAPI, engine: Engine | None) -> None:
+        logfire.instrument_fastapi(app)
+        if engine is not None:
+            logfire.instrument_sqlalchemy(engine=engine)
+
+    return Setup(before, wire, lambda: bool(logfire.force_flush()) and None)
+
+
+def _prometheus() -> Setup:
+    import prometheus_client
+    from prometheus_fastapi_instrumentator import Instrumentator
+
+    def wire(app: FastAPI, _engine: Engine | None) -> None:
+        Instrumentator().instrument(app).expose(app)
+
+    # A scrape is to it what an export is to the others.
+    return Setup(wire=wire, flush=lambda: bool(prometheus_client.generate_latest()) and None)
+
+
+_SETUPS: dict[str, Callable[[], Setup]] = {
+    "nothing": Setup,
+    "opentelemetry": _opentelemetry,
+    "contrib_tuned": _contrib_tuned,
+    "ddtrace": _ddtrace,
+    "sentry": _sentry,
+    "logfire": _logfire,
+    "prometheus": _prometheus,
+}
