@@ -134,22 +134,49 @@ def test_promtool_accepts_the_prometheus_configuration() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("script", ["build-collector", "build-tools"])
-def test_build_without_go_says_so_in_one_line(script: str, tmp_path: Path) -> None:
-    """With an empty cache and no Go, a build script fails with one line that names what is missing."""
+TOOLS = ("sh", "dirname", "find", "sort", "xargs", "sha256sum", "cut", "mkdir", "mv", "flock", "sleep", "chmod")
+
+# Stands for the compiler: slow enough for two callers to meet, and it counts its runs.
+FAKE_GO = """#!/bin/sh
+echo run >> "$GO_RUNS"
+while [ "$1" != -o ]; do shift; done
+sleep 0.5
+echo program > "$2"
+chmod +x "$2"
+"""
+
+
+@pytest.fixture
+def build_environment(tmp_path: Path) -> dict[str, str]:
+    """Environment with an empty cache and the usual programs on PATH, but no Go."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for tool in ("sh", "dirname", "find", "sort", "xargs", "sha256sum", "cut", "mkdir", "flock"):
+    for tool in TOOLS:
         found = shutil.which(tool, path="/usr/bin:/bin")
         assert found, f"{tool} belongs to every Debian"
         (tools / tool).symlink_to(found)
-    result = subprocess.run(
-        [str(ROOT / "scripts" / script)],
-        env={"PATH": str(tools), "OTEL_DISTRO_CACHE": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return {"PATH": str(tools), "OTEL_DISTRO_CACHE": str(tmp_path / "cache"), "GO_RUNS": str(tmp_path / "runs")}
+
+
+@pytest.mark.parametrize("script", ["build-collector", "build-tools"])
+def test_build_without_go_says_so_in_one_line(script: str, build_environment: dict[str, str]) -> None:
+    """With an empty cache and no Go, a build script fails with one line that names what is missing."""
+    command = [str(ROOT / "scripts" / script)]
+    result = subprocess.run(command, env=build_environment, capture_output=True, text=True, check=False)
     assert result.returncode != 0
     assert len(result.stderr.splitlines()) == 1
     assert "needs Go" in result.stderr
+
+
+def test_callers_at_the_same_time_share_one_build(build_environment: dict[str, str]) -> None:
+    """Two callers that meet an empty cache build once, and both get the path of a whole program."""
+    go = Path(build_environment["PATH"]) / "go"
+    go.write_text(FAKE_GO)
+    go.chmod(0o755)
+    command = [str(ROOT / "scripts" / "build-collector")]
+    callers = [subprocess.Popen(command, env=build_environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    paths = {caller.communicate()[0].strip() for caller in callers}
+    assert [caller.returncode for caller in callers] == [0, 0]
+    (path,) = paths
+    assert Path(path).read_text() == "program\n"
+    assert Path(build_environment["GO_RUNS"]).read_text() == "run\n"

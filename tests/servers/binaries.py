@@ -67,8 +67,8 @@ def tempo_binary() -> str | None:
 def _built(script: str, tool: str | None) -> str:
     """Last line of a build script's output: the path of the program, from the cache or built now."""
     command = [str(_ROOT / "scripts" / script), *([tool] if tool else [])]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The script's own lines (what it builds, what it lacks) go where the caller's standard error goes.
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode != 0:
-        reason = result.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise MissingBinary(f"scripts/{script} failed ({reason[0]}): {_PREPARE}")
+        raise MissingBinary(f"scripts/{script} failed, its last line says why: {_PREPARE}")
     return result.stdout.strip().splitlines()[-1]

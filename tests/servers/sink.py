@@ -216,18 +216,19 @@ class _HttpServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keep-alive, as real receivers
     disable_nagle_algorithm = True
-    server: _HttpServer
 
     def do_POST(self) -> None:
         """Read and record one export, then answer as the sink is told to."""
         raw = self._read_body()
         read_at = time.monotonic()
-        answer = self.server.sink._take_answer()
+        server = self.server
+        assert isinstance(server, _HttpServer)
+        answer = server.sink._take_answer()
         signal = self.path.rsplit("/v1/", 1)[-1] if "/v1/" in self.path else ""
         body = _decompress(raw, self.headers.get("Content-Encoding", ""))
         message = _decode(signal, body)
         status = answer.status if message is not None or answer.status >= 300 else 400
-        self.server.sink._record(
+        server.sink._record(
             Received(
                 path=self.path,
                 signal=signal if signal in _MESSAGES else "",
@@ -240,8 +241,8 @@ class _Handler(BaseHTTPRequestHandler):
             )
         )
         if answer.delay:
-            self.server.stopping.wait(answer.delay)
-        if answer.hang_up or self.server.stopping.is_set():
+            server.stopping.wait(answer.delay)
+        if answer.hang_up or server.stopping.is_set():
             self.close_connection = True
             return
         self._answer(status, answer)
