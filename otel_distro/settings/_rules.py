@@ -23,6 +23,7 @@ def apply(
     problems: list[Problem],
 ) -> Settings:
     """Return `settings` with every rule between variables applied; each correction becomes a problem."""
+    _unsupported(settings, problems)
     return replace(
         settings,
         general=replace(
@@ -38,6 +39,16 @@ def apply(
         otlp_metrics=_otlp(settings.otlp_metrics, "METRICS", environ, problems),
         otlp_logs=_otlp(settings.otlp_logs, "LOGS", environ, problems),
     )
+
+
+def _unsupported(settings: Settings, problems: list[Problem]) -> None:
+    """What the specification knows and this version does not do is named, not ignored in silence."""
+    if settings.general.config_file is not None:
+        reason = "declarative configuration is not read by this version"
+        _note(problems, "OTEL_CONFIG_FILE", settings.general.config_file[:80], reason, "the other variables count")
+    if settings.logs.exporters not in {("none",), ()}:
+        reason = "log records are not exported by this version"
+        _note(problems, "OTEL_LOGS_EXPORTER", ",".join(settings.logs.exporters)[:80], reason, "none is used")
 
 
 def without_credentials(url: str) -> str:

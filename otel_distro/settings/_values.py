@@ -140,16 +140,20 @@ def _url(text: str) -> str:
 
 def _within(value: N, low: float | None, high: float | None) -> N:
     if low is not None and value < low:
-        raise Unusable(f"below the least value, {low:g}")
+        raise Unusable(f"below the least value, {low}")
     if high is not None and value > high:
-        raise Unusable(f"above the greatest value, {high:g}")
+        raise Unusable(f"above the greatest value, {high}")
     return value
 
 
 def _ranged(name: str, low: float | None, high: float | None) -> str:
     if low is not None and high is not None:
-        return f"{name} {low:g}..{high:g}"
-    return f"{name} >= {low:g}" if low is not None else name
+        return f"{name} {_thin(low)}..{_thin(high)}"
+    return f"{name} >= {_thin(low)}" if low is not None else name
+
+
+def _thin(number: float) -> str:
+    return f"{number:,}".replace(",", "\u202f")
 
 
 def did_you_mean(text: str, known: Mapping[str, str]) -> str:
