@@ -21,19 +21,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(tempo_line())
 
 
-@pytest.fixture
-def logs(request: pytest.FixtureRequest) -> Path:
-    """Directory for the logs of one test's servers, emptied at its start and kept at its end."""
-    directory = _LOGS / re.sub(r"\W+", "-", request.node.name)
+def _emptied(directory: Path) -> Path:
+    """The directory without the logs of an earlier run."""
     for old in directory.glob("*.log"):
         old.unlink()
     return directory
 
 
+@pytest.fixture
+def logs(request: pytest.FixtureRequest) -> Path:
+    """Directory for the logs of one test's servers, emptied at its start and kept at its end."""
+    return _emptied(_LOGS / re.sub(r"\W+", "-", request.node.name))
+
+
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """A stack that the tests of one module share and leave running."""
-    with Stack(_LOGS / "shared") as running:
+    with Stack(_emptied(_LOGS / "shared")) as running:
         yield running
 
 

@@ -26,6 +26,10 @@ class TraceBackend(Server):
         """Base URL of the query API, and of the pages where it has some."""
 
     @abstractmethod
+    def trace_url(self, trace_id: str) -> str:
+        """Address that shows one trace (as JSON: test builds hold no pages)."""
+
+    @abstractmethod
     def trace(self, trace_id: str) -> list[SpanRecord]:
         """Spans of a trace (id in hex) by start time; empty while the backend does not know it.
 

@@ -58,8 +58,11 @@ class JaegerServer(TraceBackend):
     def healthy(self) -> bool:
         return http_ok(f"http://127.0.0.1:{self.ports['health']}/status")
 
+    def trace_url(self, trace_id: str) -> str:
+        return f"{self.url}/api/v3/traces/{trace_id}"
+
     def trace(self, trace_id: str) -> list[SpanRecord]:
-        return sorted(_spans(http_json(f"{self.url}/api/v3/traces/{trace_id}")), key=lambda span: span.start_unix_nano)
+        return sorted(_spans(http_json(self.trace_url(trace_id))), key=lambda span: span.start_unix_nano)
 
     def search(self, service: str) -> list[str]:
         now = datetime.now(UTC)

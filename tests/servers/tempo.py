@@ -55,8 +55,11 @@ class TempoServer(TraceBackend):
     def healthy(self) -> bool:
         return http_ok(f"{self.url}/ready")
 
+    def trace_url(self, trace_id: str) -> str:
+        return f"{self.url}/api/v2/traces/{trace_id}"
+
     def trace(self, trace_id: str) -> list[SpanRecord]:
-        answer = http_json(f"{self.url}/api/v2/traces/{trace_id}")
+        answer = http_json(self.trace_url(trace_id))
         groups = ((answer or {}).get("trace") or {}).get("resourceSpans", ())
         return sorted(spans_of_json(groups), key=lambda span: span.start_unix_nano)
 
