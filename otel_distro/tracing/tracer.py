@@ -1,0 +1,303 @@
+"""Starts spans: a short way for our own instrumentations, and the whole API for everyone else."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from time import time_ns
+from typing import Any, cast
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Tracer
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, InstrumentationScope
+from opentelemetry.trace import (
+    DEFAULT_TRACE_STATE,
+    INVALID_SPAN,
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    set_span_in_context,
+)
+from opentelemetry.util.types import AnyValue, Attributes
+
+from otel_distro._compat import FLAGS, IS_VALID, STATE, TRACE_ID, instrumentation_info, new_span_context
+from otel_distro.sampling import FlatSampler
+
+from .attributes import bounded
+from .context import current_span_context, span_context_in, use_span
+from .ids import RandomIds
+from .processors import Processors
+from .records import is_link
+from .span import LeanSpan, UnsampledSpan, new_span, unsampled_span
+
+_LOW_BITS = (1 << 64) - 1
+_SAMPLED = TraceFlags.SAMPLED
+_RANDOM = TraceFlags.RANDOM_TRACE_ID
+# one object for each combination of the two known flags: `TraceFlags(...)` costs more than the rest of the context
+_FLAGS = tuple(TraceFlags(bits) for bits in range(4))
+_ROOT_SAMPLED, _ROOT_UNSAMPLED = _FLAGS[_SAMPLED | _RANDOM], _FLAGS[_RANDOM]
+
+
+class LeanTracer(Tracer):
+    """A tracer of one instrumentation scope, made by `LeanTracerProvider.get_tracer`.
+
+    Args:
+        scope: whose spans these are.
+        sampler: a `FlatSampler` decides in place; any other is asked through `should_sample`.
+        id_generator: `RandomIds` draws in place; any other is asked.
+        processors: limits, resource and processors, shared with all tracers of the provider.
+    """
+
+    def __init__(
+        self, *, scope: InstrumentationScope, sampler: Sampler, id_generator: IdGenerator, processors: Processors
+    ) -> None:
+        # upstream's constructor reads the environment and asks for a meter: neither is wanted here
+        self.sampler = sampler
+        self.id_generator = id_generator
+        self.span_processor = processors
+        self.scope = scope
+        self._processors = processors
+        flat = isinstance(sampler, FlatSampler)
+        self._bound = sampler.bound if isinstance(sampler, FlatSampler) else 0
+        self._parent_based = isinstance(sampler, FlatSampler) and sampler.parent_based
+        self._short = flat and isinstance(id_generator, RandomIds)
+        self._bits = id_generator.bits if isinstance(id_generator, RandomIds) else secrets.randbits
+
+    @property
+    def resource(self) -> Resource:  # type: ignore[override]  # a child's differs, so it is looked up
+        """What every span carries."""
+        return self._processors.resource
+
+    @property
+    def instrumentation_info(self) -> InstrumentationInfo | None:  # type: ignore[override]  # made when asked for
+        """The deprecated form of the scope."""
+        return instrumentation_info(self.scope)
+
+    @property
+    def takes_late_attributes(self) -> bool:
+        """Whether nobody looks at attributes while a span starts.
+
+        Then `begin` may be given an empty dictionary and `span.attributes` be filled when the span is known to record,
+        which spares an unsampled request the work.
+        """
+        return self._short and self._processors.starts is None
+
+    def begin(
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: SpanContext | None,
+        attributes: dict[str, AnyValue],
+        start_time: int | None = None,
+        context: Context | None = None,
+    ) -> LeanSpan | UnsampledSpan:
+        """Start a span without making it current, for instrumentations of ours.
+
+        Args:
+            name: what the operation is called.
+            kind: its place between caller and called.
+            parent: the parent's context; None or an invalid one for a root.
+            attributes: becomes the span's own: not copied, not looked at, so keys and values must be clean.
+            start_time: nanoseconds since the epoch; now when None.
+            context: where the parent came from, for samplers and processors of third parties that read baggage.
+
+        Returns:
+            The span, or one that only carries its context on when the sampler drops it. Both have `finish`, `fail`,
+            `context` and the API's methods.
+        """
+        processors = self._processors
+        if not self._short or processors.starts is not None:
+            return self._begin_with_guests(name, kind, parent, attributes, start_time, context)
+        if parent is None or not parent[IS_VALID]:
+            bits = self._bits(192)
+            trace_id = bits >> 64 or 1
+            sampled: int = trace_id & _LOW_BITS < self._bound
+            flags, state, parent = _ROOT_SAMPLED if sampled else _ROOT_UNSAMPLED, DEFAULT_TRACE_STATE, None
+            span_id = bits & _LOW_BITS or 1
+        else:
+            trace_id, inherited, state = parent[TRACE_ID], parent[FLAGS], parent[STATE]
+            sampled = inherited & _SAMPLED if self._parent_based else trace_id & _LOW_BITS < self._bound
+            flags = _FLAGS[inherited & _RANDOM | (_SAMPLED if sampled else 0)]
+            span_id = self._bits(64) or 1
+        own = new_span_context(SpanContext, (trace_id, span_id, False, flags, state, True))
+        if not sampled:
+            return unsampled_span(own)
+        if start_time is None:
+            start_time = time_ns()
+        return new_span(name, own, parent, kind, start_time, attributes, self.scope, processors)
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = (),
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> Span:
+        """Start a span without making it current; see `opentelemetry.trace.Tracer.start_span`."""
+        parent = self._parent_in(context)
+        processors = self._processors
+        if not self._short or processors.starts is not None:
+            span = self._start_with_guests(name, context, parent, kind, attributes, links, start_time)
+        else:
+            span = self.begin(name, kind, parent, {}, start_time)
+            if type(span) is LeanSpan:
+                self._fill(span, attributes, links)
+        if not (record_exception and set_status_on_exception) and type(span) is LeanSpan:
+            span.set_on_exception(record=record_exception, status=set_status_on_exception)
+        return span
+
+    def start_as_current_span(  # type: ignore[override]  # a class of its own instead of a generator's
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = (),
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+        end_on_exit: bool = True,
+    ) -> StartAsCurrent:
+        """Start a span and make it current; a context manager and a decorator of functions and coroutine functions."""
+        return StartAsCurrent(
+            self,
+            (name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception),
+            end_on_exit,
+        )
+
+    def _parent_in(self, context: Context | None) -> SpanContext | None:
+        if context is None:
+            return current_span_context()
+        try:
+            return span_context_in(context)
+        except Exception as error:  # noqa: BLE001 - a Span or a SpanContext given as context is a common mistake
+            self._processors.guard.failed(
+                "start_span", error, remedy="context must be an opentelemetry.context.Context, else the span is a root"
+            )
+            return None
+
+    def _fill(self, span: LeanSpan, attributes: Attributes, links: Sequence[Link] | None) -> None:
+        processors = self._processors
+        limits = processors.limits
+        if attributes:
+            span.attributes, span.dropped_attributes = bounded(
+                attributes, limits.attributes, limits.length, processors.guard
+            )
+        for link in links or ():
+            linked = getattr(link, "context", None)
+            if is_link(linked, getattr(link, "attributes", None)):
+                span.add_link(link.context, link.attributes)
+
+    def _begin_with_guests(
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: SpanContext | None,
+        attributes: dict[str, AnyValue],
+        start_time: int | None,
+        context: Context | None,
+    ) -> LeanSpan | UnsampledSpan:
+        """`begin` where a third party's sampler, id generator or processor wants to know."""
+        if parent is not None and not parent[IS_VALID]:
+            parent = None
+        where = get_current() if context is None else context
+        if span_context_in(where) != parent:
+            where = set_span_in_context(INVALID_SPAN if parent is None else NonRecordingSpan(parent), where)
+        return self._start_with_guests(name, where, parent, kind, attributes, (), start_time)
+
+    def _start_with_guests(
+        self,
+        name: str,
+        context: Context | None,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        attributes: Attributes,
+        links: Sequence[Link] | None,
+        start_time: int | None,
+    ) -> LeanSpan | UnsampledSpan:
+        processors = self._processors
+        trace_id = self._draw(self.id_generator.generate_trace_id, 128) if parent is None else parent[TRACE_ID]
+        result = self._ask_sampler(context, parent, trace_id, name, kind, attributes, links or ())
+        random = self._is_random() if parent is None else parent[FLAGS] & _RANDOM
+        flags = _FLAGS[(_RANDOM if random else 0) | (_SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else 0)]
+        # checked, unlike in `begin`: the ids may come from anyone
+        own = SpanContext(
+            trace_id, self._draw(self.id_generator.generate_span_id, 64), False, flags, result.trace_state
+        )
+        if result.decision is Decision.DROP:
+            return unsampled_span(own)
+        now = time_ns() if start_time is None else start_time
+        span = new_span(name, own, parent, kind, now, {}, self.scope, processors)
+        self._fill(span, result.attributes, links)
+        if processors.starts is not None:
+            processors.starts(span, context)
+        return span
+
+    def _ask_sampler(
+        self,
+        context: Context | None,
+        parent: SpanContext | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes,
+        links: Sequence[Link],
+    ) -> SamplingResult:
+        problem: Exception | str
+        try:
+            result: Any = self.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+            if isinstance(result.decision, Decision):
+                return cast("SamplingResult", result)
+            problem = f"{result.decision!r} is no Decision"
+        except Exception as error:  # noqa: BLE001 - a third party's sampler must not reach the application
+            problem = error
+        self._processors.guard.failed(
+            f"sampler {type(self.sampler).__name__}", problem, remedy="the parent decides, and roots are recorded"
+        )
+        drop = parent is not None and not parent[FLAGS] & _SAMPLED
+        state = None if parent is None else parent[STATE]
+        return SamplingResult(Decision.DROP if drop else Decision.RECORD_AND_SAMPLE, attributes, state)
+
+    def _draw(self, generate: Callable[[], int], bits: int) -> int:
+        """An id from a third party's generator, or a random one where that raises or gives no id."""
+        guard = self._processors.guard
+        drawn = guard.call("id generator", None, generate)
+        if isinstance(drawn, int) and 0 < drawn < 1 << bits:
+            return drawn
+        guard.failed("id generator", f"{drawn!r} is no id of {bits} bits", remedy="a random one is used")
+        return self._bits(bits) or 1
+
+    def _is_random(self) -> bool:
+        return self._processors.guard.call("id generator", False, self.id_generator.is_trace_id_random)
+
+
+class StartAsCurrent(use_span):
+    """What `start_as_current_span` returns: the span starts when the block or the decorated function is entered."""
+
+    __slots__ = ("_arguments", "_tracer")
+
+    def __init__(self, tracer: LeanTracer, arguments: tuple[Any, ...], end_on_exit: bool) -> None:
+        self._tracer = tracer
+        self._arguments = arguments
+        self._end = end_on_exit
+        self._record, self._status = arguments[6:]
+
+    def __enter__(self) -> Span:
+        self._span = self._tracer.start_span(*self._arguments)
+        return use_span.__enter__(self)
+
+    def _again(self) -> StartAsCurrent:
+        return StartAsCurrent(self._tracer, self._arguments, self._end)
+
+
+__all__ = ["LeanTracer", "StartAsCurrent"]
