@@ -1,0 +1,73 @@
+"""The servers behind the applications: one stack for the whole suite, one of its own where a test kills backends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.e2e.service import STOCK, Service
+from tests.servers import PostgresServer, RedisServer, Stack, tempo_line
+
+LOGS = Path(__file__).resolve().parents[2] / "test-logs" / "e2e"
+
+Start = Callable[..., Service]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in the report whether Tempo itself was tested."""
+    terminalreporter.write_line(tempo_line())
+
+
+@pytest.fixture
+def logs(request: pytest.FixtureRequest) -> Path:
+    """Directory of one test's logs, emptied at its start and kept at its end."""
+    directory = LOGS / re.sub(r"\W+", "-", request.node.name)
+    for old in directory.glob("*.log"):
+        old.unlink()
+    return directory
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Collector, Jaeger, Tempo or its stand-in, Prometheus; shared, so no test stops any of them."""
+    with Stack(LOGS / "shared") as running:
+        yield running
+
+
+@pytest.fixture
+def mortal_stack(logs: Path) -> Iterator[Stack]:
+    """A stack of a test's own, whose backends keep their data when they are killed."""
+    with Stack(logs, storage="badger") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def data() -> Iterator[Mapping[str, str]]:
+    """A real Redis and PostgreSQL, as variables of the shop's services."""
+    with RedisServer(LOGS / "shared") as redis, PostgresServer(LOGS / "shared") as postgres:
+        yield {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url()}
+
+
+@pytest.fixture
+def start(data: Mapping[str, str], logs: Path) -> Iterator[Start]:
+    """Start a service of the shop, with an empty cache; it ends with the test."""
+    with Redis.from_url(data["REDIS_URL"]) as cache:
+        cache.flushall()
+    with ExitStack() as running:
+
+        def begin(name: str, command: Sequence[str], otlp: str, **environ: str) -> Service:
+            variables = {**data, "OTEL_EXPORTER_OTLP_ENDPOINT": otlp, **environ}
+            return running.enter_context(Service(name, command, variables, logs))
+
+        yield begin
+
+
+@pytest.fixture
+def inventory(start: Start, stack: Stack) -> Service:
+    """The second service, sending to the shared stack."""
+    return start("inventory", (*STOCK, "python", "-m", "shop.inventory"), stack.collector.url)
