@@ -1,0 +1,53 @@
+"""What every client instrumentation shares: its scope, the current context, and hooks that cannot do harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.metrics import Meter, MeterProvider
+from opentelemetry.trace import SpanKind, TracerProvider
+
+from otel_distro import _compat
+from otel_distro._version import __version__
+from otel_distro.guard import Guard
+
+from .binding import Starts, tracing
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""The semantic conventions that the clients follow."""
+
+CLIENT = SpanKind.CLIENT
+
+current = _compat.context_variable().get
+"""The current `Context`, for one look at everything in it."""
+
+
+def tracer_of(provider: TracerProvider, library: str) -> Starts:
+    """The tracer of a library's instrumentation."""
+    return tracing(provider.get_tracer(f"otel_distro.instrumentation.{library}", __version__, SCHEMA_URL))
+
+
+def meter_of(provider: MeterProvider, library: str) -> Meter:
+    """The meter of a library's instrumentation."""
+    return provider.get_meter(f"otel_distro.instrumentation.{library}", __version__, SCHEMA_URL)
+
+
+def error_type(error: BaseException) -> str:
+    """`error.type` of an exception: its class, as contrib writes it."""
+    return type(error).__qualname__
+
+
+def guarded(guard: Guard, part: str, hook: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """A user's hook whose failure does not reach the call it looks at (contrib #3642); None stays None."""
+    if not callable(hook):
+        return None
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return hook(*arguments)
+        except Exception as error:  # noqa: BLE001 - the hook is the user's, the call must go on
+            guard.failed(part, error, remedy="a hook given to contrib's instrumentor raised")
+            return None
+
+    return call

@@ -1,0 +1,96 @@
+"""SQLAlchemy 1.4, 2.0 and 2.1, sync and async, engines made before or after: one span for each `execute()`."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, ClassVar
+
+from otel_distro.instrumentation.base import Toolbox
+from otel_distro.instrumentation.calls import meter_of, tracer_of
+from otel_distro.instrumentation.database import DatabaseCalls, duration_histogram
+from otel_distro.instrumentation.takeover import Takeover
+
+from .commenter import Commenter
+from .engines import Engines
+from .events import Events
+from .pools import PoolMetrics
+
+_CONTRIB = "opentelemetry.instrumentation.sqlalchemy"
+
+
+class SqlalchemyInstrumentation:
+    """Class-level events of `Engine`, so that every engine of the process counts, whenever and however it was made.
+
+    Contrib listens on each engine that `create_engine` returns: engines made before are lost, async engines are
+    listened to twice, and SQLAlchemy 2.1 is refused (contrib #3696, #3977, #2149, #2971).
+
+    Args:
+        toolbox: see `Toolbox`.
+    """
+
+    name: ClassVar[str] = "sqlalchemy"
+    modules: ClassVar[tuple[str, ...]] = ("sqlalchemy", _CONTRIB)
+    replaces: ClassVar[tuple[str, ...]] = ("sqlalchemy",)
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        meter = meter_of(toolbox.meter_provider, self.name)
+        self._guard = toolbox.guard
+        self._calls = DatabaseCalls(tracer_of(toolbox.tracer_provider, self.name))
+        engines = Engines(duration_histogram(meter))
+        self._events = Events(self._calls, engines, toolbox.guard)
+        self._pools = PoolMetrics(meter, engines, toolbox.guard)
+        self._takeover: Takeover | None = None
+        if toolbox.settings.sqlcommenter:
+            self._events.commenter = Commenter()
+
+    def instrument(self, module: ModuleType) -> None:
+        """Listen to all engines; contrib's own module is made to configure this instead of listening as well."""
+        if module.__name__ == _CONTRIB:
+            self._take_over(module)
+        else:
+            self._events.listen()
+            self._pools.wrap()
+
+    def uninstrument(self) -> None:
+        """Take every listener and patch back."""
+        self._stop()
+        if self._takeover is not None:
+            self._takeover.restore()
+            self._takeover = None
+
+    def silence_drivers(self, silent: bool = True) -> None:
+        """Let instrumentations of drivers (contrib's psycopg, sqlite3, ...) make no span below one of ours.
+
+        For the arbiter, when it loads one of them. It costs a context switch a statement, so it is off until asked for.
+
+        Args:
+            silent: whether the drivers shall be silent from now on.
+        """
+        self._events.silences_drivers = silent
+
+    def _stop(self) -> None:
+        self._events.unlisten()
+        self._pools.unwrap()
+
+    def _take_over(self, module: ModuleType) -> None:
+        if self._takeover is None:
+            self._takeover = Takeover(
+                module.SQLAlchemyInstrumentor,
+                name=self.name,
+                guard=self._guard,
+                configure=self._configure,
+                uninstrument=self._stop,
+            )
+
+    def _configure(self, options: dict[str, Any]) -> None:
+        self._events.listen()
+        self._pools.wrap()
+        if options.get("tracer_provider") is not None:
+            self._calls.use(tracer_of(options["tracer_provider"], self.name))
+        if options.get("enable_commenter"):
+            self._events.commenter = Commenter(
+                options.get("commenter_options") or {}, on_span=bool(options.get("enable_attribute_commenter"))
+            )
+
+
+__all__ = ["SqlalchemyInstrumentation"]

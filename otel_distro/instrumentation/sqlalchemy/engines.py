@@ -1,0 +1,164 @@
+"""What is known of each engine: its attributes, its statements and its pool, found by its dialect.
+
+An engine's dialect is made for it alone and shared with what `execution_options()` derives from it, so it is the one
+object that stands for all of them, and a plain attribute of every connection.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from opentelemetry.metrics import Histogram
+
+from otel_distro.bounded import BoundedCache
+from otel_distro.instrumentation.database import Operation
+from otel_distro.instrumentation.sql_summary import Summary, summarize
+from otel_distro.redaction import sanitize_sql
+
+_MAX_WEIGHT = 4_000_000
+"""Statements remembered in one process, in characters; when they are more, all are forgotten and learnt again."""
+_WEIGHT_OF_OPERATION = 500
+_HEAVIEST = 100_000
+
+_SYSTEMS = {
+    "oracle": "oracle.db",
+    "mssql": "microsoft.sql_server",
+    "redshift": "aws.redshift",
+    "spanner+spanner": "gcp.spanner",
+    "hana": "sap.hana",
+    "ibm_db_sa": "ibm.db2",
+    "firebird": "firebirdsql",
+    "informix": "ibm.informix",
+    "teradatasql": "teradata",
+}
+"""SQLAlchemy's dialect names that are not the `db.system.name` of their database."""
+
+
+class EngineState:
+    """One engine, as far as telemetry is concerned.
+
+    Attributes:
+        attributes: of every span: system, namespace, server.
+        statements: operations by the text of their statement.
+        batches: operations of `executemany` by text.
+        pool: the newest pool; an engine makes a new one when it is disposed of.
+        pool_name: for metrics.
+        waiting: one entry for each thread or task that waits for a connection.
+    """
+
+    __slots__ = (
+        "attributes",
+        "batches",
+        "dialect",
+        "driver",
+        "pool",
+        "pool_name",
+        "pool_series",
+        "statements",
+        "waiting",
+    )
+
+    def __init__(self, engine: Any) -> None:
+        url = engine.url
+        self.dialect: str = engine.dialect.name
+        self.driver: str = engine.dialect.driver
+        self.attributes = _attributes(self.dialect, url)
+        self.statements: dict[str, Operation] = {}
+        self.batches: dict[str, Operation] = {}
+        self.pool: weakref.ref[Any] = weakref.ref(engine.pool)
+        self.pool_name = _pool_name(engine.pool, self.attributes)
+        self.pool_series: Any = None
+        self.waiting: list[None] = []
+
+
+class Engines:
+    """All engines that did something so far; one that is garbage is forgotten.
+
+    Args:
+        histogram: `db.client.operation.duration`.
+    """
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._left = _MAX_WEIGHT
+        self.states: dict[int, EngineState] = {}
+        self._references: dict[int, weakref.ref[Any]] = {}
+        self._texts: BoundedCache[tuple[str, str], tuple[str, Summary]] = BoundedCache(_MAX_WEIGHT)
+
+    def learn(self, engine: Any) -> EngineState:
+        """The state of an engine, made at its first use."""
+        dialect = engine.dialect
+        key = id(dialect)
+        state = self.states.get(key)
+        if state is None:
+            state = EngineState(engine)
+            self._references[key] = weakref.ref(dialect, lambda _: self._forget(key))
+            self.states[key] = state
+        return state
+
+    def learn_statement(self, state: EngineState, statement: str, batch: bool) -> Operation:
+        """The operation of a statement, made at its first execution."""
+        text, summary = self._analysed(statement, state.dialect)
+        operation = _operation(state, text, summary, batch, self._histogram)
+        self._keep(state.batches if batch else state.statements, statement, operation)
+        return operation
+
+    def _analysed(self, statement: str, dialect: str) -> tuple[str, Summary]:
+        known = self._texts.get((dialect, statement))
+        if known is None:
+            text = sanitize_sql(statement, dialect)
+            known = self._texts.keep((dialect, statement), (text, summarize(text)), 2 * len(statement))
+        return known
+
+    def _keep(self, statements: dict[str, Operation], statement: str, operation: Operation) -> None:
+        if len(statement) > _HEAVIEST:
+            return
+        self._left -= len(statement) + _WEIGHT_OF_OPERATION
+        if self._left < 0:
+            self._left = _MAX_WEIGHT
+            for state in tuple(self.states.values()):
+                state.statements.clear()
+                state.batches.clear()
+        statements[statement] = operation
+
+    def _forget(self, key: int) -> None:
+        self.states.pop(key, None)
+        self._references.pop(key, None)
+
+
+def _operation(state: EngineState, text: str, summary: Summary, batch: bool, histogram: Histogram) -> Operation:
+    attributes = dict(state.attributes)
+    prefix = "BATCH " if batch else ""
+    name = attributes.get("db.namespace") or attributes["db.system.name"]
+    if summary.operation:
+        attributes["db.operation.name"] = prefix + summary.operation
+    if summary.collection:
+        attributes["db.collection.name"] = summary.collection
+    if summary.text:
+        name = attributes["db.query.summary"] = prefix + summary.text
+    if text:
+        attributes["db.query.text"] = text
+    return Operation(str(name), attributes, histogram)
+
+
+def _attributes(dialect: str, url: Any) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"db.system.name": _SYSTEMS.get(dialect, dialect)}
+    if url.database:
+        attributes["db.namespace"] = url.database
+    host = url.host or url.query.get("host")
+    if isinstance(host, str) and host:
+        attributes["server.address"] = host
+        if url.port:
+            attributes["server.port"] = url.port
+    return attributes
+
+
+def _pool_name(pool: Any, attributes: dict[str, Any]) -> str:
+    """The pool's own name, else `server.address:server.port/db.namespace` (semantic conventions)."""
+    named = getattr(pool, "logging_name", None)
+    if named:
+        return str(named)
+    address = str(attributes.get("server.address", attributes["db.system.name"]))
+    port = f":{attributes['server.port']}" if "server.port" in attributes else ""
+    return f"{address}{port}/{attributes.get('db.namespace', '')}"

@@ -1,0 +1,93 @@
+"""Telemetry of one test, kept in memory: a lean pipeline, a toolbox for an instrumentation, and what they recorded."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_distro import sampling, settings
+from otel_distro.guard import Guard
+from otel_distro.instrumentation.base import Instrumentation, Toolbox
+from otel_distro.metrics import LeanMeterProvider
+from otel_distro.tracing import LeanTracerProvider
+
+Point = tuple[Mapping[str, Any], Any]
+
+
+class Recording:
+    """A lean tracer and meter provider whose output stays here.
+
+    Args:
+        environ: environment variables the settings are parsed from.
+        sampler: by its specified name.
+    """
+
+    def __init__(self, environ: Mapping[str, str] | None = None, sampler: str = "parentbased_always_on") -> None:
+        self.lines: list[str] = []
+        self.guard = Guard(level=logging.INFO, output=lambda _level, text: self.lines.append(text))
+        parsed, _ = settings.parse(environ or {})
+        resource = Resource({"service.name": "test"})
+        self._exporter = InMemorySpanExporter()
+        self._reader = InMemoryMetricReader()
+        self.tracer_provider = LeanTracerProvider(
+            resource=resource,
+            sampler=sampling.build(sampler),
+            limits=parsed.traces.limits,
+            guard=self.guard,
+        )
+        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.meter_provider = LeanMeterProvider(resource=resource, guard=self.guard, readers=[self._reader])
+        self.toolbox = Toolbox(self.tracer_provider, self.meter_provider, parsed.instrumentation, self.guard)
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        """Ended spans, oldest end first."""
+        return list(self._exporter.get_finished_spans())
+
+    def one(self) -> ReadableSpan:
+        """The only span."""
+        (span,) = self.spans
+        return span
+
+    def take(self) -> list[ReadableSpan]:
+        """Ended spans, which are then forgotten."""
+        spans = self.spans
+        self._exporter.clear()
+        return spans
+
+    def points(self, metric: str) -> list[Point]:
+        """Attributes and count (histograms) or value (others) of every series of a metric."""
+        data = self._reader.get_metrics_data()
+        found: list[Point] = []
+        for group in data.resource_metrics if data else ():
+            for scope in group.scope_metrics:
+                for each in scope.metrics:
+                    if each.name == metric:
+                        found += [(dict(p.attributes or {}), getattr(p, "count", None) or getattr(p, "value", None))
+                                  for p in each.data.data_points]  # fmt: skip
+        return found
+
+    @property
+    def failures(self) -> list[str]:
+        """Parts of the distro that failed, with the first reason."""
+        return [f"{failure.part}: {failure.reason}" for failure in self.guard.failures]
+
+
+@contextmanager
+def instrumented(kind: type[Instrumentation], recording: Recording) -> Iterator[Any]:
+    """The library of `kind`, instrumented for the length of the block."""
+    instrumentation = kind(recording.toolbox)
+    instrumentation.instrument(importlib.import_module(kind.modules[0]))
+    try:
+        yield instrumentation
+    finally:
+        instrumentation.uninstrument()
