@@ -1,0 +1,98 @@
+"""Every private name of the metrics SDK that the distro relies on.
+
+Apart from `_compat` because tracing need not import metrics.
+
+Contract tests: `tests/unit/test_compat_metrics.py`.
+"""
+# ruff: noqa: SLF001
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, cast
+
+from opentelemetry.metrics import Instrument
+from opentelemetry.sdk.metrics import ExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics._internal import instrument as _instrument
+from opentelemetry.sdk.metrics._internal.sdk_configuration import SdkConfiguration
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader, MetricsData
+from opentelemetry.sdk.metrics.view import (
+    Aggregation,
+    DefaultAggregation,
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+    View,
+)
+from opentelemetry.sdk.resources import Resource
+
+
+class InstrumentKind(Enum):
+    """The kinds of instruments that a `MetricReader` has preferences for."""
+
+    COUNTER = _instrument._Counter
+    UP_DOWN_COUNTER = _instrument._UpDownCounter
+    HISTOGRAM = _instrument._Histogram
+    GAUGE = _instrument._Gauge
+    OBSERVABLE_COUNTER = _instrument._ObservableCounter
+    OBSERVABLE_UP_DOWN_COUNTER = _instrument._ObservableUpDownCounter
+    OBSERVABLE_GAUGE = _instrument._ObservableGauge
+
+
+@dataclass(frozen=True, slots=True)
+class ViewParameters:
+    """What a view makes of the instruments that it matches; None keeps the instrument's."""
+
+    name: str | None
+    description: str | None
+    attribute_keys: Collection[str] | None
+    aggregation: Aggregation
+
+
+def reader_temporality(reader: MetricReader, kind: InstrumentKind) -> AggregationTemporality:
+    """The temporality `reader` wants for instruments of `kind`."""
+    return reader._instrument_class_temporality.get(kind.value, AggregationTemporality.CUMULATIVE)
+
+
+def reader_aggregation(reader: MetricReader, kind: InstrumentKind) -> Aggregation:
+    """The aggregation `reader` wants for instruments of `kind` where no view says one."""
+    return reader._instrument_class_aggregation.get(kind.value) or DefaultAggregation()
+
+
+def attach_reader(
+    reader: MetricReader, collect: Callable[..., MetricsData | None] | None, provider: MeterProvider | None = None
+) -> None:
+    """Let `reader.collect()` call `collect(reader, timeout_millis=...)`; None detaches it."""
+    reader._set_collect_callback(cast(Any, collect))
+    if provider is not None:
+        reader._set_meter_provider(provider)
+
+
+def sdk_configuration(resource: Resource, views: Sequence[View], exemplar_filter: ExemplarFilter) -> SdkConfiguration:
+    """What third parties read from a provider as `_sdk_config`."""
+    return SdkConfiguration(exemplar_filter=exemplar_filter, resource=resource, views=views)
+
+
+def view_matches(view: View, instrument: Instrument) -> bool:
+    """Whether `view` selects `instrument`."""
+    return view._match(cast(Any, instrument))
+
+
+def view_parameters(view: View) -> ViewParameters:
+    """What `view` changes."""
+    return ViewParameters(view._name, view._description, view._attribute_keys, view._aggregation)
+
+
+def aggregation_parameters(aggregation: Aggregation) -> dict[str, Any]:
+    """The arguments a histogram aggregation was made with; empty for the others."""
+    if isinstance(aggregation, ExplicitBucketHistogramAggregation):
+        return {"boundaries": aggregation._boundaries, "record_min_max": aggregation._record_min_max}
+    if isinstance(aggregation, ExponentialBucketHistogramAggregation):
+        return {
+            "max_size": aggregation._max_size,
+            "max_scale": aggregation._max_scale,
+            "record_min_max": aggregation._record_min_max,
+        }
+    return {}

@@ -1,0 +1,101 @@
+"""What a metric stream is: the facts that a reader, a scraper or another process needs to name its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+
+class Kind(Enum):
+    """How the cells of a series are read."""
+
+    SUM = "sum"
+    """`[value]`, or `[value, seconds]` when observed: the time of observation, 0 while there is none."""
+    GAUGE = "gauge"
+    """`[value, seconds]`: the time of the last measurement, 0 while there is none."""
+    HISTOGRAM = "histogram"
+    """`[sum, bucket counts...]`, one count more than there are bounds."""
+    EXPONENTIAL = "exponential"
+    """Two banks of base-2 buckets; see `exponential`."""
+
+
+class Merge(Enum):
+    """How the values that several processes hold for one series become one."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+    LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamIdentity:
+    """One metric stream: an instrument as one view shows it.
+
+    Args:
+        scope: the instrumentation scope that made the instrument.
+        name: of the stream, as the view or the instrument says.
+        unit: UCUM, as the instrument says.
+        description: as the view or the instrument says.
+        kind: how cells are read.
+        monotonic: a sum that never falls.
+        observed: the values come from callbacks, as totals.
+        bounds: of an explicit-bucket histogram.
+        max_size: buckets a side of an exponential histogram.
+        merge: how several processes' values become one.
+    """
+
+    scope: InstrumentationScope
+    name: str
+    unit: str
+    description: str
+    kind: Kind
+    monotonic: bool = False
+    observed: bool = False
+    bounds: tuple[float, ...] = ()
+    max_size: int = 0
+    merge: Merge = Merge.SUM
+
+    @property
+    def timed(self) -> bool:
+        """Whether a series has a second cell that says when its value was seen."""
+        return self.kind is Kind.GAUGE or self.observed
+
+
+# Every value carries its type's name, because True, 1 and 1.0 are one key in Python and three values in OpenTelemetry.
+_PLAIN = (str, bool, int, float, bytes, type(None))
+
+
+def clean(value: Any) -> Any:
+    """An attribute value as the data model allows it; anything else becomes its text.
+
+    Source: OpenTelemetry specification, "Attribute": strings, booleans, numbers, bytes, null, arrays and maps of them.
+    """
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, Mapping):
+        return {k: clean(v) for k, v in value.items() if isinstance(k, str) and k}
+    if isinstance(value, Sequence):
+        return tuple(clean(v) for v in value)
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a broken __str__ of the application's object costs that value only
+        return None
+
+
+def frozen(value: Any) -> Any:
+    """A hashable stand-in for a cleaned value: equal only where type and value are equal."""
+    if isinstance(value, tuple):
+        return "sequence", tuple(frozen(v) for v in value)
+    if isinstance(value, dict):
+        return "mapping", tuple((k, frozen(value[k])) for k in sorted(value))
+    return type(value).__name__, value
+
+
+def series_key(attributes: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The identity of a series within its stream: independent of the order of the attributes."""
+    return tuple((k, frozen(attributes[k])) for k in sorted(attributes))

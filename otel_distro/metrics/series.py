@@ -1,0 +1,282 @@
+"""Series: one set of attributes of one stream, bound to its cells. This is where a measurement ends.
+
+Straight-line code without calls between reading and writing a cell or a slot is not interrupted by CPython, so there is
+no lock on this path. `_count` and the +Inf bucket are derived from the buckets; only `_sum` may lag.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from math import inf
+from sys import float_info
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.trace import Span
+
+from .cells import Block, Cells
+from .exemplars import Reservoir
+from .identity import Kind
+
+if TYPE_CHECKING:
+    from .stream import Stream
+
+LARGEST: Final = float_info.max
+NOTHING: Final[Mapping[str, Any]] = {}
+OVERFLOW: Final[Mapping[str, Any]] = {"otel.metric.overflow": True}
+"""Attributes of the series that takes what does not fit (specification, "Cardinality limits")."""
+
+
+class Series:
+    """What all series have in common.
+
+    Args:
+        stream: that the series belongs to.
+        attributes: cleaned, as exported.
+        low: the smallest value that may be measured.
+    """
+
+    __slots__ = ("_at", "_cells", "_low", "_reservoir", "also", "attributes", "started", "stream")
+
+    def __init__(self, stream: Stream, attributes: Mapping[str, Any], low: float) -> None:
+        self.stream = stream
+        self.attributes = attributes
+        self.also: tuple[Series, ...] = ()
+        self.started = 0
+        self._low = low
+        self._cells: Cells
+        self._at = 0
+        self._reservoir: Reservoir | None = None
+
+    def bind(self, block: Block, started: int, reservoir: Reservoir | None) -> None:
+        """Take new cells, all zero; also what a forked child does.
+
+        Args:
+            block: of the store.
+            started: ns since the epoch.
+            reservoir: for exemplars, None when none are wanted.
+        """
+        self._cells = block.cells
+        self._at = block.start
+        self.started = started
+        self._reservoir = reservoir
+
+    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+        """Take one measurement.
+
+        Args:
+            value: finite; negative only where the instrument allows it. Anything else is refused with one warning.
+            span: current at this moment, for the exemplar; None for none.
+            dropped: attributes that the view took away, for the exemplar.
+        """
+        raise TypeError(f"{type(self).__name__} takes no measurements")
+
+    def add(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+        """`measure`, as counters call it."""
+        self.measure(value, span, dropped)
+
+    def record(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+        """`measure`, as histograms call it."""
+        self.measure(value, span, dropped)
+
+    def set(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+        """`measure`, as gauges call it."""
+        self.measure(value, span, dropped)
+
+    def observe(self, value: float, number: int) -> None:
+        """Take what a callback reported.
+
+        Args:
+            value: the total (sums) or the value (gauges) at this moment.
+            number: of the collection: several observations of one series in one collection are added up in a sum.
+        """
+        raise TypeError(f"{type(self).__name__} is not observed")
+
+    @property
+    def overflows(self) -> bool:
+        """Whether this is the series of what does not fit."""
+        return self.attributes is OVERFLOW
+
+    def exemplars(self, after: int) -> list[Any]:
+        """Exemplars younger than `after` (ns since the epoch)."""
+        return [] if self._reservoir is None else self._reservoir.since(after)
+
+
+class NullSeries(Series):
+    """Takes measurements that nobody wants: dropped streams and invalid instruments."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.attributes = NOTHING
+        self.also = ()
+        self.started = 0
+
+    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+        """Do nothing."""
+
+    add = record = set = measure
+
+    def observe(self, value: float, number: int) -> None:
+        """Do nothing."""
+
+
+class SumSeries(Series):
+    """A sum of what is added: one cell."""
+
+    __slots__ = ()
+
+    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+        """See `Series.measure`."""
+        if not self._low <= value <= LARGEST:
+            self.stream.refused(value)
+            return
+        if value.__class__ is not int:
+            self.stream.floating = True
+        cells = self._cells
+        cells[self._at] += value
+        reservoir = self._reservoir
+        if reservoir is not None and (span is not None or reservoir.always) and monotonic() >= reservoir.due[0]:
+            reservoir.offer(0, value, span, dropped)
+        if self.also:
+            for other in self.also:
+                other.measure(value, span, dropped)
+
+    add = record = set = measure
+
+    def value(self) -> float:
+        """The sum so far."""
+        return self._cells[self._at]
+
+
+class LastSeries(Series):
+    """The last value: two cells, value and time. Observed sums are kept the same way, as the total last seen."""
+
+    __slots__ = ("_round",)
+
+    def bind(self, block: Block, started: int, reservoir: Reservoir | None) -> None:
+        """See `Series.bind`."""
+        Series.bind(self, block, started, reservoir)
+        self._round = 0
+
+    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+        """See `Series.measure`."""
+        if not self._low <= value <= LARGEST:
+            self.stream.refused(value)
+            return
+        if value.__class__ is not int:
+            self.stream.floating = True
+        now = time()
+        cells, at = self._cells, self._at
+        cells[at] = value
+        cells[at + 1] = now
+        reservoir = self._reservoir
+        if reservoir is not None and (span is not None or reservoir.always) and monotonic() >= reservoir.due[0]:
+            reservoir.offer(0, value, span, dropped)
+        if self.also:
+            for other in self.also:
+                other.measure(value, span, dropped)
+
+    add = record = set = measure
+
+    def observe(self, value: float, number: int) -> None:
+        """See `Series.observe`."""
+        if not -LARGEST <= value <= LARGEST:
+            self.stream.refused(value)
+            return
+        if value.__class__ is not int:
+            self.stream.floating = True
+        total = value
+        if self._round == number and self.stream.identity.kind is Kind.SUM:
+            total = value + self._cells[self._at]
+        self._round = number
+        self._cells[self._at] = total
+        self._cells[self._at + 1] = time()
+        for other in self.also:
+            other.observe(value, number)
+
+    def absent(self, number: int) -> None:
+        """Forget the value unless collection `number` observed it."""
+        if self._round != number:
+            self._cells[self._at + 1] = 0.0
+
+    def value(self) -> float | None:
+        """The last value, None when there is none."""
+        return self._cells[self._at] if self._cells[self._at + 1] else None
+
+    def seen(self) -> float:
+        """When the value was measured, seconds since the epoch; 0 when there is none."""
+        return self._cells[self._at + 1]
+
+
+class Distribution(Series):
+    """A histogram of any kind: its smallest and largest value are kept in this process only."""
+
+    __slots__ = ("_taken", "maximum", "minimum")
+
+    def bind(self, block: Block, started: int, reservoir: Reservoir | None) -> None:
+        """See `Series.bind`."""
+        Series.bind(self, block, started, reservoir)
+        self.minimum, self.maximum = inf, -inf
+        self._taken: dict[object, tuple[float, float]] = {}
+
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and largest value since the start; `(inf, -inf)` before the first."""
+        low, high = self._taken.get(None, (inf, -inf))
+        return min(low, self.minimum), max(high, self.maximum)
+
+    def take_extremes(self, reader: object) -> tuple[float, float]:
+        """The smallest and largest value since `reader` took them last (specification: per collection interval)."""
+        low, high, self.minimum, self.maximum = self.minimum, self.maximum, inf, -inf
+        taken = self._taken
+        taken.setdefault(None, (inf, -inf))
+        if reader not in taken:
+            taken[reader] = taken[None]
+        for key, (before_low, before_high) in taken.items():
+            taken[key] = (min(before_low, low), max(before_high, high))
+        result = taken[reader]
+        taken[reader] = (inf, -inf)
+        return result
+
+
+class HistogramSeries(Distribution):
+    """Explicit buckets: `[sum, bucket counts...]`.
+
+    Args:
+        bounds: upper bounds, inclusive, rising.
+    """
+
+    __slots__ = ("_bounds",)
+
+    def __init__(self, stream: Stream, attributes: Mapping[str, Any], low: float, bounds: tuple[float, ...]) -> None:
+        super().__init__(stream, attributes, low)
+        self._bounds = bounds
+
+    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+        """See `Series.measure`."""
+        if not self._low <= value <= LARGEST:
+            self.stream.refused(value)
+            return
+        if value.__class__ is not float:
+            value = float(value)  # what cannot be added has to fail before the first cell is written
+        bucket = bisect_left(self._bounds, value)
+        cells, at = self._cells, self._at
+        cells[at + 1 + bucket] += 1.0
+        cells[at] += value
+        if value < self.minimum:  # noqa: PLR1730 - a call would cost three times as much and can be interrupted
+            self.minimum = value
+        if value > self.maximum:  # noqa: PLR1730
+            self.maximum = value
+        reservoir = self._reservoir
+        if reservoir is not None and (span is not None or reservoir.always) and monotonic() >= reservoir.due[bucket]:
+            reservoir.offer(bucket, value, span, dropped)
+        if self.also:
+            for other in self.also:
+                other.measure(value, span, dropped)
+
+    add = record = set = measure
+
+    def value(self) -> tuple[float, ...]:
+        """`(sum, bucket counts...)` so far."""
+        return tuple(self._cells[self._at : self._at + len(self._bounds) + 2])

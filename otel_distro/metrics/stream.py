@@ -1,0 +1,163 @@
+"""Streams: one instrument as one view shows it, with all its series and the limit to their number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import RLock
+from time import time_ns
+from typing import Any
+
+from otel_distro.guard import Guard
+
+from . import exponential
+from .aggregation import Aggregation
+from .cells import Store
+from .exemplars import Reservoir
+from .identity import Kind, StreamIdentity, series_key
+from .series import LARGEST, OVERFLOW, HistogramSeries, LastSeries, Series, SumSeries
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What streams work with, the same for a whole provider.
+
+    Args:
+        store: gives cells.
+        guard: gets warnings.
+        limit: series a stream, the overflow series included.
+        exemplars: "trace_based", "always_on" or "always_off".
+    """
+
+    store: Store
+    guard: Guard
+    limit: int
+    exemplars: str
+
+
+class Stream:
+    """All series of one instrument under one view and one aggregation.
+
+    Args:
+        identity: what the stream is.
+        aggregation: its kind is never None.
+        means: what to work with.
+        low: the smallest value an instrument may measure: 0, or the largest negative number.
+    """
+
+    def __init__(self, identity: StreamIdentity, aggregation: Aggregation, means: Means, low: float) -> None:
+        self.identity = identity
+        self.aggregation = aggregation
+        self.floating = False
+        self.others: list[Stream] = []
+        self._means = means
+        self._low = low
+        self._lock = RLock()
+        self._series: dict[tuple[tuple[str, Any], ...], Series] = {}
+
+    def series(self, attributes: Mapping[str, Any]) -> Series:
+        """The series of these attributes, or the overflow series when there is no room for another.
+
+        Args:
+            attributes: cleaned and filtered by the view.
+        """
+        key = series_key(attributes)
+        found = self._series.get(key)
+        return found if found is not None else self._new(key, attributes)
+
+    def all(self) -> list[Series]:
+        """Every series, oldest first."""
+        return list(self._series.values())
+
+    def add_other(self, other: Stream) -> None:
+        """Let `other`, the same view in another aggregation, get every measurement too, from now on."""
+        with self._lock:
+            self.others.append(other)
+            for series in self._series.values():
+                series.also = (*series.also, other.series(series.attributes))
+
+    def refused(self, value: object) -> None:
+        """Say once that this instrument was given a value it cannot take."""
+        refused(self._means.guard, self.identity.name, value)
+
+    def forget_unobserved(self, number: int) -> None:
+        """Forget the values that collection `number` did not observe."""
+        for series in list(self._series.values()):
+            if isinstance(series, LastSeries):
+                series.absent(number)
+
+    def after_fork(self) -> None:
+        """In a child: every series starts again at zero, in cells of its own."""
+        self._lock = RLock()
+        for series in list(self._series.values()):
+            self._bind(series)
+
+    def _new(self, key: tuple[tuple[str, Any], ...], attributes: Mapping[str, Any]) -> Series:
+        with self._lock:
+            found = self._series.get(key)
+            if found is not None:
+                return found
+            if len(self._series) >= self._means.limit - 1 and attributes is not OVERFLOW:
+                self._warn()
+                return self.series(OVERFLOW)
+            series = self._make(attributes)
+            self._bind(series)
+            series.also = tuple(other.series(attributes) for other in self.others)
+            self._series[key] = series
+            return series
+
+    def _make(self, attributes: Mapping[str, Any]) -> Series:
+        kind = self.identity.kind
+        if kind is Kind.HISTOGRAM:
+            return HistogramSeries(self, attributes, self._low, self.identity.bounds)
+        if kind is Kind.EXPONENTIAL:
+            a = self.aggregation
+            return exponential.ExponentialSeries(self, attributes, self._low, a.max_size, a.max_scale)
+        return (LastSeries if self.identity.timed else SumSeries)(self, attributes, self._low)
+
+    def _bind(self, series: Series) -> None:
+        now = time_ns()
+        slots = self._exemplar_slots()
+        block = self._means.store.allocate(
+            self.identity, series.attributes, self._size(), started=now / 1e9, exemplars=slots
+        )
+        reservoir = None
+        if slots:
+            always = self._means.exemplars == "always_on"
+            reservoir = Reservoir(slots, always=always, region=block.exemplars, start=block.exemplars_start)
+        series.bind(block, now, reservoir)
+
+    def _size(self) -> int:
+        kind = self.identity.kind
+        if kind is Kind.HISTOGRAM:
+            return len(self.identity.bounds) + 2
+        if kind is Kind.EXPONENTIAL:
+            return exponential.size(self.identity.max_size)
+        return 2 if self.identity.timed else 1
+
+    def _exemplar_slots(self) -> int:
+        if self._means.exemplars == "always_off" or self.identity.observed:
+            return 0
+        return len(self.identity.bounds) + 1 if self.identity.kind is Kind.HISTOGRAM else 1
+
+    def _warn(self) -> None:
+        values: dict[str, set[Any]] = {}
+        for key in self._series:
+            for name, value in key:
+                values.setdefault(name, set()).add(value)
+        worst = max(values, key=lambda name: len(values[name]), default="")
+        self._means.guard.warn(
+            f"metrics: instrument {self.identity.name} has reached its limit of {self._means.limit} series; attribute "
+            f"{worst} alone has {len(values.get(worst, ()))} values. Further ones are counted together under "
+            "otel.metric.overflow (drop the attribute by a view, or give it fewer values)",
+            once=f"cardinality {self.identity.name}",
+        )
+
+
+def refused(guard: Guard, name: str, value: object) -> None:
+    """Say once that instrument `name` was given a value it cannot take."""
+    what = "negative" if isinstance(value, (int, float)) and -LARGEST <= value < 0 else "not a finite number"
+    guard.warn(
+        f"metrics: instrument {name} was given {value!r:.40}, which is {what}; such values are ignored",
+        once=f"refused {name}",
+    )

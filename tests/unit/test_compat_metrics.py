@@ -1,0 +1,100 @@
+"""The private names of upstream's metrics SDK that we rely on do what we rely on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import (
+    AlwaysOnExemplarFilter,
+    Counter,
+    Histogram,
+    MeterProvider,
+    ObservableCounter,
+    ObservableGauge,
+    ObservableUpDownCounter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics import _Gauge as Gauge
+from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import (
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+    LastValueAggregation,
+    SumAggregation,
+    View,
+)
+from opentelemetry.sdk.resources import Resource
+
+from otel_distro import _compat_metrics as compat
+
+CLASSES = {
+    compat.InstrumentKind.COUNTER: Counter,
+    compat.InstrumentKind.UP_DOWN_COUNTER: UpDownCounter,
+    compat.InstrumentKind.HISTOGRAM: Histogram,
+    compat.InstrumentKind.GAUGE: Gauge,
+    compat.InstrumentKind.OBSERVABLE_COUNTER: ObservableCounter,
+    compat.InstrumentKind.OBSERVABLE_UP_DOWN_COUNTER: ObservableUpDownCounter,
+    compat.InstrumentKind.OBSERVABLE_GAUGE: ObservableGauge,
+}
+
+
+@pytest.mark.parametrize("kind", list(compat.InstrumentKind))
+def test_a_readers_preferences_can_be_read_for_every_kind(kind: compat.InstrumentKind) -> None:
+    """What a reader was told about a public instrument class is what we read for its kind."""
+    wanted = SumAggregation()
+    reader = InMemoryMetricReader({CLASSES[kind]: AggregationTemporality.DELTA}, {CLASSES[kind]: wanted})
+    assert compat.reader_temporality(reader, kind) is AggregationTemporality.DELTA
+    assert compat.reader_aggregation(reader, kind) is wanted
+    others = [other for other in compat.InstrumentKind if other is not kind]
+    assert {compat.reader_temporality(reader, other) for other in others} == {AggregationTemporality.CUMULATIVE}
+
+
+def test_an_attached_reader_calls_the_callback_with_itself_and_its_timeout() -> None:
+    """`collect()` reaches our callback until the reader is detached."""
+    calls: list[tuple[Any, float]] = []
+
+    def collect(reader: Any, timeout_millis: float) -> None:
+        calls.append((reader, timeout_millis))
+
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(resource=Resource({}), shutdown_on_exit=False)
+    compat.attach_reader(reader, collect, provider)
+    reader.collect(timeout_millis=123)
+    assert calls == [(reader, 123)]
+    compat.attach_reader(reader, None)
+    reader.collect()
+    assert len(calls) == 1
+
+
+def test_the_parameters_of_a_view_can_be_read() -> None:
+    """Name, description, attribute keys and aggregation of a view are what it was made with."""
+    aggregation = LastValueAggregation()
+    view = View(instrument_name="a", name="b", description="c", attribute_keys={"k"}, aggregation=aggregation)
+    parameters = compat.view_parameters(view)
+    assert (parameters.name, parameters.description) == ("b", "c")
+    assert parameters.attribute_keys == {"k"}
+    assert parameters.aggregation is aggregation
+
+
+def test_the_parameters_of_histogram_aggregations_can_be_read() -> None:
+    """Bounds, sizes, scales and min/max of an aggregation are what it was made with."""
+    assert compat.aggregation_parameters(ExplicitBucketHistogramAggregation([1, 2], record_min_max=False)) == {
+        "boundaries": [1, 2],
+        "record_min_max": False,
+    }
+    assert compat.aggregation_parameters(ExponentialBucketHistogramAggregation(20, 3)) == {
+        "max_size": 20,
+        "max_scale": 3,
+        "record_min_max": True,
+    }
+    assert compat.aggregation_parameters(SumAggregation()) == {}
+
+
+def test_the_configuration_of_a_provider_can_be_made() -> None:
+    """`_sdk_config` has the fields that others read from upstream's provider."""
+    resource = Resource({"a": "b"})
+    config = compat.sdk_configuration(resource, (), AlwaysOnExemplarFilter())
+    upstream = MeterProvider(resource=resource, shutdown_on_exit=False)._sdk_config
+    assert vars(config).keys() == vars(upstream).keys()
+    assert config.resource is resource
