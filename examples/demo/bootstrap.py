@@ -6,6 +6,7 @@ Standard library only; runs under whatever Python 3.11 or newer the machine has,
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -23,8 +24,8 @@ from .options import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(os.environ.get("DEMO_HOME") or ROOT / ".demo").absolute()
-ENVIRONMENT = HOME / "venv"
-STAMP = HOME / "installed"
+ENVIRONMENT = HOME / f"venv-{sys.version_info.major}.{sys.version_info.minor}"
+STAMP = ENVIRONMENT / "installed"  # written when an installation has ended well
 LOG = HOME / "install.log"
 
 INTERRUPTED = 130  # what a shell gives for SIGINT
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\ndemo: interrupted while installing; the next run starts over", file=sys.stderr)
         return INTERRUPTED
-    _become_demo(arguments)
+    return _become_demo(arguments)
 
 
 def prepare(*, with_postgresql: bool) -> None:
@@ -79,16 +80,29 @@ def _become_demo(arguments: Sequence[str]) -> NoReturn:
 
 
 def _make_environment() -> None:
-    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
-        raise DemoError("this Python has no venv module; on Debian and Ubuntu: apt install python3-venv")
+    """An empty environment; with a pip of its own only where this Python has none that can install into another."""
+    if importlib.util.find_spec("venv") is None or not (_pip_reaches_out() or importlib.util.find_spec("ensurepip")):
+        raise DemoError("this Python has neither pip nor venv; on Debian and Ubuntu: apt install python3-venv")
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    _run("making an environment", [sys.executable, "-m", "venv", str(ENVIRONMENT)])
+    options = ["--without-pip"] if _pip_reaches_out() else []  # copying pip takes longer than all the rest
+    _run("making an environment", [sys.executable, "-m", "venv", *options, str(ENVIRONMENT)])
 
 
 def _install(files: Sequence[str]) -> None:
-    pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    python = str(ENVIRONMENT / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python] if _pip_reaches_out() else [python, "-m", "pip"]
+    options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     requirements = [word for file in files for word in ("-r", file)]
-    _run("installing otel-distro and the shop", [*pip, "--progress-bar", "off", ".", *requirements])
+    _run("installing otel-distro and the shop", [*pip, "install", *options, ".", *requirements])
+
+
+def _pip_reaches_out() -> bool:
+    """Whether this Python's own pip can install into another environment (since 22.3)."""
+    try:
+        version = importlib.metadata.version("pip").split(".")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return tuple(int(part) for part in version[:2] if part.isdigit()) >= (22, 3)
 
 
 def _run(what: str, command: Sequence[str]) -> None:

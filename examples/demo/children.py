@@ -16,7 +16,6 @@ from typing import Self
 from .errors import DemoError
 
 _JANITOR = Path(__file__).with_name("janitor.py")
-_STOP_SECONDS = 8.0
 _START_SECONDS = 60.0
 
 
@@ -63,12 +62,12 @@ class Child:
                 raise DemoError(f"{self.name} does not answer after {seconds:.0f} s: {self.last_line()} ({self.log})")
             time.sleep(0.05)
 
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL when that is not heard."""
+    def stop(self, seconds: float) -> None:
+        """SIGTERM, and SIGKILL when that is not heard for so many seconds."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(_STOP_SECONDS)
+                self._process.wait(seconds)
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._process.wait()
@@ -110,8 +109,9 @@ class Janitor:
 class Family:
     """Starts children and ends them all at the end, the last first; a context manager."""
 
-    def __init__(self, directory: Path, janitor: Janitor) -> None:
-        """`directory` is where the children run and have their logs."""
+    def __init__(self, directory: Path, janitor: Janitor, stop_seconds: float = 8.0) -> None:
+        """`directory` is where the children run and have their logs; each may take `stop_seconds` to end."""
+        self._stop_seconds = stop_seconds
         self._directory = directory
         self._janitor = janitor
         self._stack = ExitStack()
@@ -125,7 +125,7 @@ class Family:
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
         """Start a child."""
         child = Child(name, command, environment, self._directory)
-        self._stack.callback(child.stop)
+        self._stack.callback(child.stop, self._stop_seconds)
         self._janitor.watch(child.pid)
         return child
 
