@@ -52,7 +52,7 @@ def options(arguments: Sequence[str]) -> Options | Path:
     parser.add_argument("--quick", action="store_true", help="bare, ours and contrib, few cases, about two minutes")
     parser.add_argument("--peers", help=f"comma separated, of: {', '.join(peer.name for peer in PEERS)}")
     parser.add_argument("--cases", help=f"comma separated, of: {', '.join(_ALL_CASES)}")
-    parser.add_argument("--rounds", type=int, help="rounds of everything (quick: 5, else 7)")
+    parser.add_argument("--rounds", type=int, help="rounds of everything (default 5)")
     parser.add_argument("--interval-ms", type=int, help="export delay of spans (quick: 100, else 200)")
     parser.add_argument("--seconds", type=float, help="length of a round, at least ten export delays (the default: 11)")
     parser.add_argument("--output", type=Path, default=cache() / "results", help="directory of the results")
@@ -70,7 +70,7 @@ def options(arguments: Sequence[str]) -> Options | Path:
     return Options(
         peers=_selected_peers(parser, given.peers, quick=given.quick),
         cases=_selected(parser, given.cases, _ALL_CASES, quick_cases if given.quick else _ALL_CASES),
-        plan=Plan(given.rounds or (5 if given.quick else 7), seconds),
+        plan=Plan(given.rounds or 5, seconds),
         interval_ms=interval,
         output=given.output.absolute(),
         quick=given.quick,

@@ -51,7 +51,7 @@ def prepare(peers: Sequence[Peer]) -> dict[str, Path]:
 
 def versions(directory: Path) -> dict[str, str]:
     """Package versions installed in an environment."""
-    listing = _pip(directory, "freeze", "--all")
+    listing = _pip(directory, "list", "--format=freeze")
     pairs = (line.partition("==") for line in listing.splitlines() if "==" in line)
     return {name: version for name, _, version in pairs}
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -107,8 +109,19 @@ class Child:
             raise Failed(f"{self.name}: {answer['error']}")
         return answer
 
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Lets it run only inside: the threads of whoever is not measured take no core and send nothing."""
+        os.kill(self.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGSTOP)
+
     def stop(self) -> None:
         """Closes its input, asks it to end, and ends it after five seconds."""
+        if self._process.poll() is None:
+            os.kill(self.pid, signal.SIGCONT)
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.terminate()

@@ -176,12 +176,12 @@ def _peers(results: Results) -> str:
             packages = ", ".join(f"{name} {version}" for name, version in held.items()) or _NONE
             rows.append((f"{peer.title} (`{peer.name}`)", peer.why, packages, settings or _NONE))
     note = "In every environment: " + ", ".join(item.replace("==", " ") for item in BASE_PACKAGES) + "."
-    return _table("Peers and their settings", ("", "why so", "packages", "variables"), rows) + "\n\n" + note
+    return _table("Peers and their settings", ("", "why so", "packages", "variables"), rows, "---") + "\n\n" + note
 
 
 def _failures(results: Results) -> str:
     rows = [(row["peer"], row["case"], f"`{row['failed']}`") for row in results.rows if "failed" in row]
-    return _table("Could not be measured", ("peer", "case", "reason"), rows)
+    return _table("Could not be measured", ("peer", "case", "reason"), rows, "---")
 
 
 def _middle_and_spread(series: Series) -> str:
@@ -197,10 +197,10 @@ def _number(series: Series, digits: int) -> str:
     return _NONE if value is None else f"{value:,.{digits}f}"
 
 
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table under a heading; nothing where there is no row."""
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], align: str = "---:") -> str:
+    """A Markdown table under a heading; nothing where there is no row. `align` is for all but the first column."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     if not lines:
         return ""
-    head = "| " + " | ".join(columns) + " |\n|" + "---|" + "---:|" * (len(columns) - 1)
+    head = "| " + " | ".join(columns) + " |\n|" + "---|" + f"{align}|" * (len(columns) - 1)
     return f"## {title}\n\n{head}\n" + "\n".join(lines)

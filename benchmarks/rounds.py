@@ -84,45 +84,53 @@ class _Running:
                 if name not in self._ready:
                     child.line()
                     self._ready.add(name)
-                child.ask({"do": "warm", "case": case.name, "requests": _WARM})  # the first: imports, connections
-                self._sink.spans(0)
-                sent = child.ask({"do": "warm", "case": case.name, "requests": _WARM})["requests"]
+                with child.awake():
+                    self._spans[name, case.name] = self._learn(child, case)
             except Failed as failure:
                 self._fail(case.name, name, str(failure))
-                continue
-            self._spans[name, case.name] = self._settled() / sent
 
     def measure(self, case: Case, turn: int, names: Sequence[str], seconds: float) -> None:
         """One round of one case."""
         for name in names:
-            self._sink.spans(0)
+            child = self._children[name]
             try:
-                answer = self._children[name].ask({"do": "round", "case": case.name, "seconds": seconds})
+                with child.awake():
+                    self._sink.spans(0)
+                    row = self._round(child, case, seconds)
             except Failed as failure:
                 self._fail(case.name, name, str(failure))
                 del self._spans[name, case.name]
                 continue
-            exact = self._peers[name].exact
-            sent = round(self._spans[name, case.name] * (answer["requests"] + answer["cold"]))
-            arrived, metrics = self._sink.spans(sent if exact else 0)
-            row = {
-                "round": turn,
-                "case": case.name,
-                "peer": name,
-                "requests": answer["requests"],
-                "cpu_us": 1e6 * answer["cpu_s"] / answer["requests"],
-                "wall_s": answer["wall_s"],
-                "sent": sent if exact else None,
-                "arrived": arrived,
-                "metric_exports": metrics,
-            }
-            self._rows.append(row | ({"gaps_ms": answer["gaps_ms"]} if "gaps_ms" in answer else {}))
+            self._rows.append({"round": turn, "case": case.name, "peer": name, **row})
+
+    def _learn(self, child: Child, case: Case) -> float:
+        """Spans of one request."""
+        command = {"do": "warm", "case": case.name, "requests": _WARM}
+        child.ask(command)  # the first time: imports, connections
+        self._settled()
+        sent: int = child.ask(command)["requests"]
+        return self._settled() / sent
+
+    def _round(self, child: Child, case: Case, seconds: float) -> dict[str, Any]:
+        answer = child.ask({"do": "round", "case": case.name, "seconds": seconds})
+        exact = self._peers[child.name].exact
+        sent = round(self._spans[child.name, case.name] * (answer["requests"] + answer["cold"]))
+        arrived, metrics = self._sink.spans(sent if exact else 0)
+        row = {
+            "requests": answer["requests"],
+            "cpu_us": 1e6 * answer["cpu_s"] / answer["requests"],
+            "wall_s": answer["wall_s"],
+            "sent": sent if exact else None,
+            "arrived": arrived,
+            "metric_exports": metrics,
+        }
+        return row | ({"gaps_ms": answer["gaps_ms"]} if "gaps_ms" in answer else {})
 
     def _settled(self) -> int:
-        """Spans that arrive until none does for half a second."""
+        """Spans that arrive until none does for a fifth of a second: what was flushed has arrived already."""
         total = 0
         while True:
-            arrived, _ = self._sink.spans(1, seconds=0.5)
+            arrived, _ = self._sink.spans(1, seconds=0.2)
             if not arrived:
                 return total
             total += arrived

@@ -61,11 +61,7 @@ def run_encoders(site: Site, peers: Sequence[Peer], rounds: int) -> list[dict[st
     rows = []
     for turn in range(rounds):
         for name in order(list(able), turn):
-            environment = {
-                **site.environment(able[name]),
-                "OTEL_TRACES_EXPORTER": "none",
-                "OTEL_METRICS_EXPORTER": "none",
-            }
+            environment = {**site.environment(able[name]), "OTEL_METRICS_EXPORTER": "none"}
             command = site.workload(able[name], "encode", "--encoder", encoders[name])
             result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             row: dict[str, Any] = {"round": turn, "case": "encode", "peer": name}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -49,15 +50,16 @@ def run(
                 child.pid = int(child.line())
                 wait_until(lambda port=port: listening(port), f"uvicorn of {peer.name}")  # type: ignore[misc]
                 spans[peer.name] = _warm(port, sink, exact=peer.exact)
+                os.kill(child.pid, signal.SIGSTOP)  # until it is measured
             except Failed as failure:
                 print(f"  {peer.name} cannot do {case}: {failure}", flush=True)
                 rows.append({"round": None, "case": case, "peer": peer.name, "failed": str(failure)})
         for turn in range(plan.rounds):
             for name in order(list(spans), turn):
                 child, port = servers[name]
-                rows.append(
-                    {"round": turn, "case": case, "peer": name, **_measure(child, port, sink, spans[name], plan)}
-                )
+                with child.awake():
+                    row = _measure(child, port, sink, spans[name], plan)
+                rows.append({"round": turn, "case": case, "peer": name, **row})
     return rows
 
 

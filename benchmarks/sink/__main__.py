@@ -95,7 +95,7 @@ def _body(head: bytes, buffer: bytes, start: int) -> tuple[bytes, int] | None:
 
 
 def _chunked(buffer: bytes, position: int) -> tuple[bytes, int] | None:
-    pieces = []
+    pieces: list[bytes] = []
     while (line := buffer.find(b"\r\n", position)) >= 0:
         size = int(buffer[position:line].split(b";", 1)[0], 16)
         position = line + 2 + size + 2
