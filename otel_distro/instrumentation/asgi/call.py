@@ -1,0 +1,87 @@
+"""The application's `__call__` with a server span around it: the hot path itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import Token
+from typing import Any
+
+from opentelemetry.context import Context, get_current
+
+from otel_distro.tracing.context import attach, detach
+
+from .exchange import MARK
+from .messages import Receive, Send
+from .native import keep_exporters
+from .options import NO_OPTIONS, Options, Scope
+from .servers import ATTRIBUTE, Servers
+
+Call = Callable[[Any, Scope, Receive, Send], Awaitable[None]]
+_SERVED = frozenset({"http", "websocket"})
+_MISSING: Any = object()
+
+
+def served(original: Call, servers: Servers, options_of: Callable[[Any], Options] = lambda _: NO_OPTIONS) -> Call:
+    """`original` with a server span around the outermost call of a request.
+
+    Args:
+        original: the class's `__call__`.
+        servers: where the application's server is found.
+        options_of: what an application itself brings; asked once.
+    """
+    guard = servers.guard
+
+    without = _without(original, servers)
+
+    # a coroutine function, because ASGI servers tell version 3 from version 2 by that
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
+        kind = scope.get("type")
+        if kind not in _SERVED or MARK in scope:
+            if kind == "lifespan":
+                keep_exporters(self, servers.ours, guard)
+            await original(self, scope, receive, send)
+            return
+        exchange = None
+        try:
+            server = self.__dict__.get(ATTRIBUTE, _MISSING)
+            if server is _MISSING:
+                server = servers.of(self, options_of(self))
+            if server is not None:
+                exchange = server.open(self, scope, send)
+        except Exception as error:  # noqa: BLE001 - the request goes on without a span
+            guard.failed("server span", error)
+        if exchange is None:
+            await without(self, scope, receive, send)
+            return
+        receive, send = exchange.messages(scope, receive)
+        try:
+            await original(self, scope, receive, send)
+        except BaseException as error:
+            exchange.leave(scope, error)
+            raise
+        exchange.leave(scope, None)
+
+    return __call__
+
+
+def _without(original: Call, servers: Servers) -> Call:
+    """The application without telemetry, ours and FastAPI's own, its mounted applications included."""
+
+    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[MARK] = None
+        token: Token[Context] | None = None
+        native = servers.native
+        if native is not None and get_current().get(native.context_key) is not None:
+            # a request made within another one must not write into that one's telemetry
+            token = attach(Context({**get_current(), native.context_key: None}))
+        try:
+            await original(self, scope, receive, send)
+        finally:
+            if token is not None:
+                detach(token)
+            scope.pop(MARK, None)
+
+    return call
+
+
+__all__ = ["served"]

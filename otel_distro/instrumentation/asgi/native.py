@@ -1,0 +1,228 @@
+"""FastAPI's own telemetry (0.142 and newer): the only file that touches its private names.
+
+FastAPI leaves a request to somebody else when the scope has `fastapi.telemetry`. What lies there has to be its own
+`_RequestTelemetry` for routing to tell the full route, for `get_telemetry_data()` to find anything, and for the log
+events of validation errors and exceptions; so our exchange becomes one. `tests/conformance` holds each name to this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import _logs
+
+from .exchange import MARK, Exchange
+from .options import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from otel_distro.guard import Guard
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+_PART = "FastAPI's own telemetry"
+
+
+class NativeApp:
+    """What one application said with `FastAPI(telemetry={...})`.
+
+    Args:
+        native: of this process.
+        config: the application's, complete.
+        guard: gets an `exclude` that raises.
+
+    Attributes:
+        context_key: under which the exchange lies in the context, for `get_telemetry_data()`.
+        logger: of the log events; None when the application wants none.
+        report: tells FastAPI's telemetry about an exception that left the application.
+    """
+
+    __slots__ = ("_exclude", "_guard", "context_key", "logger", "report")
+
+    def __init__(self, native: Native, config: Mapping[str, Any], guard: Guard) -> None:
+        self._exclude = config.get("exclude")
+        self._guard = guard
+        self.context_key = native.context_key
+        self.report = native.report
+        self.logger = (
+            _logs.get_logger("fastapi", native.version, config.get("logger_provider"), schema_url=SCHEMA_URL)
+            if config.get("logs", True)
+            else None
+        )
+
+    def excludes(self, app: Any, scope: Scope) -> bool:
+        """Whether the application excludes this request; a function that raises excludes nothing.
+
+        Args:
+            app: the application, which FastAPI puts into the scope before it asks.
+            scope: of the request.
+        """
+        if self._exclude is None:
+            return False
+        scope["app"] = app
+        if app.root_path:
+            scope["root_path"] = app.root_path
+        try:
+            return bool(self._exclude(scope))
+        except Exception as error:  # noqa: BLE001 - the user's function
+            self._guard.failed("FastAPI(telemetry={'exclude': ...})", error)
+            return False
+
+
+class Native:
+    """FastAPI's own telemetry as far as we take part in it.
+
+    Args:
+        api: the module `fastapi.telemetry._api`.
+        asgi: the module `fastapi.telemetry._asgi`.
+        version: of FastAPI.
+
+    Raises:
+        AttributeError: a name has moved; then the application is traced without what it stands for.
+    """
+
+    def __init__(self, api: Any, asgi: Any, version: str) -> None:
+        self.version = version
+        self.context_key: str = api._REQUEST_TELEMETRY_KEY  # noqa: SLF001
+        self.report: Callable[..., None] = asgi._exception  # noqa: SLF001
+        self.exchange_class = _exchange_class(api._RequestTelemetry, api.TelemetryData)  # noqa: SLF001
+
+    def app(self, config: Mapping[str, Any] | None, guard: Guard) -> NativeApp:
+        """What this application wants.
+
+        Args:
+            config: of the application; None for one that is not FastAPI's but may have FastAPI mounted.
+            guard: gets an `exclude` that raises.
+        """
+        return NativeApp(self, config or {}, guard)
+
+
+def load(fastapi: Any, guard: Guard) -> Native | None:
+    """FastAPI's own telemetry, or None where this version has none.
+
+    Args:
+        fastapi: the package.
+        guard: gets private names that have moved.
+    """
+    try:
+        from fastapi.telemetry import _api, _asgi
+    except ImportError:
+        return None
+    try:
+        return Native(_api, _asgi, fastapi.__version__)
+    except AttributeError as error:
+        guard.failed(_PART, error, remedy="routes may be shortened; a newer otel-distro knows this FastAPI")
+        return None
+
+
+def config_of(app: object) -> Mapping[str, Any] | None:
+    """What `FastAPI(telemetry={...})` said, completed by FastAPI; None for an application without it."""
+    config = getattr(app, "_telemetry", None)
+    return config if isinstance(config, dict) else None
+
+
+def keep_exporters(app: object, ours: Mapping[str, Any], guard: Guard) -> None:
+    """Keep `FASTAPI_OTEL_AUTO_CONFIGURE` from adding a second exporter to our providers, before a lifespan starts.
+
+    FastAPI remembers which providers it has given an exporter and does not look at them again; ours are put there.
+
+    Args:
+        app: whose lifespan starts.
+        ours: `TRACES` and `METRICS` -> provider.
+        guard: gets private names that have moved.
+    """
+    config = config_of(app)
+    if config is None or not config.get("auto_configure"):
+        return
+    try:
+        from fastapi.telemetry import _runtime
+
+        configured = _runtime._configured  # noqa: SLF001
+        for signal, provider in ours.items():
+            if not any(name == signal and known is provider for name, known in configured):
+                configured.append((signal, provider))
+    except Exception as error:  # noqa: BLE001 - private names of another package
+        guard.failed(_PART, error, remedy="unset FASTAPI_OTEL_AUTO_CONFIGURE, or spans may be exported twice")
+
+
+class _NativeFields(Exchange):
+    """FastAPI's names for what an exchange knows."""
+
+    __slots__ = ()
+
+    span = None  # route and name are put on our span by `set_route`
+    span_method = ""
+    tracer = None  # no spans of dependencies, endpoints and serialization: three more a request, as costly as the first
+    data_class: type = object
+
+    @property
+    def logger(self) -> Any:
+        """Of log events; None for none."""
+        return self.server.native.logger
+
+    @property
+    def data(self) -> Any:
+        """What `get_telemetry_data()` gives, None when the request is over."""
+        if self._data is None and not self._closed:
+            self._data = self.data_class()
+        return self._data
+
+    @property
+    def _exceptions(self) -> list[BaseException]:
+        if self._errors is None:
+            self._errors = []
+        return self._errors
+
+    @property
+    def _mount_prefix(self) -> str:
+        return self._prefix
+
+    @_mount_prefix.setter
+    def _mount_prefix(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._routed_by_fastapi = True
+
+    @property
+    def route(self) -> str | None:
+        """The full template of the chosen route; FastAPI's routing sets it."""
+        return self._route
+
+    @route.setter
+    def route(self, route: str) -> None:
+        self._routed_by_fastapi = True
+        self.set_route(route)
+
+    def leave(self, scope: Scope, error: BaseException | None) -> None:
+        """See `Exchange.leave`."""
+        if error is not None and MARK in scope:
+            self.server.guard.call(_PART, None, self.server.native.report, scope=scope, exc=error)
+        super().leave(scope, error)
+        # a retained context must not keep the body alive, nor an exception its frames
+        self._closed = True
+        self._data = None
+        self._errors = None
+
+
+def _exchange_class(request_telemetry: type, telemetry_data: type) -> type[Exchange]:
+    # made without its constructor, which would cost more than the rest: every field has a default on the class
+    data_class = type("Data", (telemetry_data,), {"__init__": object.__init__})
+    return type("NativeExchange", (_NativeFields, request_telemetry), {"data_class": data_class})
+
+
+def included_path(route: object, scope: Scope) -> str | None:
+    """The full template of a route that FastAPI 0.137 to 0.141 reached through an included router.
+
+    Those versions keep the router's prefix beside the route, in the scope, and have no telemetry that would tell.
+
+    Args:
+        route: the chosen route.
+        scope: of the request.
+    """
+    beside = scope.get("fastapi")
+    context = beside.get("effective_route_context") if isinstance(beside, dict) else None
+    if context is None or getattr(context, "original_route", None) is not route:
+        return None
+    return getattr(getattr(context, "starlette_route", None), "path_format", None) or getattr(
+        context, "path_format", None
+    )

@@ -1,0 +1,171 @@
+"""What all requests with the same method, scheme, protocol and host have in common, worked out once.
+
+Source: semantic conventions 1.44, "HTTP spans", server; "Setting `server.address` and `server.port` attributes".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from opentelemetry.util.http import detect_synthetic_user_agent
+from opentelemetry.util.types import AnyValue
+
+from otel_distro.bounded import BoundedCache
+from otel_distro.redaction import redact_query
+
+from .metrics import Group, Groups
+from .options import Scope
+
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_REMEMBERED = 65_536  # characters of headers
+# longer values are cut: a span is no place for a megabyte somebody sent
+MAX_PATH = 4_096
+MAX_QUERY = 4_096
+MAX_USER_AGENT = 1_024
+_MAX_METHOD = 64
+
+
+class Origin:
+    """The common part of requests.
+
+    Attributes:
+        word: the span name's first word: the method, `HTTP` for unknown methods, `WS` for WebSockets.
+        attributes: of the span, to be copied.
+        group: where the metrics are.
+    """
+
+    __slots__ = ("attributes", "group", "word")
+
+    def __init__(self, word: str, attributes: dict[str, AnyValue], group: Group) -> None:
+        self.word = word
+        self.attributes = attributes
+        self.group = group
+
+
+class Origins:
+    """Finds the origin of a request, and makes the attributes of its span.
+
+    Args:
+        methods: recorded by name; others become `_OTHER`.
+        groups: of the metrics.
+        quiet_groups: what stands in for them where nothing is measured: WebSockets.
+    """
+
+    __slots__ = ("_agents", "_groups", "_methods", "_origins", "_quiet")
+
+    def __init__(self, methods: Collection[str], groups: Groups, quiet_groups: Groups) -> None:
+        self._methods = frozenset(methods)
+        self._groups = groups
+        self._quiet = quiet_groups
+        self._origins: BoundedCache[tuple[object, ...], Origin] = BoundedCache(_REMEMBERED)
+        self._agents: BoundedCache[bytes, tuple[str, str | None]] = BoundedCache(_REMEMBERED)
+
+    def of(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Origin:
+        """The origin of a request.
+
+        Args:
+            scope: of an `http` or `websocket` connection.
+            headers: by name in lower case.
+        """
+        host: Any = headers.get(b"host")
+        if host is None:
+            host = tuple(scope.get("server") or ())
+        key = (scope.get("method"), scope.get("scheme"), scope.get("http_version"), host)
+        found = self._origins.get(key)
+        return self._learn(key, scope) if found is None else found
+
+    def request_attributes(self, origin: Origin, scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, AnyValue]:
+        """Attributes of a new server span.
+
+        Args:
+            origin: of the request.
+            scope: of the connection.
+            headers: by name in lower case.
+        """
+        attributes = origin.attributes.copy()
+        path: Any = scope.get("path")
+        if path.__class__ is str:
+            attributes["url.path"] = path if len(path) <= MAX_PATH else path[:MAX_PATH]
+        query = scope.get("query_string")
+        if query:
+            attributes["url.query"] = redact_query(_text(query[:MAX_QUERY]))
+        client = scope.get("client")
+        if client:
+            address = client[0]
+            if address.__class__ is str:
+                attributes["client.address"] = address
+        agent = headers.get(b"user-agent")
+        if agent is not None:
+            text, synthetic = self._agents.get(agent) or self._agent(agent)
+            attributes["user_agent.original"] = text
+            if synthetic is not None:
+                attributes["user_agent.synthetic.type"] = synthetic
+        return attributes
+
+    def _agent(self, agent: bytes) -> tuple[str, str | None]:
+        text = _text(agent)[:MAX_USER_AGENT]
+        return self._agents.keep(agent, (text, detect_synthetic_user_agent(text)), len(agent) + 64)
+
+    def _learn(self, key: tuple[object, ...], scope: Scope) -> Origin:
+        method, scheme, version, host = key
+        websocket = scope["type"] == "websocket"
+        scheme = str(scheme) if scheme else ("ws" if websocket else "http")
+        version = str(version) if version else ""
+        attributes: dict[str, AnyValue] = {"url.scheme": scheme, **_server(host, scheme)}
+        if websocket:
+            attributes["network.protocol.name"] = "websocket"
+            origin = Origin("WS", attributes, self._quiet.of("GET", scheme, version))
+        else:
+            known, original = self._method(method)
+            attributes["http.request.method"] = known
+            if original is not None:
+                attributes["http.request.method_original"] = original
+            if version:
+                attributes["network.protocol.version"] = version
+            word = "HTTP" if known == "_OTHER" else known
+            origin = Origin(word, attributes, self._groups.of(known, scheme, version))
+        return self._origins.keep(key, origin, 256 + sum(len(part) for part in key if isinstance(part, (str, bytes))))
+
+    def _method(self, method: object) -> tuple[str, str | None]:
+        given = method if isinstance(method, str) else ""
+        known = given.upper()
+        if known not in self._methods:
+            known = "_OTHER"
+        return known, (given[:_MAX_METHOD] if given and known != given else None)
+
+
+def _server(host: object, scheme: str) -> dict[str, AnyValue]:
+    """`server.address` and `server.port` from the Host header, or from the socket where there is none."""
+    if isinstance(host, tuple):
+        address = host[0] if host else None
+        port = host[1] if len(host) > 1 else None
+    else:
+        address, port = _split_host(_text(host))
+        port = _PORTS.get(scheme) if port is None else port
+    if not isinstance(address, str) or not address:
+        return {}
+    return (
+        {"server.address": address} if not isinstance(port, int) else {"server.address": address, "server.port": port}
+    )
+
+
+def _split_host(host: str) -> tuple[str | None, int | None]:
+    """Host and port of a Host header; `(None, None)` for anything that is not one (userinfo, a path, two hosts)."""
+    host = host.strip()
+    name, colon, port = host.rpartition(":")
+    if not colon or port.endswith("]"):
+        name, port = host, ""
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    elif ":" in name:
+        return None, None
+    usable = name and len(name) <= 255 and not any(c in "/?#@,\\[] " or c < "!" for c in name)
+    if not usable or (port and not (port.isascii() and port.isdigit() and len(port) <= 5)):
+        return None, None
+    return name, (int(port) if port else None)
+
+
+def _text(raw: object) -> str:
+    """Bytes of a request as text; what is not UTF-8 is replaced, never refused."""
+    return raw.decode("utf-8", "replace") if isinstance(raw, (bytes, bytearray)) else str(raw)

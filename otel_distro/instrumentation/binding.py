@@ -1,0 +1,139 @@
+"""Tracers and instruments as our instrumentations use them, lean or not.
+
+A lean tracer has `begin` and a lean instrument has `series`; where the user gave a provider of another make, the same
+calls go through the public API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.metrics import Counter, Histogram, UpDownCounter
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Tracer,
+    set_span_in_context,
+)
+from opentelemetry.util.types import AnyValue
+
+Attributes = Mapping[str, Any]
+
+
+class Starts(Protocol):
+    """What starts spans for an instrumentation of ours: a `LeanTracer`, or `ApiTracer` around any other."""
+
+    @property
+    def takes_late_attributes(self) -> bool:
+        """Whether `begin` may be given no attributes, and a recording span's `attributes` be replaced after it."""
+        ...
+
+    def begin(
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: SpanContext | None,
+        attributes: dict[str, AnyValue],
+        *,
+        start_time: int | None = None,
+        context: Context | None = None,
+    ) -> Any:
+        """Start a `Span` without making it current; see `LeanTracer.begin`."""
+        ...
+
+
+class Records(Protocol):
+    """A histogram bound to one set of attributes."""
+
+    def record(self, value: float, span: Span | None = None) -> None:
+        """Take one measurement; `span` becomes its exemplar."""
+        ...
+
+
+class Adds(Protocol):
+    """A counter bound to one set of attributes."""
+
+    def add(self, value: float, span: Span | None = None) -> None:
+        """Add to the sum; `span` becomes its exemplar."""
+        ...
+
+
+class ApiTracer:
+    """`begin` for a tracer that has none.
+
+    Args:
+        tracer: of any provider.
+    """
+
+    __slots__ = ("_tracer",)
+
+    takes_late_attributes = False
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def begin(
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: SpanContext | None,
+        attributes: dict[str, AnyValue],
+        *,
+        start_time: int | None = None,
+        context: Context | None = None,
+    ) -> Any:
+        """See `LeanTracer.begin`."""
+        above = INVALID_SPAN if parent is None else NonRecordingSpan(parent)
+        where = set_span_in_context(above, get_current() if context is None else context)
+        return self._tracer.start_span(name, where, kind, attributes, start_time=start_time)
+
+
+class _Series:
+    __slots__ = ("_attributes", "_take")
+
+    def __init__(self, take: Callable[..., None], attributes: Attributes) -> None:
+        self._take = take
+        self._attributes = attributes
+
+    def record(self, value: float, span: Span | None = None) -> None:
+        if span is None:
+            self._take(value, self._attributes)
+        else:
+            self._take(value, self._attributes, set_span_in_context(span))
+
+    add = record
+
+
+class _Nothing:
+    __slots__ = ()
+
+    def record(self, value: float, span: Span | None = None) -> None:
+        """Do nothing."""
+
+    add = record
+
+
+NOTHING = _Nothing()
+"""A series that takes nothing, for metrics that are switched off."""
+
+
+def tracing(tracer: Tracer) -> Starts:
+    """The tracer itself when it is lean, else an adapter."""
+    return cast("Starts", tracer) if hasattr(tracer, "begin") else ApiTracer(tracer)
+
+
+def histogram_series(histogram: Histogram, attributes: Attributes) -> Records:
+    """The histogram's series of these attributes."""
+    series = getattr(histogram, "series", None)
+    return cast("Records", series(attributes)) if series is not None else _Series(histogram.record, attributes)
+
+
+def counter_series(counter: Counter | UpDownCounter, attributes: Attributes) -> Adds:
+    """The counter's series of these attributes."""
+    series = getattr(counter, "series", None)
+    return cast("Adds", series(attributes)) if series is not None else _Series(counter.add, attributes)
