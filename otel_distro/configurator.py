@@ -32,9 +32,11 @@ class Configurator:
 
 
 def _configure(session: Session) -> None:
+    session.hooks.install()
     _propagate(session)
     pipeline = _pipeline(session, _resource(session))
     _install(pipeline)
+    session.pipeline = pipeline
     _watch_exits(session, pipeline)
 
 
@@ -60,9 +62,20 @@ def _resource(session: Session) -> Resource:
 
 
 def _pipeline(session: Session, resource: Resource) -> Pipeline:
+    build = _upstream if session.settings.distro.pipeline == "upstream" else _lean
+    return build(session, resource)
+
+
+def _upstream(session: Session, resource: Resource) -> Pipeline:
     from .pipeline import upstream
 
     return upstream.build(session.settings, resource, session.guard, serves=session.serves)
+
+
+def _lean(session: Session, resource: Resource) -> Pipeline:
+    from .pipeline import lean  # our own, the default
+
+    return lean.build(session.settings, resource, session.guard, serves=session.serves)
 
 
 def _install(pipeline: Pipeline) -> None:
@@ -77,9 +90,12 @@ def _install(pipeline: Pipeline) -> None:
 def _watch_exits(session: Session, pipeline: Pipeline) -> None:
     from .exits import Exits
 
-    budget = session.settings.distro.shutdown_timeout / 1000
-    Exits(
-        flush=lambda: pipeline.flush(budget, session.guard),
-        shutdown=lambda: pipeline.shutdown(budget, session.guard),
-        guard=session.guard,
-    ).watch()
+    guard = session.guard
+    exits = Exits(
+        flush=lambda seconds: pipeline.flush(seconds, guard),
+        shutdown=lambda seconds: pipeline.shutdown(seconds, guard),
+        budget=session.settings.distro.shutdown_timeout / 1000,
+        guard=guard,
+    )
+    exits.watch()
+    session.hooks.on_import("uvicorn.server", exits.watch_uvicorn)

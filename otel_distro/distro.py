@@ -7,11 +7,15 @@ stops at the first instrumentor that raises, so it is told to load nothing, and 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.distro import BaseDistro
 
 from .session import Session, this_process
+
+if TYPE_CHECKING:
+    from .instrumentation.arbiter import Arbiter
+    from .pipeline import Pipeline
 
 NAME = "otel_distro"
 _CONFIGURATOR = "OTEL_PYTHON_CONFIGURATOR"
@@ -64,9 +68,32 @@ class OtelDistro(BaseDistro):
 
 
 def _load(session: Session) -> None:
-    from .instrumentation import contrib
+    if session.settings.distro.pipeline == "upstream":
+        from .instrumentation import contrib
 
-    contrib.load(disabled=session.settings.instrumentation.disabled, skip={}, guard=session.guard)
+        decided = contrib.load(disabled=session.settings.instrumentation.disabled, skip={}, guard=session.guard)
+        session.decisions = lambda: decided
+    elif session.pipeline is not None:
+        arbiter = _arbiter(session, session.pipeline)
+        session.decisions = lambda: arbiter.decisions
+        arbiter.begin()
+
+
+def _arbiter(session: Session, pipeline: Pipeline) -> Arbiter:
+    from opentelemetry.metrics import NoOpMeterProvider
+    from opentelemetry.trace import NoOpTracerProvider
+
+    from .instrumentation.arbiter import Arbiter
+    from .instrumentation.base import Toolbox
+    from .instrumentation.ours import OURS
+
+    toolbox = Toolbox(
+        tracer_provider=pipeline.tracer_provider or NoOpTracerProvider(),
+        meter_provider=pipeline.meter_provider or NoOpMeterProvider(),
+        settings=session.settings.instrumentation,
+        guard=session.guard,
+    )
+    return Arbiter(OURS, toolbox, session.hooks)
 
 
 def before_instrumentors() -> None:

@@ -1,39 +1,58 @@
 """The ends of a process: whatever way it goes, what waits is sent first, within one budget.
 
 `atexit` covers a normal end. SIGTERM's default ends a process without it, and uvicorn gives the signal back to the
-handler it found (its `Server.capture_signals`), so a handler is set where the default stands; uvicorn under gunicorn
-puts the default back first, so the server's own shutdown is an end as well.
+handler that it found, so a handler is set where the default stands. uvicorn under gunicorn puts the default back
+first, so the end of the server counts as an end as well.
 """
 
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, ModuleType
+from typing import Any
 
 from .guard import Guard
 
+_SAME_END = 30.0
+"""Seconds within which two flushes belong to one end of the process, and share the budget."""
+_LEAST = 0.1
+"""Seconds that a flush gets even when the budget is used up: enough for a collector that answers."""
+
 
 class Exits:
-    """Calls `flush` before the process is ended by SIGTERM and `shutdown` at its normal end.
+    """Sends what waits before the process is gone.
 
     Args:
-        flush: sends what waits; may be called more than once.
-        shutdown: sends what waits and stops.
+        flush: sends what waits within the seconds it is given; may be called more than once.
+        shutdown: sends what waits within the seconds it is given, and stops.
+        budget: seconds that all flushes of one end together may take.
         guard: gets what fails.
     """
 
-    def __init__(self, *, flush: Callable[[], object], shutdown: Callable[[], object], guard: Guard) -> None:
+    def __init__(
+        self,
+        *,
+        flush: Callable[[float], object],
+        shutdown: Callable[[float], object],
+        budget: float,
+        guard: Guard,
+    ) -> None:
         self._flush = flush
         self._shutdown = shutdown
+        self._budget = budget
         self._guard = guard
+        self._spent = 0.0
+        self._last = float("-inf")
 
     def watch(self) -> None:
         """Register with `atexit`, and with SIGTERM where nobody else has."""
-        atexit.register(self._at_exit)
+        atexit.register(self._end, self._shutdown)
         if threading.current_thread() is not threading.main_thread():
             return
         try:
@@ -42,12 +61,33 @@ class Exits:
         except (ValueError, OSError) as error:
             self._guard.failed("SIGTERM handler", error)
 
-    def _at_exit(self) -> None:
-        self._guard.call("exit", None, self._shutdown)
+    def watch_uvicorn(self, module: ModuleType) -> None:
+        """Flush when a server of `uvicorn.server` has shut down; called when that module has been imported."""
+        original = module.Server.shutdown
+
+        @functools.wraps(original)
+        async def shutdown(server: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return await original(server, *args, **kwargs)
+            finally:
+                import asyncio
+
+                # in a thread: the application's own tasks may still use the loop
+                await asyncio.to_thread(self._end, self._flush)
+
+        module.Server.shutdown = shutdown
+
+    def _end(self, send: Callable[[float], object]) -> None:
+        now = time.monotonic()
+        if now - self._last > _SAME_END:
+            self._spent = 0.0
+        self._guard.call("exit", None, send, max(_LEAST, self._budget - self._spent))
+        self._last = time.monotonic()
+        self._spent += self._last - now
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self._guard.call("exit", None, self._flush)
+        self._end(self._flush)
         # the process still ends by the signal, so that whoever sent it sees that
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

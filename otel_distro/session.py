@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from . import settings as settings_
 from .guard import Guard
+from .import_hooks import ImportHooks
 from .process import Role, classify
+
+if TYPE_CHECKING:
+    # nothing of OpenTelemetry may be imported before the environment is repaired
+    from .instrumentation.contrib import Decision
+    from .pipeline import Pipeline
 
 _LEVELS = {
     "trace": 5,
@@ -34,6 +41,9 @@ class Session:
         guard: where every failure goes.
         orig_argv: the command line.
         environ: the environment, with unusable values already repaired.
+        hooks: where imports are watched.
+        pipeline: the providers, once the configurator has built them.
+        decisions: who instruments what, once the instrumentors are loaded.
     """
 
     settings: settings_.Settings
@@ -42,6 +52,9 @@ class Session:
     guard: Guard
     orig_argv: Sequence[str]
     environ: MutableMapping[str, str] = field(repr=False)
+    hooks: ImportHooks = field(repr=False)
+    pipeline: Pipeline | None = None
+    decisions: Callable[[], Sequence[Decision]] = tuple
 
     @property
     def active(self) -> bool:
@@ -70,7 +83,7 @@ def open_session(environ: MutableMapping[str, str], orig_argv: Sequence[str]) ->
         for problem in problems:
             guard.warn(str(problem))
     settings_.repair(environ, problems)
-    return Session(chosen, problems, role, guard, orig_argv, environ)
+    return Session(chosen, problems, role, guard, orig_argv, environ, ImportHooks(guard))
 
 
 def this_process() -> Session:

@@ -9,10 +9,11 @@ from importlib import import_module
 from importlib.metadata import EntryPoint
 from types import ModuleType
 
+from otel_distro.import_hooks import ImportHooks
+
 from . import contrib
 from .base import Instrumentation, Toolbox
 from .contrib import Decision
-from .import_hooks import ImportHooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,6 @@ class Arbiter:
     def begin(self) -> None:
         """Watch for the libraries of ours and of contrib's table, and load what cannot wait."""
         disabled = self._toolbox.settings.disabled
-        self._hooks.install()
         replaced: dict[str, str] = {}
         for own in self._own:
             if "*" in disabled or own.name in disabled:

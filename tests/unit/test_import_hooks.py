@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from otel_distro.guard import Guard
-from otel_distro.instrumentation.import_hooks import ImportHooks
+from otel_distro.import_hooks import ImportHooks
 
 
 @pytest.fixture

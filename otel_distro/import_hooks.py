@@ -8,7 +8,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from otel_distro.guard import Guard
+from .guard import Guard
 
 Callback = Callable[[ModuleType], object]
 

@@ -1,0 +1,29 @@
+"""The table of our own instrumentations; their modules are imported when their libraries are."""
+
+from __future__ import annotations
+
+from .arbiter import Own
+
+OURS: tuple[Own, ...] = (
+    Own(
+        name="fastapi",
+        modules=(
+            "starlette.routing",
+            "starlette.applications",
+            "starlette.middleware.opentelemetry",
+            "fastapi.applications",
+            "opentelemetry.instrumentation.asgi",
+            "opentelemetry.instrumentation.fastapi",
+            "opentelemetry.instrumentation.starlette",
+        ),
+        target="otel_distro.instrumentation.asgi:FastApiInstrumentation",
+        replaces=("fastapi", "starlette", "asgi"),
+    ),
+    Own(
+        name="sqlalchemy",
+        modules=("sqlalchemy", "opentelemetry.instrumentation.sqlalchemy"),
+        target="otel_distro.instrumentation.sqlalchemy:SqlalchemyInstrumentation",
+        replaces=("sqlalchemy",),
+    ),
+)
+"""A contract test holds this table against the classes it names."""

@@ -1,0 +1,115 @@
+"""The arbiter: one instrumentation a library, when it is imported, and a reason for each decision."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
+from typing import ClassVar
+
+import pytest
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider
+
+from otel_distro.guard import Guard
+from otel_distro.import_hooks import ImportHooks
+from otel_distro.instrumentation.arbiter import Arbiter, Own
+from otel_distro.instrumentation.base import Toolbox
+from otel_distro.instrumentation.ours import OURS
+from otel_distro.settings import parse
+
+
+class Recording:
+    """An instrumentation that tells what it was asked to patch."""
+
+    name: ClassVar[str] = "recording"
+    modules: ClassVar[tuple[str, ...]] = ("json.tool",)
+    replaces: ClassVar[tuple[str, ...]] = ("sqlalchemy",)
+    seen: ClassVar[list[str]] = []
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self.toolbox = toolbox
+
+    def instrument(self, module: ModuleType) -> None:
+        self.seen.append(module.__name__)
+
+    def uninstrument(self) -> None:
+        self.seen.clear()
+
+
+class Raising(Recording):
+    """One that breaks while it patches."""
+
+    def instrument(self, module: ModuleType) -> None:
+        raise RuntimeError("no such attribute")
+
+
+@pytest.fixture
+def hooks() -> Iterator[ImportHooks]:
+    made = ImportHooks(Guard(output=lambda level, text: None))
+    made.install()
+    Recording.seen.clear()
+    sys.modules.pop("json.tool", None)
+    yield made
+    made.remove()
+
+
+def begin(hooks: ImportHooks, target: str, *, disabled: str = "") -> tuple[Arbiter, Guard]:
+    guard = Guard(output=lambda level, text: None)
+    settings = parse({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": disabled})[0].instrumentation
+    own = Own("recording", ("json.tool",), f"{__name__}:{target}", ("sqlalchemy",))
+    arbiter = Arbiter([own], Toolbox(NoOpTracerProvider(), NoOpMeterProvider(), settings, guard), hooks)
+    arbiter.begin()
+    return arbiter, guard
+
+
+def decisions(arbiter: Arbiter) -> dict[str, tuple[str, str]]:
+    return {decision.library: (decision.by, decision.reason) for decision in arbiter.decisions}
+
+
+def test_a_library_is_instrumented_when_it_is_imported(hooks: ImportHooks) -> None:
+    """Before the import nothing happens; after it the library is patched, once, and the decision says so."""
+    arbiter, _ = begin(hooks, "Recording")
+    assert decisions(arbiter)["recording"] == ("otel-distro", "waits for its import")
+    assert Recording.seen == []
+    import_module("json.tool")
+    assert Recording.seen == ["json.tool"]
+    assert decisions(arbiter)["recording"] == ("otel-distro", "json.tool was imported")
+
+
+def test_what_ours_replaces_is_not_loaded_from_contrib(hooks: ImportHooks) -> None:
+    """Contrib's instrumentor for the same library stays unloaded, with the reason."""
+    arbiter, _ = begin(hooks, "Recording")
+    assert decisions(arbiter)["sqlalchemy"] == ("otel-distro", "otel-distro's own recording takes its place")
+
+
+def test_a_disabled_instrumentation_stays_off(hooks: ImportHooks) -> None:
+    """OTEL_PYTHON_DISABLED_INSTRUMENTATIONS counts for ours and for contrib's alike."""
+    arbiter, _ = begin(hooks, "Recording", disabled="recording,redis")
+    import_module("json.tool")
+    assert Recording.seen == []
+    assert {decisions(arbiter)[name][0] for name in ("recording", "redis")} == {"nobody"}
+
+
+def test_the_wildcard_disables_all(hooks: ImportHooks) -> None:
+    """`*` leaves every library alone."""
+    arbiter, _ = begin(hooks, "Recording", disabled="*")
+    assert {by for by, _ in decisions(arbiter).values()} == {"nobody"}
+
+
+def test_one_that_breaks_is_said_and_the_import_works(hooks: ImportHooks) -> None:
+    """The library is imported as without us, the failure is counted with its remedy."""
+    arbiter, guard = begin(hooks, "Raising")
+    assert import_module("json.tool").main
+    assert decisions(arbiter)["recording"] == ("nobody", "it raised RuntimeError")
+    assert guard.failures[0].part == "instrumentation recording"
+    assert "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=recording" in guard.failures[0].remedy
+
+
+@pytest.mark.parametrize("own", OURS, ids=lambda own: own.name)
+def test_the_table_says_what_the_classes_say(own: Own) -> None:
+    """The table, which is read without importing the classes, agrees with them."""
+    path, _, name = own.target.partition(":")
+    found = getattr(import_module(path), name)
+    assert (own.name, own.modules, own.replaces) == (found.name, found.modules, found.replaces)

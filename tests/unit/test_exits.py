@@ -1,0 +1,125 @@
+"""Ends of a process: what waits is sent on each of them, within one budget, and the end stays what it was."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from otel_distro.exits import Exits
+from otel_distro.guard import Guard
+
+PROGRAM = """
+import os, signal, sys, time
+from otel_distro.exits import Exits
+from otel_distro.guard import Guard
+{before}
+Exits(
+    flush=lambda seconds: print("flush", flush=True),
+    shutdown=lambda seconds: print("shutdown", flush=True),
+    budget=2.0,
+    guard=Guard(),
+).watch()
+{after}
+"""
+
+
+def run(after: str, before: str = "") -> subprocess.CompletedProcess[str]:
+    code = PROGRAM.format(before=before, after=after)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+
+
+def make(spend: float = 0.0, budget: float = 2.0) -> tuple[Exits, list[float]]:
+    given: list[float] = []
+
+    def send(seconds: float) -> None:
+        given.append(seconds)
+        time.sleep(spend)
+
+    return Exits(flush=send, shutdown=send, budget=budget, guard=Guard(output=lambda level, text: None)), given
+
+
+def test_a_normal_end_shuts_down_once() -> None:
+    """A program that simply ends sends what waits, once."""
+    assert run("").stdout == "shutdown\n"
+
+
+def test_an_unhandled_exception_is_an_end_too() -> None:
+    """A traceback and exit status 1 stay, and telemetry leaves."""
+    done = run("raise RuntimeError('x')")
+    assert (done.returncode, done.stdout) == (1, "shutdown\n")
+    assert "RuntimeError: x" in done.stderr
+
+
+def test_sigterm_flushes_and_still_ends_by_the_signal() -> None:
+    """Whoever sent SIGTERM sees a process that was ended by it."""
+    done = run("os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)")
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "flush\n")
+
+
+def test_a_handler_of_the_applications_own_is_left_alone() -> None:
+    """Where somebody already handles SIGTERM, that stays so, before and after."""
+    mine = "signal.signal(signal.SIGTERM, lambda *_: (print('mine', flush=True), sys.exit(5)))"
+    kill = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)"
+    for done in (run(kill, before=mine), run(f"{mine}\n{kill}")):
+        assert (done.returncode, done.stdout) == (5, "mine\nshutdown\n")
+
+
+def test_an_ignored_sigterm_stays_ignored() -> None:
+    """SIG_IGN is a decision of the application's."""
+    done = run("os.kill(os.getpid(), signal.SIGTERM); print('alive')", before="signal.signal(15, signal.SIG_IGN)")
+    assert done.stdout == "alive\nshutdown\n"
+
+
+def test_a_thread_other_than_the_main_one_sets_no_handler() -> None:
+    """Signals belong to the main thread; started elsewhere, only the normal end is watched."""
+    before = "import threading"
+    code = "print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)"
+    program = PROGRAM.format(before=before, after="").replace("Exits(", "e = Exits(").replace(").watch()", ")")
+    program += f"\nt = threading.Thread(target=e.watch); t.start(); t.join()\n{code}\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "True\nshutdown\n"
+
+
+def test_the_flushes_of_one_end_share_the_budget() -> None:
+    """A server's shutdown, SIGTERM and atexit together take the budget once, not three times."""
+    exits, given = make(spend=0.2, budget=0.3)
+    for _ in range(3):
+        exits._end(exits._flush)
+    assert given[0] == pytest.approx(0.3)
+    assert given[1] < 0.15
+    assert given[2] == pytest.approx(0.1)
+
+
+class Server:
+    """Stands in the place of uvicorn's class; only its `shutdown` matters here, the real one is tested end to end."""
+
+    def __init__(self) -> None:
+        self.down: list[Any] = []
+
+    async def shutdown(self, sockets: Any = None) -> str:
+        self.down.append(sockets)
+        return "down"
+
+
+def test_a_uvicorn_server_flushes_after_its_shutdown() -> None:
+    """The server's own shutdown runs first, with its arguments and result; then what waits is sent."""
+    exits, given = make()
+    exits.watch_uvicorn(SimpleNamespace(Server=Server))  # type: ignore[arg-type]
+    server = Server()
+    assert asyncio.run(server.shutdown(sockets=[1])) == "down"
+    assert (server.down, given) == ([[1]], [2.0])
+
+
+def test_a_failing_flush_stays_inside() -> None:
+    """Whatever goes wrong at the end, the end goes on."""
+    guard = Guard(output=lambda level, text: None)
+    exits = Exits(flush=lambda seconds: 1 / 0, shutdown=lambda seconds: 1 / 0, budget=1, guard=guard)
+    exits._end(exits._flush)
+    assert guard.failures[0].part == "exit"
