@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.peers import BASE as BASE_PACKAGES
 from benchmarks.peers import PEERS, Peer
-from benchmarks.results import BASE, Results
+from benchmarks.results import BASE, Incomplete, Results
 from benchmarks.stats import Series, middle, spread
 from benchmarks.targets import TARGETS
 from benchmarks.workload.cases import CASES
@@ -53,7 +53,11 @@ def _head(results: Results) -> str:
 def _targets(results: Results) -> str:
     rows = []
     for target in TARGETS:
-        value = target.figure(results)
+        try:
+            value = target.figure(results)
+        except Incomplete as reason:
+            rows.append((target.title, "≤ " + target.said(target.limit), _NONE, f"**no**: {reason}"))
+            continue
         if value is not None:
             verdict = "yes" if value <= target.limit else "**no**"
             rows.append((target.title, "≤ " + target.said(target.limit), target.said(value), verdict))

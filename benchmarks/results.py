@@ -13,6 +13,11 @@ from benchmarks.workload.cases import CASES
 BASE = "bare"
 CPU = "cpu_us"
 _CALLS = {case.name: case.calls for case in CASES}
+_SPANS = {case.name: case.spans for case in CASES}
+
+
+class Incomplete(Exception):
+    """A peer left out telemetry, so that its cost says nothing."""
 
 
 class Results:
@@ -66,6 +71,24 @@ class Results:
         `without` shows it, is taken off."""
         whole = differences(self.added(case, peer), self.added(without, peer))
         return scaled(whole, 1 / _CALLS[case])
+
+    def demand_telemetry(self, case: str, peer: str, *, sampled: bool = True) -> None:
+        """Makes sure that what was measured was also done.
+
+        Raises:
+            Incomplete: too few spans a request (or any, unsampled), or some did not arrive, or no metrics did.
+        """
+        rows = [row for row in self._values.get((case, peer), {}).values() if "spans" in row]
+        wanted = _SPANS.get(case, 1)
+        for row in rows:
+            if sampled and row["spans"] < wanted:
+                raise Incomplete(f"{row['spans']:g} spans a request instead of {wanted}")
+            if not sampled and row["arrived"]:
+                raise Incomplete(f"{row['arrived']} spans of unsampled requests")
+            if sampled and row["arrived"] < row["sent"]:
+                raise Incomplete(f"{row['sent'] - row['arrived']} spans of {row['sent']} did not arrive")
+            if not row["metric_exports"] and not peer.endswith("-off-bare"):
+                raise Incomplete("no metrics arrived")
 
     def times_bare(self, case: str, peer: str) -> float | None:
         """Median of the ratios to bare."""

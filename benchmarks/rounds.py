@@ -39,8 +39,8 @@ def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], pl
     """Starts every peer once, then measures case by case and peer by peer, the order of peers turning each round.
 
     Returns:
-        One row a round, case and peer: `requests`, `cpu_us` (microseconds of a request, its export included), `sent`
-        and `arrived` spans, `metric_exports`, maybe `gaps_ms`; or `failed`, the reason why there is no value.
+        One row a round, case and peer: `requests`, `cpu_us` (microseconds of a request, its export included), `spans`
+        a request, `sent` and `arrived` spans, `metric_exports`, maybe `gaps_ms`; or `failed`, the reason for none.
     """
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -120,6 +120,7 @@ class _Running:
             "requests": answer["requests"],
             "cpu_us": 1e6 * answer["cpu_s"] / answer["requests"],
             "wall_s": answer["wall_s"],
+            "spans": self._spans[child.name, case.name],
             "sent": sent if exact else None,
             "arrived": arrived,
             "metric_exports": metrics,

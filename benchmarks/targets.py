@@ -18,7 +18,8 @@ class Target:
     Attributes:
         title: What is compared with what.
         limit: The most it may be.
-        figure: Makes the value of a run; None where the run does not hold it.
+        figure: Makes the value of a run; None where the run does not hold it. Raises `Incomplete` where ours left
+            out telemetry: what is not done costs nothing.
         unit: "" for a share of the other, else a unit.
     """
 
@@ -35,18 +36,28 @@ class Target:
 
 
 def _share(case: str, other: str, ours: str = "ours", field: str = "cpu_us") -> Figure:
-    return lambda results: middle_ratio(results.added(case, ours, field), results.added(case, other, field))
+    def figure(results: Results) -> float | None:
+        results.demand_telemetry(case, ours, sampled="-off" not in ours)
+        return middle_ratio(results.added(case, ours, field), results.added(case, other, field))
+
+    return figure
 
 
 def _call_share(case: str) -> Figure:
-    return lambda results: middle_ratio(results.added_a_call(case, "ours"), results.added_a_call(case, "upstream"))
+    def figure(results: Results) -> float | None:
+        results.demand_telemetry(case, "ours")
+        return middle_ratio(results.added_a_call(case, "ours"), results.added_a_call(case, "upstream"))
+
+    return figure
 
 
 def _many_routes(results: Results) -> float | None:
+    results.demand_telemetry("routes-1000", "ours")
     return _relative(results.added("routes-1000", "ours"), results.added("plain", "ours"))
 
 
 def _many_spans(results: Results) -> float | None:
+    results.demand_telemetry("spans-1000", "ours")
     many = results.added_a_call("spans-1000", "ours", without="spans-0")
     return _relative(many, results.added_a_call("spans-1", "ours", without="spans-0"))
 
@@ -58,6 +69,7 @@ def _relative(many: Series, one: Series) -> float | None:
 
 
 def _lag(results: Results) -> float | None:
+    results.demand_telemetry("lag", "ours")
     return middle(results.added("lag", "ours", "gaps_ms.p99.9"))
 
 

@@ -20,6 +20,7 @@ class Case:
         size: Bytes of the request's and the response's body.
         fails: Whether the application raises.
         calls: Calls of a library within the request; 0 where none is the point.
+        spans: Spans that a request must make at least, or it was not traced as it should be.
         needs: Backend it cannot run without: "" | "redis" | "http".
         peers: Names of the only peers that can do it; None is all.
         lag: Whether the loop's gaps are recorded too.
@@ -34,6 +35,7 @@ class Case:
     size: int = 0
     fails: bool = False
     calls: int = 0
+    spans: int = 1
     needs: str = ""
     peers: frozenset[str] | None = None
     lag: bool = False
@@ -44,15 +46,15 @@ CASES = (
     Case("plain", "plain GET", "/last/7", app="one", quick=True),
     Case("lag", "plain GET, gaps of the loop", "/last/7", app="one", lag=True),
     Case("routes-1000", "last of 1,000 routes", "/last/7", app="many"),
-    Case("mixed", "GET with Redis and SQL", "/mixed/7", needs="redis", quick=True),
-    Case("sql-50", "50 SQL statements in a request", "/sql/50", calls=50, quick=True),
-    Case("redis-50", "50 Redis calls in a request", "/redis/50", calls=50, needs="redis"),
-    Case("httpx-20", "20 httpx calls in a request", "/httpx/20", calls=20, needs="http"),
-    Case("requests-20", "20 requests calls in a request", "/requests/20", calls=20, needs="http"),
+    Case("mixed", "GET with Redis and SQL", "/mixed/7", spans=4, needs="redis", quick=True),
+    Case("sql-50", "50 SQL statements in a request", "/sql/50", calls=50, spans=51, quick=True),
+    Case("redis-50", "50 Redis calls in a request", "/redis/50", calls=50, spans=51, needs="redis"),
+    Case("httpx-20", "20 httpx calls in a request", "/httpx/20", calls=20, spans=21, needs="http"),
+    Case("requests-20", "20 requests calls in a request", "/requests/20", calls=20, spans=21, needs="http"),
     Case("body-1k", "POST of 1 KB", "/body", "POST", size=1024),
     Case("body-1m", "POST of 1 MB", "/body", "POST", size=1024 * 1024),
     Case("error", "unhandled exception", "/error", fails=True),
     Case("spans-0", "no span by hand", "/spans/0", peers=_TRACERS),
-    Case("spans-1", "1 span by hand", "/spans/1", calls=1, peers=_TRACERS),
-    Case("spans-1000", "1,000 spans by hand", "/spans/1000", calls=1000, peers=_TRACERS),
+    Case("spans-1", "1 span by hand", "/spans/1", calls=1, spans=2, peers=_TRACERS),
+    Case("spans-1000", "1,000 spans by hand", "/spans/1000", calls=1000, spans=1001, peers=_TRACERS),
 )

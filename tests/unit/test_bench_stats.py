@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.results import Results
+from benchmarks.results import Incomplete, Results
 from benchmarks.stats import differences, middle, middle_ratio, order, ratios, scaled, spread
 from benchmarks.targets import TARGETS
 
@@ -136,3 +136,15 @@ def test_a_failed_row_is_no_value() -> None:
     """A peer that could not do a case has no series there."""
     results = Results({}, [{"round": None, "case": "plain", "peer": "ours", "failed": "ended with 1"}])
     assert not results.has("plain", "ours")
+
+
+@pytest.mark.parametrize(
+    ("spans", "arrived", "exports", "reason"),
+    [(0, 0, 3, "0 spans a request"), (1, 9, 3, "1 spans of 10"), (1, 10, 0, "no metrics")],
+)
+def test_cheap_because_it_did_nothing_is_not_reached(spans: int, arrived: int, exports: int, reason: str) -> None:
+    """A promise is not kept by telemetry that was left out or lost on its way."""
+    row = {"round": 0, "case": "plain", "cpu_us": 100.0, "sent": 10 * spans, "arrived": arrived}
+    rows = [{**row, "peer": peer, "spans": spans, "metric_exports": exports} for peer in ("bare", "ours", "upstream")]
+    with pytest.raises(Incomplete, match=reason):
+        TARGETS[0].figure(Results({}, rows))
