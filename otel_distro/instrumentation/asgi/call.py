@@ -11,7 +11,7 @@ from opentelemetry.context import Context, get_current
 from otel_distro.tracing.context import attach, detach
 
 from .exchange import MARK
-from .messages import Receive, Send
+from .messages import Receive, Send, observed
 from .native import keep_exporters
 from .options import NO_OPTIONS, Options, Scope
 from .servers import ATTRIBUTE, Servers
@@ -36,7 +36,7 @@ def served(original: Call, servers: Servers, options_of: Callable[[Any], Options
     # a coroutine function, because ASGI servers tell version 3 from version 2 by that
     async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
         kind = scope.get("type")
-        if kind not in _SERVED or MARK in scope:
+        if MARK in scope or kind not in _SERVED:
             if kind == "lifespan":
                 keep_exporters(self, servers.ours, guard)
             await original(self, scope, receive, send)
@@ -53,7 +53,9 @@ def served(original: Call, servers: Servers, options_of: Callable[[Any], Options
         if exchange is None:
             await without(self, scope, receive, send)
             return
-        receive, send = exchange.messages(scope, receive)
+        send = exchange.send if kind == "http" else exchange.send_websocket
+        if exchange.request_size == 0 or exchange.server.has_message_hooks:
+            receive, send = observed(exchange, scope, receive, send)
         try:
             await original(self, scope, receive, send)
         except BaseException as error:

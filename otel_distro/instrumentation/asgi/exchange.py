@@ -17,7 +17,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_distro.tracing.context import detach, error_status
 
-from .messages import Receive, Send, observed
+from .messages import Send
 from .options import Message, Scope
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ INCOMPLETE = "incomplete_response"
 _MOUNTED = "/{path}"
 _HANDSHAKE_DONE = 101
 _HANDSHAKE_REFUSED = 403
+_SERVER_ERROR = 500
+_FAILED = Status(StatusCode.ERROR)
 
 
 class Exchange:
@@ -41,12 +43,14 @@ class Exchange:
         origin: what it has in common with others.
         send: the ASGI server's.
         prefix: the path under which the application is reached, without a slash at its end.
-        request_size: bytes of the request's body, 0 when they are to be counted, None when no body was announced.
 
     Attributes:
+        request_size: bytes of the request's body, 0 when they are to be counted, None when no body was announced.
+        attributes: the span's own dictionary where it may be written to, else None.
         server_span: None when there is none.
         recording: whether the span keeps what it is told.
         status_code: of the response, None before it starts.
+        routed_by_fastapi: FastAPI's router has told about the route that is called next.
         started: `perf_counter()` at the beginning.
         started_at: the same moment in nanoseconds since the epoch, 0 when nothing is recorded.
         sent: bytes of the response's body so far.
@@ -61,12 +65,13 @@ class Exchange:
         "_name",
         "_prefix",
         "_route",
-        "_routed_by_fastapi",
         "_send",
         "_trailers",
+        "attributes",
         "origin",
         "recording",
         "request_size",
+        "routed_by_fastapi",
         "sent",
         "server",
         "server_span",
@@ -76,14 +81,15 @@ class Exchange:
         "token",
     )
 
-    def __init__(self, server: Server, origin: Origin, send: Send, prefix: str, request_size: int | None) -> None:
+    def __init__(self, server: Server, origin: Origin, send: Send, prefix: str) -> None:
         self.server = server
         self.origin = origin
         self.server_span: Span | None = None
         self.recording = False
         self.started = 0.0
         self.started_at = 0
-        self.request_size = request_size
+        self.request_size: int | None = None
+        self.attributes: dict[str, Any] | None = None
         self.sent = 0
         self.status_code: int | None = None
         self.token: Token[Context] | None = None
@@ -91,7 +97,7 @@ class Exchange:
         self._prefix = prefix
         self._name = origin.word
         self._route: str | None = None
-        self._routed_by_fastapi = False
+        self.routed_by_fastapi = False
         self._trailers = False
         self._done = False
         self._complete_at = 0.0
@@ -114,10 +120,6 @@ class Exchange:
             path: its `path_format`.
             mount: it leads into another application, which will choose the rest.
         """
-        if self._routed_by_fastapi:
-            # FastAPI's router has told about this very route already
-            self._routed_by_fastapi = False
-            return
         if mount:
             self._prefix += path.removesuffix(_MOUNTED)
             self.set_route(self._prefix + _MOUNTED)
@@ -130,19 +132,16 @@ class Exchange:
         span = self.server_span
         if not self.recording or span is None:
             return
-        span.set_attribute("http.route", route)
+        attributes = self.attributes
+        if attributes is None:
+            span.set_attribute("http.route", route)
+        else:
+            attributes["http.route"] = route
         if getattr(span, "name", self._name) == self._name:
             self._name = f"{self.origin.word} {route}"
             span.update_name(self._name)
 
     # --- messages of the application ---------------------------------------------------------------------------------
-
-    def messages(self, scope: Scope, receive: Receive) -> tuple[Receive, Send]:
-        """`receive` and `send` for the application; the server's own `receive` wherever nobody wants to look at it."""
-        send: Send = self.send_websocket if scope["type"] == "websocket" else self.send
-        if self.request_size != 0 and not self.server.has_message_hooks:
-            return receive, send
-        return observed(self, scope, receive, send)
 
     def send(self, message: Message) -> Awaitable[None]:
         """Stand in for the server's `send` of an HTTP request: the same message, looked at on its way."""
@@ -170,7 +169,12 @@ class Exchange:
 
     async def _send_last(self, message: Message) -> None:
         await self._send(message)
-        self.complete()
+        status = self.status_code
+        if status is None or status < _SERVER_ERROR:
+            self.end(None)
+        else:
+            # the exception that explains it is still on its way to `leave`
+            self._complete_at = perf_counter()
 
     def send_websocket(self, message: Message) -> Awaitable[None]:
         """Stand in for the server's `send` of a WebSocket: notes how the handshake ended."""
@@ -189,14 +193,6 @@ class Exchange:
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    def complete(self) -> None:
-        """The response has left: end now, unless an exception that explains a server error is still on its way."""
-        status = self.status_code
-        if status is not None and status >= 500:
-            self._complete_at = perf_counter()
-            return
-        self.end(None)
-
     def leave(self, scope: Scope, error: BaseException | None) -> None:
         """The application returned or raised: end what has not ended and put the context back.
 
@@ -204,7 +200,8 @@ class Exchange:
             scope: of the connection.
             error: what left the application, None when it returned.
         """
-        self.end(error)
+        if not self._done:
+            self.end(error)
         if self.token is not None:
             detach(self.token, self.server_span)
         scope.pop(MARK, None)
@@ -218,39 +215,40 @@ class Exchange:
         if self._done:
             return
         self._done = True
-        try:
-            self._end(error)
-        except Exception as failure:  # noqa: BLE001 - the application has answered, nothing may change that
-            self.server.guard.failed("server span", failure)
-
-    def _end(self, error: BaseException | None) -> None:
-        origin = self.origin
-        origin.group.active.add(-1)
         seconds = (self._complete_at or perf_counter()) - self.started
-        status = self.status_code
-        failure = None
-        if error is not None or status is None or status >= 500:
-            failure = self.server.failure(self, error)
-        duration, request_size, response_size = origin.group.ended(self._route, status, failure)
-        span = self.server_span
-        # an unsampled span is no exemplar
-        exemplar = span if self.recording else None
-        duration.record(seconds, exemplar)
-        response_size.record(self.sent, exemplar)
-        if self.request_size is not None:
-            request_size.record(self.request_size, exemplar)
-        if span is None or not self.recording:
-            return
-        if status is not None:
-            span.set_attribute("http.response.status_code", status)
-        if failure is not None:
-            self._mark_failed(span, failure, error)
-        span.end(self.started_at + int(seconds * 1e9))
+        try:
+            origin = self.origin
+            origin.group.active.add(-1)
+            status = self.status_code
+            failure = None
+            if error is not None or status is None or status >= _SERVER_ERROR:
+                failure = self.server.failure(self, error)
+            duration, request_size, response_size = origin.group.ended(self._route, status, failure)
+            # an unsampled span is no exemplar
+            span = self.server_span if self.recording else None
+            duration.record(seconds, span)
+            response_size.record(self.sent, span)
+            if self.request_size is not None:
+                request_size.record(self.request_size, span)
+            if span is not None:
+                self._end_span(span, status, failure, error, seconds)
+        except Exception as problem:  # noqa: BLE001 - the application has answered, nothing may change that
+            self.server.guard.failed("server span", problem)
 
-    def _mark_failed(self, span: Span, failure: str, error: BaseException | None) -> None:
-        span.set_attribute("error.type", failure)
-        if isinstance(error, Exception):
-            span.record_exception(error)
-            span.set_status(error_status(error))
-        else:
-            span.set_status(Status(StatusCode.ERROR))
+    def _end_span(
+        self, span: Span, status: int | None, failure: str | None, error: BaseException | None, seconds: float
+    ) -> None:
+        if status is not None:
+            attributes = self.attributes
+            if attributes is None:
+                span.set_attribute("http.response.status_code", status)
+            else:
+                attributes["http.response.status_code"] = status
+        if failure is not None:
+            span.set_attribute("error.type", failure)
+            if isinstance(error, Exception):
+                span.record_exception(error)
+                span.set_status(error_status(error))
+            else:
+                span.set_status(_FAILED)
+        span.end(self.started_at + int(seconds * 1e9))

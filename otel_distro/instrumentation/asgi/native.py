@@ -35,13 +35,15 @@ class NativeApp:
     Attributes:
         context_key: under which the exchange lies in the context, for `get_telemetry_data()`.
         logger: of the log events; None when the application wants none.
+        may_exclude: whether `excludes` has anything to ask.
         report: tells FastAPI's telemetry about an exception that left the application.
     """
 
-    __slots__ = ("_exclude", "_guard", "context_key", "logger", "report")
+    __slots__ = ("_exclude", "_guard", "context_key", "logger", "may_exclude", "report")
 
     def __init__(self, native: Native, config: Mapping[str, Any], guard: Guard) -> None:
         self._exclude = config.get("exclude")
+        self.may_exclude = self._exclude is not None
         self._guard = guard
         self.context_key = native.context_key
         self.report = native.report
@@ -181,7 +183,7 @@ class _NativeFields(Exchange):
     @_mount_prefix.setter
     def _mount_prefix(self, prefix: str) -> None:
         self._prefix = prefix
-        self._routed_by_fastapi = True
+        self.routed_by_fastapi = True
 
     @property
     def route(self) -> str | None:
@@ -190,18 +192,17 @@ class _NativeFields(Exchange):
 
     @route.setter
     def route(self, route: str) -> None:
-        self._routed_by_fastapi = True
+        self.routed_by_fastapi = True
         self.set_route(route)
 
     def leave(self, scope: Scope, error: BaseException | None) -> None:
         """See `Exchange.leave`."""
         if error is not None and MARK in scope:
             self.server.guard.call(_PART, None, self.server.native.report, scope=scope, exc=error)
-        super().leave(scope, error)
+        Exchange.leave(self, scope, error)
         # a retained context must not keep the body alive, nor an exception its frames
         self._closed = True
-        self._data = None
-        self._errors = None
+        self._data = self._errors = None
 
 
 def _exchange_class(request_telemetry: type, telemetry_data: type) -> type[Exchange]:

@@ -24,6 +24,7 @@ MAX_PATH = 4_096
 MAX_QUERY = 4_096
 MAX_USER_AGENT = 1_024
 _MAX_METHOD = 64
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT", "WS"})
 
 
 class Origin:
@@ -33,12 +34,14 @@ class Origin:
         word: the span name's first word: the method, `HTTP` for unknown methods, `WS` for WebSockets.
         attributes: of the span, to be copied.
         group: where the metrics are.
+        may_have_body: a method whose requests usually have one.
     """
 
-    __slots__ = ("attributes", "group", "word")
+    __slots__ = ("attributes", "group", "may_have_body", "word")
 
     def __init__(self, word: str, attributes: dict[str, AnyValue], group: Group) -> None:
         self.word = word
+        self.may_have_body = word not in _WITHOUT_BODY
         self.attributes = attributes
         self.group = group
 

@@ -39,7 +39,11 @@ def _watched(original: Handle, guard: Guard, *, mount: bool) -> Handle:
     def handle(self: Any, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         try:
             exchange = scope.get(MARK)
-            if isinstance(exchange, Exchange):
+            if not isinstance(exchange, Exchange):
+                pass
+            elif exchange.routed_by_fastapi:
+                exchange.routed_by_fastapi = False
+            else:
                 exchange.choose(included_path(self, scope) or self.path_format, mount=mount)
         except Exception as error:  # noqa: BLE001 - a route without a template is no reason to fail a request
             guard.failed("route", error)

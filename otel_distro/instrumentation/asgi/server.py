@@ -6,17 +6,17 @@ from collections.abc import Callable
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.propagators import ResponsePropagator, get_global_response_propagator
 from opentelemetry.propagators.textmap import Setter
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 from opentelemetry.util.types import AnyValue
 
-from otel_distro._compat import SPAN_KEY
+from otel_distro._compat import SPAN_KEY, context_variable
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.propagation import Headers, Propagation, join_headers
-from otel_distro.tracing.context import attach, attach_span, current_span_context, suppressed
+from otel_distro.tracing.context import span_context_in, suppressed
 
 from .exchange import INCOMPLETE, MARK, Exchange
 from .exclusion import Exclusion
@@ -28,9 +28,11 @@ from .origin import Origin, Origins
 if TYPE_CHECKING:
     from .native import NativeApp
 
-_NO_HEADERS: Headers = {}
+_VARIABLE = context_variable()
+_current = _VARIABLE.get
+_set = _VARIABLE.set
 _LONGEST_LENGTH = 18  # digits
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_SERVER = SpanKind.SERVER
 _WITHOUT_LENGTH = frozenset({"2", "2.0", "3", "3.0"})  # versions of HTTP where a body needs no header that announces it
 SpanDetails = Callable[[Scope], tuple[str, dict[str, Any]]]
 
@@ -78,6 +80,8 @@ class Server:
         self.receive_hook = receive_hook
         self.send_hook = send_hook
         self.has_message_hooks = receive_hook is not None or send_hook is not None
+        # asked once: it is set where telemetry is set up, before the first request
+        self.looks_at_responses = captured_response is not None or _response_propagator() is not None
         self._origins = origins
         self._tracer = tracer
         self._exclusion = exclusion
@@ -85,10 +89,13 @@ class Server:
         self._captured_response = captured_response
         self._request_hook = request_hook
         self._span_details = span_details
+        self._native_key: str | None = None if native is None else native.context_key
         self._exchange_class = exchange_class
         self._root_path = root_path.rstrip("/")
         self._normal_disconnect = normal_disconnect
         self._extract = Propagation().extract
+        self._may_exclude = exclusion is not None or (native is not None and native.may_exclude)
+        self._attributes = origins.request_attributes if captured_request is None else self._attributes_with_headers
 
     def open(self, app: object, scope: Scope, send: Send) -> Exchange | None:
         """Begin a request: its span is current, its scope marked, its metrics count it as active.
@@ -101,69 +108,74 @@ class Server:
         Returns:
             The exchange, whose `leave` must be called; None when this request makes no telemetry.
         """
-        headers = self._table(scope.get("headers"))
+        raw: Any = scope.get("headers")
+        try:
+            headers: dict[bytes, bytes] = dict(raw) if raw.__class__ is list else self._table(raw)
+            if len(headers) != len(raw):
+                headers = join_headers(raw)
+        except (TypeError, ValueError) as error:
+            headers = self._no_headers(raw, error)
+        current = _current()
+        # an empty context, the usual one, holds neither a wish for silence nor a parent
+        if (current and suppressed()) or (self._may_exclude and self._excludes(app, scope, headers)):
+            return None
         origin = self._origins.of(scope, headers)
-        if suppressed() or (self._exclusion is not None and self._excluded(self._exclusion, scope, headers)):
-            return None
-        native = self.native
-        if native is not None and native.excludes(app, scope):
-            return None
-        prefix = self._root_path or scope.get("app_root_path", scope.get("root_path", "")).rstrip("/")
-        exchange = self._exchange_class(self, origin, send, prefix, self._announced(origin, scope, headers))
+        prefix = self._root_path or scope.get("app_root_path") or scope.get("root_path")
+        exchange = self._exchange_class(self, origin, send, prefix.rstrip("/") if prefix else "")
+        length = headers.get(b"content-length")
+        if length is not None or origin.may_have_body:
+            exchange.request_size = _announced(length, scope, headers)
         exchange.started = perf_counter()
-        carried = self._begin(exchange, scope, headers) if self._tracer is not None else None
-        span = exchange.server_span
+        if self._tracer is not None:
+            self._begin(self._tracer, exchange, scope, headers, current)
+        elif self._native_key is not None:
+            exchange.token = _set(Context({**current, self._native_key: exchange}))
         scope[MARK] = exchange
         origin.group.active.add(1)
-        if native is not None or carried is not None:
-            exchange.token = attach(self._context(exchange, carried))
-        elif span is not None:
-            exchange.token = attach_span(span)
-        if self._request_hook is not None and span is not None:
-            self.call_hook(self._request_hook, span, scope)
+        if self._request_hook is not None and exchange.server_span is not None:
+            self.call_hook(self._request_hook, exchange.server_span, scope)
         return exchange
 
-    def _begin(self, exchange: Exchange, scope: Scope, headers: Headers) -> Context | None:
-        """Start the span; what its caller propagated besides the parent is returned."""
+    def _begin(self, tracer: Starts, exchange: Exchange, scope: Scope, headers: Headers, current: Context) -> None:
+        """Start the span and make it current."""
+        try:
+            parent, carried = self._extract(headers)
+        except Exception as error:  # noqa: BLE001 - a third party's propagator, or headers that are no bytes
+            self.guard.failed("propagator", error, remedy="the request starts a trace of its own")
+            parent = carried = None
+        if parent is None and current:
+            parent = span_context_in(current)
+        if carried is not None:
+            current = carried
         origin = exchange.origin
-        parent, carried = self._extracted(headers)
-        if parent is None:
-            parent = current_span_context()
         exchange.started_at = now = time_ns()
-        tracer: Starts = self._tracer  # type: ignore[assignment]
         if tracer.takes_late_attributes and self._span_details is None:
-            span = tracer.begin(origin.word, SpanKind.SERVER, parent, {}, start_time=now, context=carried)
+            span = tracer.begin(origin.word, _SERVER, parent, {}, start_time=now, context=carried)
             if span.is_recording():
                 exchange.recording = True
-                span.attributes = self._attributes(origin, scope, headers)
+                exchange.attributes = span.attributes = self._attributes(origin, scope, headers)
         else:
             name, attributes = self._details(origin, scope, self._attributes(origin, scope, headers))
-            span = tracer.begin(name, SpanKind.SERVER, parent, attributes, start_time=now, context=carried)
+            span = tracer.begin(name, _SERVER, parent, attributes, start_time=now, context=carried)
             exchange.recording = span.is_recording()
         exchange.server_span = span
-        return carried
+        values: dict[str, object] = {**current, SPAN_KEY: span} if current else {SPAN_KEY: span}
+        if self._native_key is not None:
+            values[self._native_key] = exchange
+        exchange.token = _set(Context(values))
 
-    # --- the beginning ---------------------------------------------------------------------------------------------
+    # --- the beginning -----------------------------------------------------------------------------------------------
 
-    def _table(self, raw: Any) -> Headers:
+    def _table(self, raw: Any) -> dict[bytes, bytes]:
         # anything else might be an iterator, which looking at would use up
-        if raw.__class__ is not list and raw.__class__ is not tuple:
-            return _NO_HEADERS
-        try:
-            headers: dict[bytes, bytes] = dict(raw)
-            return headers if len(headers) == len(raw) else join_headers(raw)
-        except (TypeError, ValueError) as error:
+        return dict(raw) if raw.__class__ is tuple else {}
+
+    def _no_headers(self, raw: object, error: Exception) -> dict[bytes, bytes]:
+        if isinstance(raw, (list, tuple)):
             self.guard.failed("request headers", error)
-            return _NO_HEADERS
+        return {}
 
-    def _extracted(self, headers: Headers) -> tuple[Any, Context | None]:
-        try:
-            return self._extract(headers)
-        except Exception as error:  # noqa: BLE001 - a third party's propagator, or a server's header that is no bytes
-            self.guard.failed("propagator", error, remedy="the request starts a trace of its own")
-            return None, None
-
-    def _attributes(self, origin: Origin, scope: Scope, headers: Headers) -> dict[str, AnyValue]:
+    def _attributes_with_headers(self, origin: Origin, scope: Scope, headers: Headers) -> dict[str, AnyValue]:
         attributes = self._origins.request_attributes(origin, scope, headers)
         if self._captured_request is not None and headers:
             try:
@@ -184,31 +196,18 @@ class Server:
             self.guard.failed("default_span_details", error)
             return origin.word, attributes
 
-    def _excluded(self, exclusion: Exclusion, scope: Scope, headers: Headers) -> bool:
+    def _excludes(self, app: object, scope: Scope, headers: Headers) -> bool:
+        if self.native is not None and self.native.excludes(app, scope):
+            return True
+        if self._exclusion is None:
+            return False
         host = headers.get(b"host")
         if host is not None:
             name = host.decode("latin-1")
         else:
             server = scope.get("server") or ("0.0.0.0", 80)  # noqa: S104 - what contrib's URLs say in this case
             name = f"{server[0]}:{server[1]}" if server[1] != 80 else f"{server[0]}"
-        return exclusion.excludes(str(scope.get("scheme", "http")), name, str(scope.get("path", "")))
-
-    def _announced(self, origin: Origin, scope: Scope, headers: Headers) -> int | None:
-        """Bytes of the body by its header; 0 where they have to be counted; None without a body."""
-        length = headers.get(b"content-length")
-        if length is not None:
-            return int(length) if length.isdigit() and len(length) <= _LONGEST_LENGTH else None
-        if b"transfer-encoding" in headers:
-            return 0
-        return 0 if origin.word in _WITH_BODY and scope.get("http_version") in _WITHOUT_LENGTH else None
-
-    def _context(self, exchange: Exchange, carried: Context | None) -> Context:
-        values: dict[str, object] = {**(get_current() if carried is None else carried)}
-        if exchange.server_span is not None:
-            values[SPAN_KEY] = exchange.server_span
-        if self.native is not None:
-            values[self.native.context_key] = exchange
-        return Context(values)
+        return self._exclusion.excludes(str(scope.get("scheme", "http")), name, str(scope.get("path", "")))
 
     # --- messages ----------------------------------------------------------------------------------------------------
 
@@ -227,11 +226,6 @@ class Server:
         added: list[tuple[bytes, bytes]] = []
         propagator.inject(added, context=set_span_in_context(span, Context()), setter=_RESPONSE_SETTER)
         return {**message, "headers": [*message.get("headers", ()), *added]}
-
-    @property
-    def looks_at_responses(self) -> bool:
-        """Whether `look_at_response` has anything to do."""
-        return self._captured_response is not None or _response_propagator() is not None
 
     def call_hook(self, hook: Callable[..., object], span: Span, *arguments: object) -> None:
         """Call a user's hook; what it raises is counted and put on the span, as contrib does."""
@@ -261,6 +255,13 @@ class Server:
         if status is None:
             return INCOMPLETE if error is None else type_of(error)
         return str(status) if status >= 500 else None
+
+
+def _announced(length: bytes | None, scope: Scope, headers: Headers) -> int | None:
+    """Bytes of the body by its header; 0 where they have to be counted; None without a body."""
+    if length is not None:
+        return int(length) if length.isdigit() and len(length) <= _LONGEST_LENGTH else None
+    return 0 if b"transfer-encoding" in headers or scope.get("http_version") in _WITHOUT_LENGTH else None
 
 
 def _response_propagator() -> ResponsePropagator | None:
