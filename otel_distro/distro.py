@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.instrumentation.distro import BaseDistro
+from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]  # upstream opts out of typing
 
 from .session import Session, this_process
 
@@ -23,7 +23,7 @@ _DISTRO = "OTEL_PYTHON_DISTRO"
 _DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 
-class OtelDistro(BaseDistro):
+class OtelDistro(BaseDistro):  # type: ignore[misc]
     """The distro; upstream makes it a singleton, so its session is the process's one."""
 
     _session: Session | None = None

@@ -75,7 +75,7 @@ def _tracer_provider(chosen: settings.Settings, resource: Resource, guard: Guard
     )
     built_in = {
         "otlp": lambda: otlp_span_exporter(chosen.otlp_traces),
-        "console": lambda: ConsoleSpanExporter(),
+        "console": ConsoleSpanExporter,
     }
     for _, exporter in _exporters.build("traces", traces.exporters, built_in, guard):
         provider.add_span_processor(
