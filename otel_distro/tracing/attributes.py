@@ -90,7 +90,8 @@ def clean(value: Any, length: int | None, guard: Guard, depth: int = 0) -> AnyVa
         "or sequences and mappings of them",
         once="attribute value",
     )
-    return _text(value)
+    text = _text(value)
+    return text if text is None or length is None else text[:length]
 
 
 def _clean_mapping(values: Mapping[Any, Any], length: int | None, guard: Guard, depth: int = 0) -> dict[str, AnyValue]:
@@ -178,6 +179,9 @@ def bounded(
     if not given:
         return attributes, 0
     try:
+        if 0 < len(given) <= count:
+            attributes = _clean_mapping(given, length, guard)
+            return attributes, len(given) - len(attributes)
         return attributes, merge(attributes, given, count, length, guard)
     except Exception as error:  # noqa: BLE001 - the user's mapping may be anything, and must not break the user's call
         guard.failed("attributes", error, remedy="attributes must be a mapping of text to values")

@@ -163,11 +163,11 @@ class BatchQueue(SpanProcessor):
             self.counters.after_shutdown += 1
             return
         self.counters.queue_full += 1
-        self._guard.warn(
-            f"{self._part}: {self._size} spans wait, further ones are dropped and counted; "
-            "raise OTEL_BSP_MAX_QUEUE_SIZE if the collector is well",
-            once=f"{self._part} full",
-        )
+        if self.counters.queue_full == 1:
+            self._guard.warn(
+                f"{self._part}: {self._size} spans wait, further ones are dropped and counted; "
+                "raise OTEL_BSP_MAX_QUEUE_SIZE if the collector is well"
+            )
 
     def _call_thread(self) -> None:
         if self._thread is None and not self._start():

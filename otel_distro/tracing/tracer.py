@@ -63,11 +63,14 @@ class LeanTracer(Tracer):
         self.span_processor = processors
         self.scope = scope
         self._processors = processors
-        flat = isinstance(sampler, FlatSampler)
-        self._bound = sampler.bound if isinstance(sampler, FlatSampler) else 0
-        self._parent_based = isinstance(sampler, FlatSampler) and sampler.parent_based
-        self._short = flat and isinstance(id_generator, RandomIds)
-        self._bits = id_generator.bits if isinstance(id_generator, RandomIds) else secrets.randbits
+        # a subclass may decide otherwise, so only these very classes are taken apart
+        flat = sampler if isinstance(sampler, FlatSampler) and type(sampler) is FlatSampler else None
+        ids = id_generator if isinstance(id_generator, RandomIds) and type(id_generator) is RandomIds else None
+        self._short = flat is not None and ids is not None
+        self._parent_based = flat is not None and flat.parent_based
+        self._bound = 0 if flat is None else flat.bound
+        self._every = self._bound > _LOW_BITS
+        self._bits = secrets.randbits if ids is None else ids.bits
 
     @property
     def resource(self) -> Resource:  # type: ignore[override]  # a child's differs, so it is looked up
@@ -117,7 +120,7 @@ class LeanTracer(Tracer):
         if parent is None or not parent[IS_VALID]:
             bits = self._bits(192)
             trace_id = bits >> 64 or 1
-            sampled: int = trace_id & _LOW_BITS < self._bound
+            sampled: int = self._every or trace_id & _LOW_BITS < self._bound
             flags, state, parent = _ROOT_SAMPLED if sampled else _ROOT_UNSAMPLED, DEFAULT_TRACE_STATE, None
             span_id = bits & _LOW_BITS or 1
         else:
