@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from .errors import DemoError
-from .options import parse
+from .options import Options, parse
 
 INTERRUPTED = 130  # what a shell gives for SIGINT
 
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _run(options: argparse.Namespace, directory: Path) -> None:
+def _run(options: Options, directory: Path) -> None:
     from .services import check_requirements
 
     check_requirements()
@@ -51,19 +50,13 @@ def _run(options: argparse.Namespace, directory: Path) -> None:
     from . import embedded
     from .screen import Screen
 
-    ports = {
-        "orders": options.orders_port,
-        "inventory": options.inventory_port,
-        "orders-metrics": None,
-        "inventory-metrics": None,
-    }
     screen = Screen()
     if options.stack:
         from . import stack
 
-        stack.run(screen, directory, ports, rounds=options.rounds, keep=options.keep)
+        stack.run(screen, directory, options)
     else:
-        embedded.run(screen, directory, ports, rounds=options.rounds, keep=options.keep)
+        embedded.run(screen, directory, options)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -53,6 +53,11 @@ class Child:
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return lines[-1].strip() if lines else "it said nothing"
 
+    def complaints(self) -> list[str]:
+        """What the distro inside it had to say."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [line for line in lines if line.startswith("otel-distro: ")]
+
     def wait_until(self, ready: Callable[[], bool], seconds: float = _START_SECONDS) -> None:
         """Wait for `ready`; a DemoError when the process ends or takes longer."""
         end = time.monotonic() + seconds

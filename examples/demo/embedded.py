@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import story
 from .children import Family, Janitor, accepts, free_ports
+from .options import Options
 from .receiver import Traces, receiving
 from .screen import Screen
 from .services import Backends, python_environment, start_services
@@ -19,17 +20,15 @@ NEXT = (
 )
 
 
-def run(screen: Screen, directory: Path, ports: dict[str, int | None], *, rounds: int, keep: bool) -> None:
+def run(screen: Screen, directory: Path, options: Options) -> None:
     """Start, send, show; with `keep`, go on until interrupted.
 
     Args:
         screen: where to write.
         directory: for databases and logs.
-        ports: wanted ports by name; None chooses a free one.
-        rounds: how often the plan of requests is sent.
-        keep: whether to leave the services running.
+        options: what was asked for.
     """
-    chosen = free_ports(ports | {"redis": None})
+    chosen = free_ports(options.ports | {"redis": None})
     traces = Traces()
     with receiving(traces) as otlp, Janitor() as janitor, Family(directory, janitor) as family:
         screen.say("starting a Redis server in Python, and orders and inventory under opentelemetry-instrument")
@@ -41,10 +40,10 @@ def run(screen: Screen, directory: Path, ports: dict[str, int | None], *, rounds
             inventory_database="sqlite:///inventory.db",
         )
         services = start_services(family, chosen, backends)
-        sent = story.send_traffic(screen, chosen["orders"], rounds)
-        story.show_traces(screen, traces)
+        sent = story.send_traffic(screen, chosen["orders"], options.rounds, services)
+        story.save_picture(options.picture, story.show_traces(screen, traces))
         story.show_metrics(screen, chosen, sent)
-        if not keep:
+        if not options.keep:
             story.show_next(screen, NEXT)
             return
         story.show_next(screen, _addresses(chosen))

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """`stack`, `keep`, `orders_port`, `inventory_port` and `rounds`; ends the process on `--help` and on bad input."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was asked for; a port that is None is to be a free one."""
+
+    stack: bool
+    keep: bool
+    orders_port: int | None
+    inventory_port: int | None
+    rounds: int
+    picture: Path | None
+
+    @property
+    def ports(self) -> dict[str, int | None]:
+        """Ports of both services and of their metrics, by name."""
+        named = {"orders": self.orders_port, "inventory": self.inventory_port}
+        return named | {"orders-metrics": None, "inventory-metrics": None}
+
+
+def parse(arguments: Sequence[str] | None) -> Options:
+    """Read the command line; ends the process on `--help` and on bad input."""
     parser = argparse.ArgumentParser(
         prog="demo",
         description="Two FastAPI services without a line of telemetry code, traced and measured across both.",
@@ -21,7 +41,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=_positive, default=3, metavar="N", help="how much to send (default: %(default)s)"
     )
-    return parser.parse_args(arguments)
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="also write the trace as an SVG")
+    return Options(**vars(parser.parse_args(arguments)))
 
 
 def _port(text: str) -> int:

@@ -14,6 +14,7 @@ from tests.servers import PostgresServer, RedisServer, ServerError, Stack, binar
 from . import story
 from .children import Family, Janitor, free_ports
 from .errors import DemoError
+from .options import Options
 from .receiver import Trace
 from .records import EventRecord, Source, SpanRecord
 from .screen import Screen
@@ -30,9 +31,9 @@ _QUIET = 1.5  # seconds in which a trace got no span
 _COUNTED = "sum(http_server_request_duration_seconds_count{{instance=~'{}'}})"
 
 
-def run(screen: Screen, directory: Path, ports: dict[str, int | None], *, rounds: int, keep: bool) -> None:
+def run(screen: Screen, directory: Path, options: Options) -> None:
     """Start everything, send, and look for it in every backend; arguments as for the embedded demo."""
-    chosen = free_ports(ports)
+    chosen = free_ports(options.ports)
     try:
         _find_programs(screen)
         screen.say("starting them, and orders and inventory under opentelemetry-instrument")
@@ -48,12 +49,12 @@ def run(screen: Screen, directory: Path, ports: dict[str, int | None], *, rounds
                 janitor.watch(server.pid)
             backends = Backends(stack.collector.url, redis.url, postgres.url(), postgres.url())
             services = start_services(family, chosen, backends)
-            sent = story.send_traffic(screen, chosen["orders"], rounds)
-            _show_trace(screen, stack)
+            sent = story.send_traffic(screen, chosen["orders"], options.rounds, services)
+            story.save_picture(options.picture, _show_trace(screen, stack))
             story.show_metrics(screen, chosen, sent)
             _show_prometheus(screen, stack, chosen, sent)
-            story.show_next(screen, _addresses(stack, chosen, keep=keep))
-            while keep:
+            story.show_next(screen, _addresses(stack, chosen, keep=options.keep))
+            while options.keep:
                 for service in services:
                     service.check()
                 time.sleep(0.5)
@@ -77,7 +78,7 @@ def _find_programs(screen: Screen) -> None:
     screen.say(f"  {'Tempo':<12} {tempo}")
 
 
-def _show_trace(screen: Screen, stack: Stack) -> None:
+def _show_trace(screen: Screen, stack: Stack) -> Trace:
     """Draw the order as Jaeger has it, and find the same in the second backend."""
     trace = _wait_for_order(stack.jaeger)
     trace_id = story.trace_id_of(trace)
@@ -89,6 +90,7 @@ def _show_trace(screen: Screen, stack: Stack) -> None:
         if len(spans) != len(trace):
             raise DemoError(f"{backend.name} has {len(spans)} spans of trace {trace_id}, Jaeger has {len(trace)}")
         screen.say(f"  trace {trace_id} found in {backend.name}: {len(spans)} spans")
+    return trace
 
 
 def _wait_for_order(backend: TraceBackend) -> Trace:

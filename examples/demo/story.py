@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from opentelemetry.trace import SpanKind, StatusCode
 
+from .children import Child
 from .errors import DemoError
 from .metrics import families, table, wait_for
+from .picture import svg
 from .receiver import Trace, Traces
 from .records import SpanRecord
 from .screen import Screen
@@ -17,11 +20,15 @@ _QUIET, _PATIENCE = 0.6, 15.0  # seconds without a new span; seconds to wait for
 _SHOWN = ("http_", "db_")  # the families named on the screen
 
 
-def send_traffic(screen: Screen, port: int, rounds: int) -> Sent:
-    """Drive the plan against orders, with a progress bar."""
+def send_traffic(screen: Screen, port: int, rounds: int, services: Iterable[Child]) -> Sent:
+    """Drive the plan against orders, with a progress bar; then say what the distro in the services complained of."""
     steps = list(Plan().steps(rounds))
     screen.heading(f"{len(steps)} requests to orders, which calls inventory")
-    return drive(port, steps, lambda done, text: screen.progress(done, len(steps), text))
+    sent = drive(port, steps, lambda done, text: screen.progress(done, len(steps), text))
+    for service in services:
+        for line in service.complaints():
+            screen.error(f"  {service.name}: {line}")
+    return sent
 
 
 def show_traces(screen: Screen, traces: Traces) -> Trace:
@@ -70,6 +77,20 @@ def follow(screen: Screen, traces: Traces) -> None:
     for trace in traces.take(quiet=_QUIET):
         screen.say()
         screen.tree(trace)
+
+
+def save_picture(path: Path | None, trace: Trace) -> None:
+    """Write the trace as an SVG, where a path is given.
+
+    Raises:
+        DemoError: the file cannot be written.
+    """
+    if path is None:
+        return
+    try:
+        path.write_text(svg(trace), encoding="utf-8")
+    except OSError as error:
+        raise DemoError(f"cannot write {path}: {error.strerror}") from error
 
 
 def trace_id_of(trace: Trace) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from opentelemetry import trace
@@ -24,9 +25,11 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from examples.demo.children import Family, Janitor, free_ports
 from examples.demo.errors import DemoError
 from examples.demo.metrics import DURATION, requests, table
+from examples.demo.picture import svg
 from examples.demo.receiver import Traces, receiving
 from examples.demo.services import check_requirements
 from examples.demo.traffic import Plan
+from otel_distro.console import TraceTree
 
 
 @pytest.fixture
@@ -189,3 +192,15 @@ def test_the_plan_knows_the_cache() -> None:
     fetched = Counter(inner for step in steps for inner in step.inner if inner[1] == "/products/{sku}")
     assert fetched == {("GET", "/products/{sku}", 200): 4, ("GET", "/products/{sku}", 404): 3}
     assert {step.status for step in steps} == {200, 201, 404, 409, 422, 500}
+
+
+def test_the_picture_says_what_the_terminal_says(traces: Traces, endpoint: str) -> None:
+    """The SVG is well-formed, and its text is the text of the lines, whatever the names hold."""
+    make_spans(OTLPSpanExporter(f"{endpoint}/v1/traces"))
+    (spans,) = traces.take(quiet=0)
+    spans = [replace(span, name=f"<{span.name}> & co") for span in spans]
+    root = ET.fromstring(svg(spans))  # noqa: S314 - our own picture
+    drawn = ["".join(line.itertext()).replace(" ", "") for line in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert drawn == [line.replace(" ", "") for line in TraceTree(spans).lines(110)]
+    fills = {run.get("fill") for run in root.iter("{http://www.w3.org/2000/svg}tspan")}
+    assert "#f47067" in fills
