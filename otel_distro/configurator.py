@@ -26,12 +26,20 @@ class Configurator:
         del kwargs
         from .distro import OtelDistro
 
-        session = OtelDistro().session()
-        if session.active:
-            session.guard.call("configurator", None, _configure, session)
+        configure(OtelDistro().session())
+
+
+def configure(session: Session) -> None:
+    """Build the pipeline of `session` and make it the process's own; a process that is switched off gets none."""
+    if session.active:
+        session.guard.call("configurator", None, _configure, session)
 
 
 def _configure(session: Session) -> None:
+    # contrib's instrumentations read it when they are loaded; what the user set stays
+    session.environ.setdefault(
+        "OTEL_SEMCONV_STABILITY_OPT_IN", ",".join(session.settings.instrumentation.semconv_opt_in)
+    )
     session.hooks.install()
     _propagate(session)
     pipeline = _pipeline(session, _resource(session))

@@ -7,15 +7,13 @@ stops at the first instrumentor that raises, so it is told to load nothing, and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]  # upstream opts out of typing
+from opentelemetry.instrumentation.distro import (  # type: ignore[attr-defined]  # upstream opts this file out of typing
+    BaseDistro,
+)
 
-from .session import Session, this_process
-
-if TYPE_CHECKING:
-    from .instrumentation.arbiter import Arbiter
-    from .pipeline import Pipeline
+from .session import Session, installed_names, this_process
 
 NAME = "otel_distro"
 _CONFIGURATOR = "OTEL_PYTHON_CONFIGURATOR"
@@ -36,11 +34,6 @@ class OtelDistro(BaseDistro):  # type: ignore[misc]
             self._session = this_process()
         return self._session
 
-    def adopt(self, session: Session) -> None:
-        """Take over a session that our own launcher has opened already."""
-        self._session = session
-        self.configure()
-
     @property
     def chosen(self) -> bool:
         """Whether the launcher picked this distro."""
@@ -48,11 +41,9 @@ class OtelDistro(BaseDistro):  # type: ignore[misc]
 
     def _configure(self, **kwargs: Any) -> None:
         self._chosen = True
-        session = self.session()
-        environ = session.environ
+        environ = self.session().environ
         # without this, whichever configurator the file system lists first wins
         environ.setdefault(_CONFIGURATOR, NAME)
-        environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", ",".join(session.settings.instrumentation.semconv_opt_in))
         self._disabled_by_user = environ.get(_DISABLED)
         environ[_DISABLED] = "*"
 
@@ -68,32 +59,10 @@ class OtelDistro(BaseDistro):  # type: ignore[misc]
 
 
 def _load(session: Session) -> None:
-    if session.settings.distro.pipeline == "upstream":
-        from .instrumentation import contrib
+    # late: a process that is switched off imports no instrumentation
+    from .instrumentation.load import load
 
-        decided = contrib.load(disabled=session.settings.instrumentation.disabled, skip={}, guard=session.guard)
-        session.decisions = lambda: decided
-    elif session.pipeline is not None:
-        arbiter = _arbiter(session, session.pipeline)
-        session.decisions = lambda: arbiter.decisions
-        arbiter.begin()
-
-
-def _arbiter(session: Session, pipeline: Pipeline) -> Arbiter:
-    from opentelemetry.metrics import NoOpMeterProvider
-    from opentelemetry.trace import NoOpTracerProvider
-
-    from .instrumentation.arbiter import Arbiter
-    from .instrumentation.base import Toolbox
-    from .instrumentation.ours import OURS
-
-    toolbox = Toolbox(
-        tracer_provider=pipeline.tracer_provider or NoOpTracerProvider(),
-        meter_provider=pipeline.meter_provider or NoOpMeterProvider(),
-        settings=session.settings.instrumentation,
-        guard=session.guard,
-    )
-    return Arbiter(OURS, toolbox, session.hooks)
+    load(session)
 
 
 def before_instrumentors() -> None:
@@ -109,14 +78,8 @@ def before_instrumentors() -> None:
     wanted = session.environ.get(_DISTRO, "")
     if wanted == NAME or not wanted:
         reason = "another distro was found first"
-    elif wanted in _installed_distros():
+    elif wanted in installed_names("opentelemetry_distro"):
         reason = f"{_DISTRO}={wanted!r} chooses another distro"
     else:
         reason = f"{_DISTRO}={wanted!r} names no installed distro"
     session.guard.warn(f"otel-distro is installed but not in charge: {reason}; {_DISTRO}={NAME} chooses it")
-
-
-def _installed_distros() -> list[str]:
-    from .session import installed_names
-
-    return list(installed_names("opentelemetry_distro"))

@@ -1,39 +1,45 @@
-"""What happens in a program started by `otel-distro run`, before its own first line."""
+"""What happens in a program started by `otel-distro run`, before its own first line.
+
+It does what the stock launcher does with the same parts, but imports neither that launcher nor `OtelDistro`, whose base
+class alone costs more than everything here.
+"""
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
-from .guard import Guard
-from .session import open_session
+from .session import Session, this_process
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+_NAME = "otel_distro"
 
 
 def start() -> None:
     """Set up telemetry in this process; the settings are repaired before anything of OpenTelemetry is imported."""
-    import os
-    import sys
-
-    session = open_session(os.environ, sys.orig_argv)
+    session = this_process()
     if not session.active:
         return
-    from .configurator import Configurator
-    from .distro import NAME, OtelDistro
+    from .configurator import configure
+    from .instrumentation.load import load
 
-    distro = OtelDistro()
-    distro.adopt(session)
-    named = session.environ.get("OTEL_PYTHON_DISTRO") or NAME
-    if named != NAME:
-        session.guard.warn(f"OTEL_PYTHON_DISTRO={named!r} has no effect under `otel-distro run`; {NAME} is used")
-    Configurator().configure()
-    _run_hooks("opentelemetry_pre_instrument", session.guard)
-    distro.load_instrumentors()
-    _run_hooks("opentelemetry_post_instrument", session.guard)
+    named = session.environ.get("OTEL_PYTHON_DISTRO") or _NAME
+    if named != _NAME:
+        session.guard.warn(f"OTEL_PYTHON_DISTRO={named!r} has no effect under `otel-distro run`; {_NAME} is used")
+    configure(session)
+    _run_hooks("opentelemetry_pre_instrument", session)
+    session.guard.call("instrumentors", None, load, session)
+    _run_hooks("opentelemetry_post_instrument", session)
 
 
-def _run_hooks(group: str, guard: Guard) -> None:
+def _run_hooks(group: str, session: Session) -> None:
+    """Run what other packages want done around the instrumentors."""
+    from importlib.metadata import entry_points
+
     for point in entry_points(group=group):
         if not point.value.startswith("otel_distro."):
-            guard.call(f"{group} {point.name}", None, _run, point)
+            session.guard.call(f"{group} {point.name}", None, _run, point)
 
 
 def _run(point: EntryPoint) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
-
-from opentelemetry.instrumentation.dependencies import DependencyConflict, get_dist_dependency_conflicts
+from typing import TYPE_CHECKING, Any
 
 from otel_distro.guard import Guard
+
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.dependencies import DependencyConflict
 
 GROUP = "opentelemetry_instrumentor"
 
@@ -74,6 +75,9 @@ def load_one(point: EntryPoint, *, disabled: Collection[str], skip: Mapping[str,
 
 
 def _conflict(point: EntryPoint) -> DependencyConflict | None:
+    # late: it brings `packaging` along, and where ours take over nobody asks
+    from opentelemetry.instrumentation.dependencies import get_dist_dependency_conflicts
+
     return None if point.dist is None else get_dist_dependency_conflicts(point.dist)
 
 

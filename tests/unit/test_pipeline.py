@@ -86,7 +86,7 @@ def test_upstreams_lines_pass_once_without_their_stack_trace() -> None:
     """The same message again and again is one line; its exception becomes part of it."""
     said = SayOnce()
     try:
-        raise OSError("refused")
+        raise OSError("refused")  # noqa: TRY301 - the exception under test
     except OSError as error:
         info = (type(error), error, error.__traceback__)
     records = [logging.LogRecord("x", 40, "f", 1, "export failed: %s", (n,), info) for n in range(3)]
