@@ -112,16 +112,20 @@ class Child:
     @contextmanager
     def awake(self) -> Iterator[None]:
         """Lets it run only inside: the threads of whoever is not measured take no core and send nothing."""
-        os.kill(self.pid, signal.SIGCONT)
+        self.tell(signal.SIGCONT)
         try:
             yield
         finally:
-            os.kill(self.pid, signal.SIGSTOP)
+            self.tell(signal.SIGSTOP)
+
+    def tell(self, number: signal.Signals) -> None:
+        """Sends it a signal, unless it has ended."""
+        if self._process.poll() is None:
+            os.kill(self.pid, number)
 
     def stop(self) -> None:
         """Closes its input, asks it to end, and ends it after five seconds."""
-        if self._process.poll() is None:
-            os.kill(self.pid, signal.SIGCONT)
+        self.tell(signal.SIGCONT)
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.terminate()

@@ -37,6 +37,8 @@ class Target:
 
 def _share(case: str, other: str, ours: str = "ours", field: str = "cpu_us") -> Figure:
     def figure(results: Results) -> float | None:
+        if not (results.has(case, ours) and results.has(case, other)):
+            return None
         results.demand_telemetry(case, ours, sampled="-off" not in ours)
         return middle_ratio(results.added(case, ours, field), results.added(case, other, field))
 

@@ -50,7 +50,7 @@ def run(
                 child.pid = int(child.line())
                 wait_until(lambda port=port: listening(port), f"uvicorn of {peer.name}")  # type: ignore[misc]
                 spans[peer.name] = _warm(port, sink, exact=peer.exact)
-                os.kill(child.pid, signal.SIGSTOP)  # until it is measured
+                child.tell(signal.SIGSTOP)  # until it is measured
             except Failed as failure:
                 print(f"  {peer.name} cannot do {case}: {failure}", flush=True)
                 rows.append({"round": None, "case": case, "peer": peer.name, "failed": str(failure)})

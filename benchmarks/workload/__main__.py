@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -23,6 +26,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--encoder", default="upstream")
     options = parser.parse_args()
+    if options.mode in ("drive", "serve"):
+        _end_with_parent()
     if options.mode == "drive":
         from drive import drive
 
@@ -42,6 +47,13 @@ def main() -> None:
         from encode import report_encoding
 
         report_encoding(options.encoder)
+
+
+def _end_with_parent() -> None:
+    """Has the kernel end this process when its parent does: it may be stopped then, and would stay for ever."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
