@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
+from .exemplars import SLOT
 from .identity import StreamIdentity
 
 Cells: TypeAlias = "memoryview[float]"
-_SEGMENT = 2048  # cells: 16 KiB, some hundred histogram series
+CELL: Final = 8  # bytes
+SEGMENT: Final = 16 * 1024  # bytes of cells, some hundred histogram series
+EXEMPLAR_SEGMENT: Final = 48 * 1024  # bytes: 1024 slots
 
 
 def unsupported() -> str | None:
@@ -28,7 +31,7 @@ def unsupported() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One series of a process: what it is and where its cells begin.
+    """One series: what it is and where its cells begin.
 
     Args:
         identity: of the stream.
@@ -36,7 +39,8 @@ class Entry:
         at: the first cell, counted over all segments.
         size: cells.
         started: when the series began, seconds since the epoch.
-        exemplars_at: the first of its exemplar slots, or -1.
+        exemplars_at: the first exemplar slot, in bytes over all segments; -1 without.
+        slots: exemplar slots.
     """
 
     identity: StreamIdentity
@@ -45,6 +49,7 @@ class Entry:
     size: int
     started: float
     exemplars_at: int = -1
+    slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Block:
     Args:
         cells: the segment.
         start: the first cell within it.
-        exemplars: the segment of the published exemplars, or None where nobody else reads them.
+        exemplars: the segment of the published exemplars, None without.
         exemplars_start: the first byte within it.
     """
 
@@ -68,17 +73,21 @@ class Store(Protocol):
     """Gives cells to series. Every method may be called from any thread."""
 
     def allocate(
-        self, identity: StreamIdentity, attributes: Mapping[str, Any], size: int, *, started: float, exemplars: int
+        self, identity: StreamIdentity, attributes: Mapping[str, Any], size: int, *, started: float, slots: int
     ) -> Block:
-        """`size` zeroed cells in one piece for a series that started at `started` and has `exemplars` slots."""
+        """`size` zeroed cells in one piece, and `slots` exemplar slots, for a series that began at `started`."""
         ...
 
     def entries(self) -> list[Entry]:
-        """All series so far, in the order of their cells."""
+        """All series so far, in the order of their cells; entries are only ever added, but for a fork."""
         ...
 
     def read(self) -> Cells:
         """A copy of all cells so far, for `Entry.at` to index."""
+        ...
+
+    def read_exemplars(self) -> bytes:
+        """A copy of all exemplar slots so far, for `Entry.exemplars_at` to index."""
         ...
 
     def after_fork(self) -> None:
@@ -86,32 +95,57 @@ class Store(Protocol):
         ...
 
 
+class Arena:
+    """Segments of bytes, handed out from the front; a piece never lies in two segments.
+
+    Args:
+        segment: makes a zeroed segment of so many bytes.
+        size: of a segment, unless a piece is larger.
+    """
+
+    def __init__(self, segment: Callable[[int], memoryview], size: int) -> None:
+        self._segment = segment
+        self._size = size
+        self._segments: list[memoryview] = []
+        self._base = self._used = 0
+
+    def take(self, size: int) -> tuple[memoryview, int, int]:
+        """`size` bytes: the segment, the first byte within it, and the first byte over all segments."""
+        if not self._segments or self._used + size > len(self._segments[-1]):
+            self._base += len(self._segments[-1]) if self._segments else 0
+            self._segments.append(self._segment(max(self._size, size)))
+            self._used = 0
+        start = self._used
+        self._used += size
+        return self._segments[-1], start, self._base + start
+
+    def read(self) -> bytes:
+        """A copy of everything."""
+        return b"".join(self._segments)
+
+
 class LocalStore:
     """Cells of this process alone, in ordinary memory."""
 
     def __init__(self) -> None:
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """See `Store.after_fork`."""
         self._lock = threading.Lock()
-        self._segments: list[Cells] = []
-        self._bases: list[int] = []
-        self._used = 0
-        self._total = 0
+        self._cells = Arena(_memory, SEGMENT)
+        self._exemplars = Arena(_memory, EXEMPLAR_SEGMENT)
         self._entries: list[Entry] = []
 
     def allocate(
-        self, identity: StreamIdentity, attributes: Mapping[str, Any], size: int, *, started: float, exemplars: int
+        self, identity: StreamIdentity, attributes: Mapping[str, Any], size: int, *, started: float, slots: int
     ) -> Block:
-        """See `Store.allocate`; exemplars are not published, the process itself has them."""
+        """See `Store.allocate`."""
         with self._lock:
-            if not self._segments or self._used + size > len(self._segments[-1]):
-                capacity = max(_SEGMENT, size)
-                self._bases.append(self._total)
-                self._segments.append(memoryview(bytearray(capacity * 8)).cast("d"))
-                self._total += capacity
-                self._used = 0
-            start = self._used
-            self._used += size
-            self._entries.append(Entry(identity, attributes, self._bases[-1] + start, size, started))
-            return Block(self._segments[-1], start)
+            cells, start, at = self._cells.take(size * CELL)
+            exemplars, exemplars_start, exemplars_at = self._exemplars.take(slots * SLOT) if slots else (None, 0, -1)
+            self._entries.append(Entry(identity, attributes, at // CELL, size, started, exemplars_at, slots))
+            return Block(cells.cast("d"), start // CELL, exemplars, exemplars_start)
 
     def entries(self) -> list[Entry]:
         """See `Store.entries`."""
@@ -121,13 +155,13 @@ class LocalStore:
     def read(self) -> Cells:
         """See `Store.read`."""
         with self._lock:
-            segments = list(self._segments)
-        return memoryview(b"".join(segments)).cast("d")
+            return memoryview(self._cells.read()).cast("d")
 
-    def after_fork(self) -> None:
-        """See `Store.after_fork`."""
-        self._lock = threading.Lock()
-        self._segments = []
-        self._bases = []
-        self._used = self._total = 0
-        self._entries = []
+    def read_exemplars(self) -> bytes:
+        """See `Store.read_exemplars`."""
+        with self._lock:
+            return self._exemplars.read()
+
+
+def _memory(size: int) -> memoryview:
+    return memoryview(bytearray(size))

@@ -84,7 +84,8 @@ class LeanMeterProvider(MeterProvider):
         self._meters: dict[InstrumentationScope, Meter] = {}
         self._instruments: tuple[LeanInstrument, ...] = ()
         self._collections: dict[MetricReader, Collection] = {}
-        means = Means(self.store, guard, max(2, cardinality_limit), exemplar_filter)
+        self._private = LocalStore()
+        means = Means(self.store, self._private, guard, max(2, cardinality_limit), exemplar_filter)
         self._viewer = Viewer(views, means, merges or {})
         self._workshop = Workshop(self._viewer, guard, self._preferences, self._made)
         self._sdk_config = _compat.sdk_configuration(resource, views, _FILTERS[exemplar_filter]())
@@ -168,6 +169,7 @@ class LeanMeterProvider(MeterProvider):
         self._workshop.lock = threading.RLock()
         self._collecting = threading.RLock()
         self.store.after_fork()
+        self._private.after_fork()
         for instrument in self._instruments:
             for streams in instrument.binder.views:
                 for stream in streams.streams.values():

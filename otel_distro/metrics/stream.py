@@ -23,13 +23,15 @@ class Means:
     """What streams work with, the same for a whole provider.
 
     Args:
-        store: gives cells.
+        store: gives the cells that are scraped.
+        private: gives cells for what only a reader of this process wants, in another aggregation.
         guard: gets warnings.
         limit: series a stream, the overflow series included.
         exemplars: "trace_based", "always_on" or "always_off".
     """
 
     store: Store
+    private: Store
     guard: Guard
     limit: int
     exemplars: str
@@ -43,14 +45,18 @@ class Stream:
         aggregation: its kind is never None.
         means: what to work with.
         low: the smallest value an instrument may measure: 0, or the largest negative number.
+        scraped: whether its cells are in the store that is scraped.
     """
 
-    def __init__(self, identity: StreamIdentity, aggregation: Aggregation, means: Means, low: float) -> None:
+    def __init__(
+        self, identity: StreamIdentity, aggregation: Aggregation, means: Means, low: float, *, scraped: bool
+    ) -> None:
         self.identity = identity
         self.aggregation = aggregation
         self.floating = False
         self.others: list[Stream] = []
         self._means = means
+        self._store = means.store if scraped else means.private
         self._low = low
         self._lock = RLock()
         self._series: dict[tuple[tuple[str, Any], ...], Series] = {}
@@ -118,9 +124,7 @@ class Stream:
     def _bind(self, series: Series) -> None:
         now = time_ns()
         slots = self._exemplar_slots()
-        block = self._means.store.allocate(
-            self.identity, series.attributes, self._size(), started=now / 1e9, exemplars=slots
-        )
+        block = self._store.allocate(self.identity, series.attributes, self._size(), started=now / 1e9, slots=slots)
         reservoir = None
         if slots:
             always = self._means.exemplars == "always_on"

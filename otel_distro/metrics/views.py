@@ -147,7 +147,7 @@ class Viewer:
         wanted = self.wanted(streams.view, origin, preference)
         if wanted.kind is None or wanted in streams.streams:
             return
-        stream = self._stream(streams.view, origin, wanted)
+        stream = self._stream(streams.view, origin, wanted, scraped=not streams.streams)
         if streams.streams:
             streams.first.add_other(stream)
         streams.streams[wanted] = stream
@@ -188,7 +188,7 @@ class Viewer:
             self.extend(made, origin, preference)
         return made
 
-    def _stream(self, view: View | None, origin: Origin, aggregation: Aggregation) -> Stream:
+    def _stream(self, view: View | None, origin: Origin, aggregation: Aggregation, *, scraped: bool) -> Stream:
         instrument = origin.instrument
         name, description = instrument.name, instrument.description
         if view is not None:
@@ -207,4 +207,4 @@ class Viewer:
             max_size=aggregation.max_size,
             merge=self._merges.get(name) or merge_rule(origin.kind, instrument.name),
         )
-        return Stream(identity, aggregation, self._means, origin.low)
+        return Stream(identity, aggregation, self._means, origin.low, scraped=scraped)
