@@ -11,18 +11,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "examples.demo"]
-SQLALCHEMY = tuple(int(part) for part in version("sqlalchemy").split(".")[:2])
-
-without_sql_spans = pytest.mark.xfail(
-    SQLALCHEMY >= (2, 1), reason="contrib 0.66b1 refuses SQLAlchemy 2.1; ours covers it", strict=True
-)
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -96,12 +90,11 @@ def test_one_trace_goes_through_both_services(screen: str) -> None:
     assert redis == ["GET · redis", "SET · redis"]
 
 
-@without_sql_spans
 def test_both_services_show_their_sql(screen: str) -> None:
     """Each statement stands under the request that made it, with operation and table, in the order of execution."""
     tree = labels(part(screen, "One order, across both services"))
-    statements = [(row[0], row[3].split()[0], row[3].split()[-1]) for row in tree if "sqlite" in row[3]]
-    statements = [statement for statement in statements if statement[1] != "connect"]
+    found = (re.fullmatch(r"([A-Z]+) (\w+) · sqlite", row[3]) for row in tree)
+    statements = [(row[0], match[1], match[2]) for row, match in zip(tree, found, strict=True) if match]
     assert statements == [
         ("orders", "SELECT", "customers"),
         ("inventory", "SELECT", "products"),
