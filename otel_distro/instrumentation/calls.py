@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry.metrics import Meter, MeterProvider
 from opentelemetry.trace import SpanKind, TracerProvider
 
 from otel_distro import _compat
+from otel_distro._compat import SUPPRESS_KEY
 from otel_distro._version import __version__
 from otel_distro.guard import Guard
 
@@ -51,3 +52,8 @@ def guarded(guard: Guard, part: str, hook: Callable[..., Any] | None) -> Callabl
             return None
 
     return call
+
+
+def suppressed(context: Mapping[str, Any]) -> bool:
+    """Whether the context asks for no telemetry at all."""
+    return bool(context.get(SUPPRESS_KEY) or context.get("suppress_instrumentation"))

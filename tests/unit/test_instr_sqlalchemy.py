@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy.pool import QueuePool
 
 from otel_distro.instrumentation.sqlalchemy import SqlalchemyInstrumentation
-from otel_distro.instrumentation.sqlalchemy.events import status_code
+from otel_distro.instrumentation.sqlalchemy.statements import status_code
 from tests.recording import Recording, instrumented
 
 SECRET = "joe@example.org"

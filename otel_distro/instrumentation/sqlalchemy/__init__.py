@@ -7,19 +7,19 @@ from typing import Any, ClassVar
 
 from otel_distro.instrumentation.base import Toolbox
 from otel_distro.instrumentation.calls import meter_of, tracer_of
-from otel_distro.instrumentation.database import DatabaseCalls, duration_histogram
+from otel_distro.instrumentation.database import duration_histogram
 from otel_distro.instrumentation.takeover import Takeover
 
 from .commenter import Commenter
 from .engines import Engines
-from .events import Events
 from .pools import PoolMetrics
+from .statements import Statements
 
 _CONTRIB = "opentelemetry.instrumentation.sqlalchemy"
 
 
 class SqlalchemyInstrumentation:
-    """Class-level events of `Engine`, so that every engine of the process counts, whenever and however it was made.
+    """Patches classes and not engines, so that every engine of the process counts, whenever and however it was made.
 
     Contrib listens on each engine that `create_engine` returns: engines made before are lost, async engines are
     listened to twice, and SQLAlchemy 2.1 is refused (contrib #3696, #3977, #2149, #2971).
@@ -35,24 +35,24 @@ class SqlalchemyInstrumentation:
     def __init__(self, toolbox: Toolbox) -> None:
         meter = meter_of(toolbox.meter_provider, self.name)
         self._guard = toolbox.guard
-        self._calls = DatabaseCalls(tracer_of(toolbox.tracer_provider, self.name))
+        tracer = tracer_of(toolbox.tracer_provider, self.name)
         engines = Engines(duration_histogram(meter))
-        self._events = Events(self._calls, engines, toolbox.guard)
+        self._statements = Statements(tracer, engines, toolbox.guard)
         self._pools = PoolMetrics(meter, engines, toolbox.guard)
         self._takeover: Takeover | None = None
         if toolbox.settings.sqlcommenter:
-            self._events.commenter = Commenter()
+            self._statements.comment_with(Commenter())
 
     def instrument(self, module: ModuleType) -> None:
-        """Listen to all engines; contrib's own module is made to configure this instead of listening as well."""
+        """Patch SQLAlchemy; contrib's own module is made to configure this instead of patching as well."""
         if module.__name__ == _CONTRIB:
             self._take_over(module)
         else:
-            self._events.listen()
+            self._statements.wrap()
             self._pools.wrap()
 
     def uninstrument(self) -> None:
-        """Take every listener and patch back."""
+        """Take every patch back."""
         self._stop()
         if self._takeover is not None:
             self._takeover.restore()
@@ -66,10 +66,10 @@ class SqlalchemyInstrumentation:
         Args:
             silent: whether the drivers shall be silent from now on.
         """
-        self._events.silences_drivers = silent
+        self._statements.silence_drivers(silent)
 
     def _stop(self) -> None:
-        self._events.unlisten()
+        self._statements.unwrap()
         self._pools.unwrap()
 
     def _take_over(self, module: ModuleType) -> None:
@@ -83,13 +83,14 @@ class SqlalchemyInstrumentation:
             )
 
     def _configure(self, options: dict[str, Any]) -> None:
-        self._events.listen()
+        self._statements.wrap()
         self._pools.wrap()
         if options.get("tracer_provider") is not None:
-            self._calls.use(tracer_of(options["tracer_provider"], self.name))
+            self._statements.tracer = tracer_of(options["tracer_provider"], self.name)
         if options.get("enable_commenter"):
-            self._events.commenter = Commenter(
-                options.get("commenter_options") or {}, on_span=bool(options.get("enable_attribute_commenter"))
+            options_of_comments = options.get("commenter_options") or {}
+            self._statements.comment_with(
+                Commenter(options_of_comments, on_span=bool(options.get("enable_attribute_commenter")))
             )
 
 

@@ -30,15 +30,13 @@ class Commenter:
         self._propagation = Propagation()
 
     def comment(self, statement: str, span: Span, context: Any) -> str:
-        """The statement with its comment; unchanged when the span is not recorded.
+        """The statement with its comment.
 
         Args:
             statement: as the driver would get it.
-            span: of the statement.
+            span: of the statement, recording.
             context: SQLAlchemy's execution context.
         """
-        if not span.is_recording():
-            return statement
         values = self._values(span, context)
         comment = ",".join(f"{_quoted(name)}='{_quoted(value)}'" for name, value in sorted(values.items()))
         if not comment:

@@ -6,6 +6,7 @@ object that stands for all of them, and a plain attribute of every connection.
 
 from __future__ import annotations
 
+import re
 import weakref
 from typing import Any
 
@@ -20,6 +21,9 @@ _MAX_WEIGHT = 4_000_000
 """Statements remembered in one process, in characters; when they are more, all are forgotten and learnt again."""
 _WEIGHT_OF_OPERATION = 500
 _HEAVIEST = 100_000
+
+_LIST_TEMPLATE = re.compile(r"__\[POSTCOMPILE_[^\]]*\]")
+_SCHEMA_TEMPLATE = re.compile(r'["`\[]?__\[SCHEMA_[^\]]*\]["`\]]?\.')
 
 _SYSTEMS = {
     "oracle": "oracle.db",
@@ -107,7 +111,7 @@ class Engines:
     def _analysed(self, statement: str, dialect: str) -> tuple[str, Summary]:
         known = self._texts.get((dialect, statement))
         if known is None:
-            text = sanitize_sql(statement, dialect)
+            text = sanitize_sql(_without_templates(statement), dialect)
             known = self._texts.keep((dialect, statement), (text, summarize(text)), 2 * len(statement))
         return known
 
@@ -139,7 +143,14 @@ def _operation(state: EngineState, text: str, summary: Summary, batch: bool, his
         name = attributes["db.query.summary"] = prefix + summary.text
     if text:
         attributes["db.query.text"] = text
-    return Operation(str(name), attributes, histogram)
+    return Operation(str(name), attributes, histogram, batch)
+
+
+def _without_templates(statement: str) -> str:
+    """A compiled statement without what SQLAlchemy fills in when it is executed: expanding lists, schema names."""
+    if "__[" not in statement:
+        return statement
+    return _SCHEMA_TEMPLATE.sub("", _LIST_TEMPLATE.sub("?", statement))
 
 
 def _attributes(dialect: str, url: Any) -> dict[str, Any]:
