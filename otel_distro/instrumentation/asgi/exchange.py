@@ -223,13 +223,14 @@ class Exchange:
             failure = None
             if error is not None or status is None or status >= _SERVER_ERROR:
                 failure = self.server.failure(self, error)
-            duration, request_size, response_size = origin.group.ended(self._route, status, failure)
+            ending = (self._route, status, failure)
+            duration, response_size = origin.group.ended(ending)
             # an unsampled span is no exemplar
             span = self.server_span if self.recording else None
             duration.record(seconds, span)
             response_size.record(self.sent, span)
             if self.request_size is not None:
-                request_size.record(self.request_size, span)
+                origin.group.received(ending).record(self.request_size, span)
             if span is not None:
                 self._end_span(span, status, failure, error, seconds)
         except Exception as problem:  # noqa: BLE001 - the application has answered, nothing may change that

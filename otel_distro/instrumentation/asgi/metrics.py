@@ -16,8 +16,8 @@ DURATION_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.
 _SERIES = 4_096
 _GROUPS = 64
 
-Ended = tuple[Records, Records, Records]
-"""Series of duration in seconds, request body and response body in bytes."""
+Ending = tuple[str | None, int | None, str | None]
+"""How a request ended: the route's template, the response's status and `error.type`, each None where there is none."""
 
 
 class Instruments:
@@ -60,7 +60,7 @@ class Group:
         active: the series of active requests.
     """
 
-    __slots__ = ("_attributes", "_instruments", "_series", "active")
+    __slots__ = ("_attributes", "_ended", "_instruments", "_received", "active")
 
     def __init__(self, instruments: Instruments | None, method: str, scheme: str, version: str) -> None:
         attributes: dict[str, str | int] = {"http.request.method": method, "url.scheme": scheme}
@@ -69,36 +69,36 @@ class Group:
             attributes["network.protocol.version"] = version
         self._attributes = attributes
         self._instruments = instruments
-        self._series: BoundedCache[tuple[str | None, int | None, str | None], Ended] = BoundedCache(_SERIES)
+        self._ended: BoundedCache[Ending, tuple[Records, Records]] = BoundedCache(_SERIES)
+        self._received: BoundedCache[Ending, Records] = BoundedCache(_SERIES)
 
-    def ended(self, route: str | None, status: int | None, error: str | None) -> Ended:
-        """The series of requests that ended like this.
-
-        Args:
-            route: the template, None when no route was chosen.
-            status: of the response, None when none was started.
-            error: `error.type`, None for a success.
-        """
-        key = (route, status, error)
-        found = self._series.get(key)
-        return self._bind(key) if found is None else found
-
-    def _bind(self, key: tuple[str | None, int | None, str | None]) -> Ended:
+    def ended(self, ending: Ending) -> tuple[Records, Records]:
+        """The series of such requests: durations in seconds, and response bodies in bytes."""
+        found = self._ended.get(ending)
+        if found is not None:
+            return found
         instruments = self._instruments
         if instruments is None:
-            return self._series.keep(key, (NOTHING, NOTHING, NOTHING))
+            return self._ended.keep(ending, (NOTHING, NOTHING))
+        attributes = self._all(ending)
+        duration = histogram_series(instruments.duration, attributes)
+        return self._ended.keep(ending, (duration, histogram_series(instruments.response_size, attributes)))
+
+    def received(self, ending: Ending) -> Records:
+        """The series of such requests' bodies in bytes; made when there is one, or it would be exported empty."""
+        found = self._received.get(ending)
+        if found is not None:
+            return found
+        instruments = self._instruments
+        made = NOTHING if instruments is None else histogram_series(instruments.request_size, self._all(ending))
+        return self._received.keep(ending, made)
+
+    def _all(self, ending: Ending) -> dict[str, str | int]:
         attributes = self._attributes.copy()
-        for name, value in zip(("http.route", "http.response.status_code", "error.type"), key, strict=True):
+        for name, value in zip(("http.route", "http.response.status_code", "error.type"), ending, strict=True):
             if value is not None:
                 attributes[name] = value
-        return self._series.keep(
-            key,
-            (
-                histogram_series(instruments.duration, attributes),
-                histogram_series(instruments.request_size, attributes),
-                histogram_series(instruments.response_size, attributes),
-            ),
-        )
+        return attributes
 
 
 class Groups:
