@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -57,7 +58,7 @@ class LocalSource:
         store = self._provider.store
         entries = store.entries()
         found = dict(read_exemplars(entries, store.read_exemplars())) if exemplars else {}
-        return Snapshot(entries, (id(store), len(entries)), store.read(), found)
+        return Snapshot(entries, (os.getpid(), id(store), len(entries)), store.read(), found)
 
 
 def read_exemplars(entries: Sequence[Entry], region: bytes) -> Iterable[tuple[tuple[int, int], Exemplar]]:

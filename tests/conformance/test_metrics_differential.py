@@ -7,8 +7,8 @@ Intended differences, each normalised away below and tested on its own in `tests
 - a delta interval in which a series did not change gives no point, also when zeros were added (upstream gives a point
   of 0, which says nothing and costs bytes); a histogram interval with zeros only does give one.
 - exponential buckets are trimmed to the filled ones, and a scale once given up is not taken up again (upstream keeps
-  the size its arrays grew to): compared at the lower of both scales. Cumulative programs collect once: upstream's second
-  collection raises "Incorrect merge scale" when a sign or nothing but zeros was measured before.
+  the size its arrays grew to): compared at the lower of both scales. Cumulative programs collect once: a second
+  collection by upstream raises "Incorrect merge scale" when a sign or nothing but zeros was measured before.
 - an exemplar is the first eligible measurement of a second, not a random or the last one: exemplars are tested apart.
 - start times differ by what the two programs took; their order is tested apart.
 """

@@ -1,0 +1,6 @@
+"""`/metrics` for Prometheus: names, text, and the server that answers."""
+
+from .render import Renderer
+from .scraper import Answer, Scraper
+
+__all__ = ["Answer", "Renderer", "Scraper"]
