@@ -20,7 +20,7 @@ def test_a_killed_backend_hurts_nobody_and_catches_up(victim: int, start: Start,
     traces = []
     for number in range(10):
         trace_id, headers = new_trace()
-        assert orders.call(f"/orders/{number}", headers=headers).status == 404
+        assert orders.call(f"/orders/{900_000 + number}", headers=headers).status == 404
         traces.append(trace_id)
     for trace_id in traces:
         assert len(alive.wait_for_trace(trace_id, spans=2)) == 2

@@ -47,7 +47,7 @@ def test_the_install_brings_what_the_mission_names(empty: Path) -> None:
     """One install brings both launchers, the instrumentations and both exporters."""
     names = ["opentelemetry-instrument", "otel-distro"]
     assert all((empty / name).exists() for name in names)
-    packages = "fastapi sqlalchemy redis httpx requests urllib3 aiohttp_client".split()
+    packages = ["fastapi", "sqlalchemy", "redis", "httpx", "requests", "urllib3", "aiohttp_client"]
     imports = "; ".join(f"import opentelemetry.instrumentation.{name}.package" for name in packages)
     code = f"{imports}; import opentelemetry.exporter.otlp.proto.http, opentelemetry.exporter.prometheus"
     assert run(empty, "python", "-c", code).returncode == 0

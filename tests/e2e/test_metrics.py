@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.conftest import Start
@@ -32,7 +34,7 @@ def test_metrics_are_served_on_loopback_only(start: Start) -> None:
         orders = start("orders", (*STOCK, "python", "-m", "shop.orders"), sink.url)
         listening = [
             line.split()[1]
-            for line in open("/proc/net/tcp", encoding="ascii").readlines()[1:]  # noqa: SIM115, PTH123
+            for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
             if line.split()[3] == "0A" and int(line.split()[1].partition(":")[2], 16) == orders.metrics_port
         ]
         assert listening == [f"0100007F:{orders.metrics_port:04X}"]
