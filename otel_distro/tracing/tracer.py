@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Callable, Sequence
 from time import time_ns
 from typing import Any, cast
@@ -70,7 +70,7 @@ class LeanTracer(Tracer):
         self._parent_based = flat is not None and flat.parent_based
         self._bound = 0 if flat is None else flat.bound
         self._every = self._bound > _LOW_BITS
-        self._bits = secrets.randbits if ids is None else ids.bits
+        self._bits = random.SystemRandom().getrandbits if ids is None else ids.bits
 
     @property
     def resource(self) -> Resource:  # type: ignore[override]  # a child's differs, so it is looked up
