@@ -131,7 +131,7 @@ def scope_of(path: str, method: str = "GET", **more: Any) -> dict[str, Any]:
         "method": method,
         "scheme": "http",
         "path": path,
-        "raw_path": path.encode(),
+        "raw_path": path.encode("utf-8", "surrogateescape"),
         "query_string": query.encode(),
         "root_path": "",
         "client": ("192.0.2.7", 40_000),
