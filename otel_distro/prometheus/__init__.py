@@ -2,5 +2,6 @@
 
 from .render import Renderer
 from .scraper import Answer, Scraper
+from .server import Server
 
-__all__ = ["Answer", "Renderer", "Scraper"]
+__all__ = ["Answer", "Renderer", "Scraper", "Server"]

@@ -1,0 +1,204 @@
+"""The scrape server over real sockets: formats, bad clients, taken ports, forks, and promtool's opinion."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+
+from otel_distro.guard import Guard
+from otel_distro.metrics import LeanMeterProvider
+from otel_distro.metrics.source import LocalSource
+from otel_distro.prometheus import Renderer, Scraper, Server
+from tests.servers import binaries
+
+
+class Served:
+    """A provider with a running server."""
+
+    def __init__(self) -> None:
+        self.guard = Guard(output=lambda level, text: None)
+        self.provider = LeanMeterProvider(resource=Resource({"service.name": "s"}), guard=self.guard)
+        self.meter = self.provider.get_meter("scope")
+        renderer = Renderer(self.guard, lambda: self.provider.resource)
+        self.scraper = Scraper(LocalSource(self.provider), renderer)
+        self.server = Server(self.scraper.scrape, "127.0.0.1", 0, self.guard)
+        self.server.bind()
+        self.server.start()
+        self.port = self.server.port
+
+    def get(self, path: str = "/metrics", method: str = "GET", **headers: str) -> tuple[int, bytes, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(), response.headers
+        finally:
+            connection.close()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    made = Served()
+    yield made
+    made.server.stop()
+
+
+def test_a_scrape_gets_both_formats_compressed_or_not(served: Served) -> None:
+    """Text by default, OpenMetrics by negotiation, gzip when it is taken; HEAD gets the length only."""
+    for number in range(100):
+        served.meter.create_counter(f"c{number}").add(number)
+    status, body, headers = served.get()
+    assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert b"c7_total{" in body
+    status, body, headers = served.get(**{"Accept": "application/openmetrics-text", "Accept-Encoding": "gzip"})
+    assert len(list(openmetrics_families(gzip.decompress(body).decode()))) == 101
+    status, body, headers = served.get(method="HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers["Content-Length"]) > 1000
+
+
+def test_a_connection_is_kept_for_the_next_scrape(served: Served) -> None:
+    """A scraper asks again and again on one connection, and sees new numbers."""
+    counter = served.meter.create_counter("c")
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    sockets = set()
+    for number in range(1, 4):
+        counter.add(1)
+        connection.request("GET", "/metrics")
+        body = connection.getresponse().read().decode()
+        assert f"}} {number}.0\n" in body
+        sockets.add(connection.sock)
+    connection.close()
+    assert len(sockets) == 1
+    assert None not in sockets
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /other HTTP/1.1\r\n\r\n", 404),
+        (b"POST /metrics HTTP/1.1\r\ncontent-length: 2\r\n\r\nxx", 405),
+        (b"\x16\x03\x01\x02\x00 TLS \r\n\r\n", 400),
+        (b"GET\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nx: " + b"a" * 40_000, 431),
+        (b"GET /metrics?name[]=x HTTP/1.0\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\naccept: \xff\xfe;;;q=,,\r\nno colon\r\n\r\n", 200),
+    ],
+)
+def test_every_request_gets_an_answer(served: Served, sent: bytes, status: int) -> None:
+    """Wrong paths, methods, protocols and sizes have their status, and the server goes on."""
+    with served.connect() as client:
+        client.sendall(sent)
+        assert client.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
+    assert served.get()[0] == 200
+
+
+def test_a_client_that_does_not_read_or_write_delays_nobody(served: Served) -> None:
+    """While clients sit on half a request, or read nothing of a large answer, others are answered."""
+    for number in range(3000):
+        served.meter.create_counter(f"counter_with_a_long_name_{number}").add(1)
+    silent, half, deaf = served.connect(), served.connect(), served.connect()
+    half.sendall(b"GET /met")
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    deaf.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+    for _ in range(3):
+        assert served.get()[0] == 200
+    for client in (silent, half, deaf):
+        client.close()
+
+
+def test_more_clients_than_places_push_out_the_stalest(served: Served) -> None:
+    """Connections are bounded, and a new scraper is always let in."""
+    waiting = [served.connect() for _ in range(100)]
+    assert served.get()[0] == 200
+    for client in waiting:
+        client.close()
+
+
+def test_a_taken_port_is_an_error_of_bind_alone(served: Served) -> None:
+    """A second server cannot bind; the first goes on; after its stop the port is free at once."""
+    second = Server(served.scraper.scrape, "127.0.0.1", served.port, served.guard)
+    with pytest.raises(OSError, match="in use"):
+        second.bind()
+    assert second.port == 0
+    assert served.get()[0] == 200
+    served.server.stop()
+    second.bind()
+    second.start()
+    assert served.get()[0] == 200
+    second.stop()
+
+
+def test_a_scrape_that_fails_costs_that_scrape(served: Served) -> None:
+    """An exception while rendering is a 500 and is counted, the next scrape is answered."""
+    original, calls = served.scraper.scrape, []
+
+    def flaky(accept: str, encoding: str) -> Any:
+        calls.append(accept)
+        if len(calls) == 1:
+            raise RuntimeError("once")
+        return original(accept, encoding)
+
+    served.server._scrape = flaky
+    assert [served.get()[0] for _ in range(2)] == [500, 200]
+    assert [f.part for f in served.guard.failures] == ["prometheus scrape"]
+
+
+def test_a_forked_child_lets_go_of_the_port(served: Served) -> None:
+    """A child that outlives the server does not keep the port: it closed its copy of the socket."""
+    ready, go = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(go)
+        served.server.after_fork()
+        os.read(ready, 1)
+        os._exit(0)
+    os.close(ready)
+    assert served.get()[0] == 200
+    served.server.stop()
+    second = Server(served.scraper.scrape, "127.0.0.1", served.port, served.guard)
+    try:
+        wait_until_bound(second)
+        second.start()
+        assert served.get()[0] == 200
+    finally:
+        os.close(go)
+        os.waitpid(pid, 0)
+        second.stop()
+
+
+def wait_until_bound(server: Server) -> None:
+    """The child closes its copy when it gets to run, which is soon."""
+    for _ in range(200):
+        try:
+            server.bind()
+        except OSError:
+            threading.Event().wait(0.05)
+        else:
+            return
+    pytest.fail("the port was never free")
+
+
+def test_promtool_finds_nothing_wrong_with_the_format(served: Served) -> None:
+    """`promtool check metrics` parses the text; what it says about names is the specification's doing."""
+    promtool = binaries.promtool_binary()
+    served.meter.create_counter("orders", "{order}", "All orders").add(3, {"user": 'a"\\\n', "ü": "é"})
+    histogram = served.meter.create_histogram("http.server.request.duration", "s", "Duration")
+    histogram.record(0.2, {"http.route": "/items/{id}", "status": 200})
+    served.meter.create_gauge("temperature", "Cel", "Now").set(-3.5)
+    served.meter.create_up_down_counter("active", "{request}", "Active").add(1)
+    result = subprocess.run([promtool, "check", "metrics"], input=served.get()[1], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr.decode() + result.stdout.decode()
