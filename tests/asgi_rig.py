@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -28,7 +29,7 @@ from otel_distro.tracing import LeanTracerProvider
 Message = Mapping[str, Any]
 App = Callable[[Any, Any, Any], Awaitable[Any]]
 
-MODULES = ("starlette.routing", "starlette.applications", "fastapi.applications")
+MODULES = ("starlette.background", "starlette.routing", "starlette.applications", "fastapi.applications")
 
 
 class Rig:
@@ -41,7 +42,7 @@ class Rig:
         modules: which modules are patched.
 
     Attributes:
-        lines: what the guard said.
+        lines: the guard's warnings.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Rig:
         modules: Iterable[str] = MODULES,
     ) -> None:
         self.lines: list[str] = []
-        self.guard = Guard(output=lambda _, text: self.lines.append(text))
+        self.guard = Guard(level=logging.WARNING, output=lambda _, text: self.lines.append(text))
         parsed, _ = settings.parse(dict(environ or {}))
         self._exporter = InMemorySpanExporter()
         self._reader = InMemoryMetricReader()

@@ -8,6 +8,7 @@ OURS: tuple[Own, ...] = (
     Own(
         name="fastapi",
         modules=(
+            "starlette.background",
             "starlette.routing",
             "starlette.applications",
             "starlette.middleware.opentelemetry",

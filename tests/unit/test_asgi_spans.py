@@ -256,8 +256,8 @@ def test_an_exception_in_the_middle_of_a_stream(rig):
     assert span.status.status_code is StatusCode.ERROR
 
 
-def test_the_span_ends_with_the_last_byte_and_not_with_background_tasks(rig):
-    """Background tasks run when the span has ended; what they raise reaches the server and not the span."""
+def test_the_span_ends_with_the_last_byte_and_background_tasks_have_their_own(rig):
+    """Background tasks run when the server span has ended, below it; what they raise is on their span alone."""
     app = FastAPI()
     finished: list[int] = []
 
@@ -273,8 +273,27 @@ def test_the_span_ends_with_the_last_byte_and_not_with_background_tasks(rig):
     with pytest.raises(Broken):
         get(app, "/p/1")
     assert finished == [1]
-    span = rig.only()
-    assert span.status.status_code is StatusCode.UNSET
+    server, task = rig.take()
+    assert server.status.status_code is StatusCode.UNSET
+    assert task.name == "BackgroundTask later"
+    assert task.parent.span_id == server.context.span_id
+    assert task.status.status_code is StatusCode.ERROR
+    assert len(task.events) == 1
+
+
+def test_background_tasks_of_excluded_requests_have_no_span():
+    """Where the request makes no telemetry, its tasks make none."""
+    app = FastAPI()
+    ran: list[int] = []
+
+    @app.get("/p/{x}")
+    async def handler(x: int, tasks: BackgroundTasks) -> None:
+        tasks.add_task(ran.append, x)
+
+    with rigged({"OTEL_PYTHON_EXCLUDED_URLS": "p/1"}) as rig:
+        get(app, "/p/1")
+        assert ran == [1]
+        assert rig.take() == []
 
 
 def test_a_server_error_waits_for_its_exception_but_not_with_its_end_time():
@@ -284,7 +303,8 @@ def test_a_server_error_waits_for_its_exception_but_not_with_its_end_time():
 
     class Ends(SpanProcessor):
         def on_end(self, span: Any) -> None:
-            moments.append(span.end_time - span.start_time)
+            if span.kind is SpanKind.SERVER:
+                moments.append(span.end_time - span.start_time)
 
     async def handler(request: Any) -> PlainTextResponse:
         from starlette.background import BackgroundTask

@@ -25,9 +25,14 @@ _FLAG = "_is_instrumented_by_opentelemetry"  # what user code looks at before it
 def adopt_instrumentor(instrumentor: type, patches: Patches, servers: Servers) -> None:
     """Turn `FastAPIInstrumentor` or `StarletteInstrumentor` into a way to configure our path."""
 
+    def say() -> None:
+        text = f"{instrumentor.__name__}: otel-distro instruments FastAPI already; hooks and options are taken over"
+        servers.guard.info(text, once="takeover fastapi")
+
     def instrument_app(app: Any, *args: Any, **kwargs: Any) -> None:
         # contrib's order, for the few who pass by position
         kwargs.update(zip(("server_request_hook", "client_request_hook", "client_response_hook"), args, strict=False))
+        say()
         servers.configure(app, options_from(kwargs, servers))
         setattr(app, _FLAG, True)
 
@@ -36,6 +41,7 @@ def adopt_instrumentor(instrumentor: type, patches: Patches, servers: Servers) -
         setattr(app, _FLAG, False)
 
     def instrument(_self: Any, **kwargs: Any) -> None:
+        say()
         servers.configure_all(options_from(kwargs, servers))
 
     def uninstrument(_self: Any, **_kwargs: Any) -> None:

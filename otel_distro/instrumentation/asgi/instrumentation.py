@@ -7,9 +7,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar
 
+from otel_distro.instrumentation import binding
 from otel_distro.instrumentation.base import Toolbox
 
 from . import contrib, native, route
+from .background import traced
 from .call import served
 from .patches import Patches
 from .servers import Servers
@@ -19,7 +21,8 @@ class FastApiInstrumentation:
     """The server side of FastAPI and Starlette, on their classes: applications made before are covered as well.
 
     The server span ends with the last byte of the response, as contrib's and FastAPI's own do; background tasks run
-    after it. A response of 500 or above waits for the exception that explains it, with the time of its last byte.
+    after it, each in a span of its own, as with contrib. A response of 500 or above waits for the exception that
+    explains it, with the time of its last byte.
 
     Args:
         toolbox: providers, settings and guard.
@@ -27,6 +30,7 @@ class FastApiInstrumentation:
 
     name: ClassVar[str] = "fastapi"
     modules: ClassVar[tuple[str, ...]] = (
+        "starlette.background",
         "starlette.routing",
         "starlette.applications",
         "starlette.middleware.opentelemetry",
@@ -45,6 +49,7 @@ class FastApiInstrumentation:
     def instrument(self, module: ModuleType) -> None:
         """Patch one of `modules`, which has just been imported; again is harmless."""
         steps: dict[str, Callable[[ModuleType], None]] = {
+            "starlette.background": self._background,
             "starlette.routing": self._routing,
             "starlette.applications": self._starlette,
             "fastapi.applications": self._fastapi,
@@ -62,6 +67,10 @@ class FastApiInstrumentation:
         self._patches.undo()
         self._servers.forget()
         self._servers.native = None
+
+    def _background(self, module: ModuleType) -> None:
+        tracer = binding.tracing(self._servers.tracer())
+        self._patches.wrap(module.BackgroundTask, "__call__", lambda original: traced(original, tracer, self._guard))
 
     def _routing(self, module: ModuleType) -> None:
         route.watch_starlette(module, self._patches, self._guard)

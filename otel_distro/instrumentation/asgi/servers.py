@@ -53,6 +53,10 @@ class Servers:
         """The providers that have their exporters from the distro, by signal."""
         return {"TRACES": self._toolbox.tracer_provider, "METRICS": self._toolbox.meter_provider}
 
+    def tracer(self) -> Tracer:
+        """The tracer of the distro's own provider."""
+        return self._toolbox.tracer_provider.get_tracer(SCOPE_NAME, __version__, SCHEMA_URL)
+
     def of(self, app: Any, options: Options = NO_OPTIONS) -> Server | None:
         """The server of an application, made at its first request; None when it makes no telemetry.
 
