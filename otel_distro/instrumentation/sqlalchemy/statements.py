@@ -1,7 +1,7 @@
 """A span around `Connection._execute_context`, through which every statement of every engine goes.
 
-SQLAlchemy's public events were tried: listening alone costs 6 us a statement, half of what the statement itself takes,
-and four of them are needed to tell the end of one `execute()`: each batch of `insertmanyvalues` fires a pair, a
+SQLAlchemy's public events were tried: listening alone costs 6 us a statement, half of what the statement itself
+takes, and four are needed to tell the end of one `execute()`: each batch of `insertmanyvalues` fires a pair, a
 cancelled statement only `handle_error`, an error that skips user events nothing. The private method has had its name and
 arguments since SQLAlchemy 0.5; a version without it is named and left alone.
 """

@@ -1,0 +1,221 @@
+"""The methods of redis-py's clients through which every command and every pipeline goes, wrapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+from opentelemetry.trace import Span
+
+from otel_distro.guard import Guard
+from otel_distro.instrumentation.binding import Starts
+from otel_distro.instrumentation.calls import CLIENT, current, suppressed
+from otel_distro.instrumentation.database import Operation
+from otel_distro.instrumentation.hooks import Hooks
+from otel_distro.tracing.context import span_context_in
+
+from .commands import Commands, RedisOperation
+
+_PART = "instrumentation redis"
+Begun = tuple[Span, Operation, float]
+
+
+class Clients:
+    """The patch.
+
+    Nothing is made current while a command runs: no code below a client looks for it.
+
+    Args:
+        tracer: starts spans.
+        commands: knows the operations.
+        hooks: the user's.
+        guard: where failures go.
+
+    Attributes:
+        tracer: may be replaced at any time.
+    """
+
+    def __init__(self, tracer: Starts, commands: Commands, hooks: Hooks, guard: Guard) -> None:
+        self.tracer = tracer
+        self._commands = commands
+        self._hooks = hooks
+        self._guard = guard
+        self._replaced: list[tuple[type, str, Any]] = []
+        self._watch_error: type[BaseException] = ()  # type: ignore[assignment]
+
+    def wrap(self, redis: ModuleType) -> None:
+        """Patch the classes of this version of redis-py that there are."""
+        if self._replaced:
+            return
+        self._watch_error = redis.WatchError
+        for path, wrapper in (
+            ("client.Redis.execute_command", self._command),
+            ("client.Pipeline.immediate_execute_command", self._command),
+            ("client.Pipeline.execute", self._pipeline),
+            ("cluster.RedisCluster.execute_command", self._command),
+            ("cluster.ClusterPipeline.execute", self._pipeline),
+            ("asyncio.client.Redis.execute_command", self._async_command),
+            ("asyncio.client.Pipeline.immediate_execute_command", self._async_command),
+            ("asyncio.client.Pipeline.execute", self._async_pipeline),
+            ("asyncio.cluster.RedisCluster.execute_command", self._async_command),
+            ("asyncio.cluster.ClusterPipeline.execute", self._async_pipeline),
+        ):
+            *modules, name, method = path.split(".")
+            place: Any = redis
+            for part in (*modules, name):
+                place = getattr(place, part, None)
+            original = getattr(place, "__dict__", {}).get(method)
+            if original is not None:
+                self._replaced.append((place, method, original))
+                setattr(place, method, wrapper(original))
+
+    def unwrap(self) -> None:
+        """Take every patch back."""
+        for place, method, original in self._replaced:
+            setattr(place, method, original)
+        self._replaced.clear()
+
+    def _command(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def execute_command(client: Any, *args: Any, **options: Any) -> Any:
+            begun = self._begin(client, args, options)
+            if begun is None:
+                return original(client, *args, **options)
+            try:
+                reply = original(client, *args, **options)
+            except BaseException as error:
+                self._failed(begun, error)
+                raise
+            self._ended(begun, client, reply)
+            return reply
+
+        return execute_command
+
+    def _async_command(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        async def execute_command(client: Any, *args: Any, **options: Any) -> Any:
+            begun = self._begin(client, args, options)
+            if begun is None:
+                return await original(client, *args, **options)
+            try:
+                reply = await original(client, *args, **options)
+            except BaseException as error:
+                self._failed(begun, error)
+                raise
+            self._ended(begun, client, reply)
+            return reply
+
+        return execute_command
+
+    def _pipeline(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def execute(pipeline: Any, *args: Any, **options: Any) -> Any:
+            begun = self._begin_batch(pipeline)
+            if begun is None:
+                return original(pipeline, *args, **options)
+            try:
+                replies = original(pipeline, *args, **options)
+            except BaseException as error:
+                self._failed(begun, error)
+                raise
+            self._ended(begun, pipeline, replies)
+            return replies
+
+        return execute
+
+    def _async_pipeline(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        async def execute(pipeline: Any, *args: Any, **options: Any) -> Any:
+            begun = self._begin_batch(pipeline)
+            if begun is None:
+                return await original(pipeline, *args, **options)
+            try:
+                replies = await original(pipeline, *args, **options)
+            except BaseException as error:
+                self._failed(begun, error)
+                raise
+            self._ended(begun, pipeline, replies)
+            return replies
+
+        return execute
+
+    def _begin(self, client: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Begun | None:
+        try:
+            context = current()
+            if (context and suppressed(context)) or not args:
+                return None
+            hooks = None
+            if self._hooks.wanted:
+                hooks = self._hooks.of(client)
+                if hooks is None:
+                    return None
+            operation = self._commands.operation(client, args)
+            parent = span_context_in(context) if context else None
+            span = self.tracer.begin(operation.name, CLIENT, parent, operation.attributes.copy())
+            if hooks is not None and hooks.request is not None:
+                hooks.request(span, client, args, options)
+            return span, operation, perf_counter()
+        except Exception as error:  # noqa: BLE001 - the command runs as it would without us
+            self._guard.failed(_PART, error)
+            return None
+
+    def _begin_batch(self, pipeline: Any) -> Begun | None:
+        try:
+            context = current()
+            commands = _queued(pipeline)
+            if (context and suppressed(context)) or not commands:
+                return None
+            transaction = getattr(pipeline, "transaction", False) or getattr(pipeline, "explicit_transaction", False)
+            kind = "MULTI" if transaction is True or getattr(pipeline, "_transaction", False) else "PIPELINE"
+            operation, text = self._commands.batch(pipeline, commands, kind)
+            attributes = {**operation.attributes, "db.query.text": text}
+            if len(commands) > 1:
+                attributes["db.operation.batch.size"] = len(commands)
+            parent = span_context_in(context) if context else None
+            return self.tracer.begin(operation.name, CLIENT, parent, attributes), operation, perf_counter()
+        except Exception as error:  # noqa: BLE001 - the pipeline runs as it would without us
+            self._guard.failed(_PART, error)
+            return None
+
+    def _ended(self, begun: Begun, client: Any, reply: Any) -> None:
+        try:
+            span, operation, started = begun
+            if isinstance(operation, RedisOperation) and operation.looks_up:
+                operation.count(reply)
+            hooks = self._hooks.of(client) if self._hooks.wanted else None
+            if hooks is not None and hooks.response is not None:
+                hooks.response(span, client, reply)
+            operation.end(span, started)
+        except Exception as error:  # noqa: BLE001 - the reply is the application's
+            self._guard.failed(_PART, error)
+
+    def _failed(self, begun: Begun, error: BaseException) -> None:
+        try:
+            span, operation, started = begun
+            if isinstance(error, self._watch_error):
+                # an optimistic lock that was lost is an answer, which the application expects and retries on
+                operation.end(span, started)
+            else:
+                operation.fail(span, started, error, status_code(error))
+        except Exception as failure:  # noqa: BLE001 - see above
+            self._guard.failed(_PART, failure)
+
+
+def _queued(pipeline: Any) -> Sequence[Sequence[Any]]:
+    """The commands of a pipeline, each with its arguments; redis-py keeps them in four places."""
+    holder = getattr(pipeline, "_execution_strategy", pipeline)
+    for name in ("command_queue", "_command_queue", "command_stack", "_command_stack"):
+        stack = getattr(holder, name, None)
+        if stack is not None:
+            return [command.args if hasattr(command, "args") else command[0] for command in stack]
+    return ()
+
+
+def status_code(error: BaseException) -> str | None:
+    """The prefix of Redis' simple error, such as `WRONGTYPE`; redis-py takes some (`ERR`) away itself."""
+    words = str(error).split(None, 1)
+    prefix = words[0] if words else ""
+    return prefix if 2 < len(prefix) < 32 and prefix.isascii() and prefix.isalpha() and prefix.isupper() else None

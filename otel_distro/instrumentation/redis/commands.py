@@ -1,0 +1,233 @@
+"""Redis commands as telemetry names them: key patterns instead of keys, no values, computed once for each pattern."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.metrics import Counter, Histogram
+
+from otel_distro.bounded import BoundedCache
+from otel_distro.instrumentation.binding import NOTHING, Adds, counter_series
+from otel_distro.instrumentation.database import Operation
+from otel_distro.redaction import PLACEHOLDER, key_pattern
+
+_MAX_KEYS = 200_000
+"""Keys whose patterns are remembered, in characters."""
+_MAX_PATTERNS = 500
+"""Different patterns one process tells apart; further keys are all `?`."""
+_MAX_OPERATIONS = 2_000
+_MAX_ARGUMENTS = 10
+_MAX_COMMANDS = 20
+
+_KEY_COMMANDS = """
+GET SET SETEX PSETEX SETNX GETSET GETEX GETDEL MGET MSET MSETNX STRLEN APPEND GETRANGE SETRANGE SUBSTR INCR INCRBY
+INCRBYFLOAT DECR DECRBY SETBIT GETBIT BITCOUNT BITPOS BITFIELD BITFIELD_RO DEL UNLINK EXISTS TOUCH EXPIRE EXPIREAT
+PEXPIRE PEXPIREAT EXPIRETIME PEXPIRETIME TTL PTTL PERSIST TYPE DUMP RESTORE RENAME RENAMENX COPY MOVE SORT SORT_RO
+HSET HSETNX HGET HMSET HMGET HGETALL HDEL HEXISTS HLEN HKEYS HVALS HINCRBY HINCRBYFLOAT HSCAN HSTRLEN HRANDFIELD
+HEXPIRE HPEXPIRE HTTL HPERSIST HGETEX HGETDEL HSETEX LPUSH RPUSH LPUSHX RPUSHX LPOP RPOP LRANGE LLEN LINDEX LSET
+LREM LTRIM LINSERT LPOS LMOVE RPOPLPUSH BLPOP BRPOP BLMOVE BRPOPLPUSH SADD SREM SMEMBERS SISMEMBER SMISMEMBER SCARD
+SPOP SRANDMEMBER SMOVE SSCAN SINTER SUNION SDIFF SINTERSTORE SUNIONSTORE SDIFFSTORE ZADD ZREM ZSCORE ZMSCORE ZINCRBY
+ZCARD ZCOUNT ZRANGE ZREVRANGE ZRANGEBYSCORE ZREVRANGEBYSCORE ZRANGEBYLEX ZREVRANGEBYLEX ZLEXCOUNT ZRANK ZREVRANK
+ZPOPMIN ZPOPMAX BZPOPMIN BZPOPMAX ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREMRANGEBYLEX ZRANGESTORE ZUNIONSTORE
+ZINTERSTORE ZSCAN ZRANDMEMBER XADD XLEN XRANGE XREVRANGE XDEL XTRIM XACK XPENDING XCLAIM XAUTOCLAIM GEOADD GEODIST
+GEOHASH GEOPOS GEOSEARCH GEOSEARCHSTORE GEORADIUS PFADD PFCOUNT PFMERGE WATCH JSON.GET JSON.SET JSON.MGET JSON.DEL
+JSON.MERGE JSON.NUMINCRBY JSON.ARRAPPEND JSON.ARRLEN JSON.OBJKEYS JSON.TYPE TS.ADD TS.GET TS.RANGE TS.INCRBY BF.ADD
+BF.EXISTS CF.ADD CF.EXISTS
+"""
+_KEYED = frozenset(_KEY_COMMANDS.split())
+"""Commands whose first argument is a key."""
+_ONE = frozenset({"GET", "GETEX", "GETDEL", "HGET", "HGETALL", "JSON.GET"})
+_SEVERAL = frozenset({"MGET", "HMGET", "JSON.MGET"})
+
+
+class RedisOperation(Operation):
+    """A command on keys of one pattern.
+
+    Attributes:
+        looks_up: what a reply tells about the cache: 0 nothing, 1 hit or miss, 2 one of them for each item.
+        hits: counts lookups that found something.
+        misses: counts those that did not.
+    """
+
+    __slots__ = ("hits", "looks_up", "misses")
+
+    looks_up: int
+    hits: Adds
+    misses: Adds
+
+    def count(self, reply: Any) -> None:
+        """Count the lookups of one call."""
+        if self.looks_up == 1:
+            # HGETALL of nothing is an empty mapping, an empty string is a value
+            (self.misses if reply is None or reply == {} else self.hits).add(1)
+        elif isinstance(reply, list):
+            missed = reply.count(None)
+            if missed:
+                self.misses.add(missed)
+            if missed < len(reply):
+                self.hits.add(len(reply) - missed)
+
+
+class Target:
+    """What one connection pool (or cluster client) leads to.
+
+    Args:
+        attributes: of every span.
+
+    Attributes:
+        operations: by command, pattern and number of arguments.
+    """
+
+    __slots__ = ("attributes", "operations")
+
+    def __init__(self, attributes: dict[str, Any]) -> None:
+        self.attributes = attributes
+        self.operations: BoundedCache[tuple[Any, str, int], RedisOperation] = BoundedCache(_MAX_OPERATIONS)
+
+
+class Commands:
+    """Finds the operation of a command.
+
+    Args:
+        duration: `db.client.operation.duration`; None where redis-py measures it itself.
+        lookups: `cache.lookups`.
+    """
+
+    def __init__(self, duration: Histogram | None, lookups: Counter) -> None:
+        self._duration = duration
+        self._lookups = lookups
+        self._patterns: BoundedCache[object, str] = BoundedCache(_MAX_KEYS)
+        self._distinct: set[str] = set()
+        self._targets: dict[int, Target] = {}
+        self._references: dict[int, weakref.ref[Any]] = {}
+
+    def measure_durations(self, duration: Histogram | None) -> None:
+        """Measure with another instrument from now on; None where somebody else does."""
+        self._duration = duration
+        for target in tuple(self._targets.values()):
+            target.operations.clear()
+
+    def operation(self, client: Any, args: Sequence[Any]) -> RedisOperation:
+        """The operation of one command.
+
+        Args:
+            client: any client of redis-py.
+            args: the command and its arguments.
+        """
+        command = args[0]
+        number = len(args)
+        if command in _KEYED and number > 1:
+            key = args[1]
+            if key.__class__ is str or key.__class__ is bytes:
+                pattern = self._patterns.get(key) or self._pattern(key)
+            else:
+                pattern = PLACEHOLDER
+        else:
+            pattern = ""
+        number = number if number < _MAX_ARGUMENTS else _MAX_ARGUMENTS
+        target = self.target(client)
+        return target.operations.get((command, pattern, number)) or self._learn(target, command, pattern, number)
+
+    def batch(self, client: Any, commands: Sequence[Sequence[Any]], kind: str) -> tuple[Operation, str]:
+        """The operation of a pipeline and its text, a line for each command.
+
+        Args:
+            client: the pipeline.
+            commands: each with its arguments; at least one.
+            kind: `MULTI` or `PIPELINE`.
+        """
+        shown = [self.operation(client, command) for command in commands[:_MAX_COMMANDS]]
+        if len(commands) == 1:
+            # a batch of one is no batch (semantic conventions, db.operation.batch.size)
+            return shown[0], shown[0].attributes["db.query.text"]
+        text = "\n".join(operation.attributes["db.query.text"] for operation in shown)
+        if len(commands) > _MAX_COMMANDS:
+            text += "\n..."
+        first = commands[0][0]
+        name = f"{kind} {first}" if all(command[0] == first for command in commands) else kind
+        target = self.target(client)
+        key = (name, "", 0)
+        known = target.operations.get(key)
+        if known is None:
+            attributes = {**target.attributes, "db.operation.name": name}
+            known = target.operations.keep(key, RedisOperation(name, attributes, self._duration, batch=True))
+            known.looks_up = 0
+        return known, text
+
+    def target(self, client: Any) -> Target:
+        """Where the client's commands go."""
+        owner = getattr(client, "connection_pool", None)
+        if owner is None:
+            owner = _cluster_of(client)
+        key = id(owner)
+        target = self._targets.get(key)
+        if target is None:
+            target = Target(_attributes(owner))
+            self._references[key] = weakref.ref(owner, lambda _: self._forget(key))
+            self._targets[key] = target
+        return target
+
+    def _pattern(self, key: str | bytes) -> str:
+        pattern = key_pattern(key)
+        if pattern not in self._distinct:
+            if len(self._distinct) >= _MAX_PATTERNS:
+                pattern = PLACEHOLDER
+            else:
+                self._distinct.add(pattern)
+        return self._patterns.keep(key, pattern, len(key) + 32)
+
+    def _learn(self, target: Target, command: Any, pattern: str, number: int) -> RedisOperation:
+        name = command.decode("utf-8", "replace") if isinstance(command, bytes) else str(command)
+        rest = number - (2 if pattern else 1)
+        text = " ".join([name, *([pattern] if pattern else []), *[PLACEHOLDER] * rest])
+        attributes = {**target.attributes, "db.operation.name": name, "db.query.text": text}
+        made = RedisOperation(name, attributes, self._duration, batch=False)
+        made.looks_up = 1 if name in _ONE else 2 if name in _SEVERAL else 0
+        made.hits = self._counter(name, pattern, "hit") if made.looks_up else NOTHING
+        made.misses = self._counter(name, pattern, "miss") if made.looks_up else NOTHING
+        return target.operations.keep((command, pattern, number), made)
+
+    def _counter(self, name: str, pattern: str, result: str) -> Adds:
+        return counter_series(
+            self._lookups,
+            {
+                "db.system.name": "redis",
+                "db.operation.name": name,
+                "cache.key.pattern": pattern,
+                "cache.result": result,
+            },
+        )
+
+    def _forget(self, key: int) -> None:
+        self._targets.pop(key, None)
+        self._references.pop(key, None)
+
+
+def _cluster_of(client: Any) -> Any:
+    """The object that stands for a cluster: pipelines share their client's node manager."""
+    manager = getattr(client, "nodes_manager", None)
+    if manager is None:
+        manager = getattr(getattr(client, "_client", None), "nodes_manager", None)
+    return client if manager is None else manager
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"db.system.name": "redis"}
+    options = getattr(owner, "connection_kwargs", None)
+    nodes = getattr(owner, "startup_nodes", None)
+    if isinstance(options, dict) and nodes is None:
+        attributes["db.namespace"] = str(options.get("db") or 0)
+        if "path" in options:
+            attributes["server.address"] = options["path"]
+        elif not hasattr(owner, "service_name"):
+            # a sentinel's pool learns the address of the master later, and it may change
+            attributes["server.address"] = options.get("host", "localhost")
+            attributes["server.port"] = int(options.get("port", 6379))
+    elif isinstance(nodes, dict) and nodes:
+        attributes["db.namespace"] = "0"
+        first = next(iter(nodes.values()))
+        attributes["server.address"] = str(first.host)
+        attributes["server.port"] = int(first.port)
+    return attributes
