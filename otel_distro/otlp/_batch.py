@@ -1,0 +1,49 @@
+"""What an encoder makes and a sender sends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+PROTOBUF = "application/x-protobuf"
+JSON = "application/json"
+
+CHUNK = 64
+"""Items encoded at a stretch: 512 at once held the interpreter for 4 ms at worst, 64 for 0.4 ms."""
+
+
+class Encoded(NamedTuple):
+    """An export request as bytes."""
+
+    body: bytes
+    items: int
+    """How many spans, points or records are in it."""
+    lost: int = 0
+    """How many could not be encoded at all, not even by substitution."""
+
+
+class Encoder(Protocol):
+    """Turns the finished items of one signal into an export request."""
+
+    @property
+    def signal(self) -> str:
+        """`traces`, `metrics` or `logs`."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the bytes."""
+        ...
+
+    def encode(self, data: Any, breathe: Callable[[], object] | None = None) -> Encoded:
+        """Encode `data`; `breathe` is called after every 64 items, so that other threads get the interpreter."""
+        ...
+
+
+def breathe() -> None:
+    """Let other threads run: a sleep that is long enough for a waiting one to wake up and take the interpreter.
+
+    `sleep(0)` releases it too, but takes it back before the other is awake.
+    """
+    time.sleep(0.000_05)

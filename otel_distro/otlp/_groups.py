@@ -1,0 +1,87 @@
+"""Items of one export, grouped by resource and instrumentation scope, as all three signals of OTLP are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._values import KeyValues
+from ._wire import delimited, text_field
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+_MAX_KEPT = 256
+
+Envelope = tuple[bytes, bytes]
+"""The encoded `resource` or `scope` field, and the `schema_url` field that follows the items."""
+
+
+class Envelopes:
+    """Encodes each resource and each scope once; what is kept is bounded at 256 of each."""
+
+    __slots__ = ("_resource_attributes", "_resources", "_scope_attributes", "_scopes")
+
+    def __init__(self) -> None:
+        self._resource_attributes = KeyValues(b"\x0a")
+        self._scope_attributes = KeyValues(b"\x1a")
+        # by identity, for an upstream Resource hashes by dumping JSON; the object is kept, so that its id stays its own
+        self._resources: dict[int, tuple[object, Envelope]] = {}
+        self._scopes: dict[int, tuple[object, Envelope]] = {}
+
+    def resource(self, resource: Resource | None) -> Envelope:
+        """`ResourceSpans.resource` and `.schema_url` (same numbers for metrics and logs)."""
+        kept = self._resources.get(id(resource))
+        if kept is not None:
+            return kept[1]
+        attributes = self._resource_attributes.encoded(resource.attributes if resource is not None else None)
+        schema = text_field(b"\x1a", getattr(resource, "schema_url", None))
+        return _keep(self._resources, resource, (delimited(b"\x0a", attributes), schema))
+
+    def scope(self, scope: InstrumentationScope | None) -> Envelope:
+        """`ScopeSpans.scope` and `.schema_url` (same numbers for metrics and logs)."""
+        kept = self._scopes.get(id(scope))
+        if kept is not None:
+            return kept[1]
+        if scope is None:
+            return _keep(self._scopes, scope, (b"\x0a\x00", b""))
+        payload = text_field(b"\x0a", scope.name) + text_field(b"\x12", scope.version)
+        payload += self._scope_attributes.encoded(scope.attributes)
+        return _keep(self._scopes, scope, (delimited(b"\x0a", payload), text_field(b"\x1a", scope.schema_url)))
+
+
+def _keep(kept: dict[int, tuple[object, Envelope]], thing: object, envelope: Envelope) -> Envelope:
+    if len(kept) >= _MAX_KEPT:
+        kept.clear()
+    kept[id(thing)] = (thing, envelope)
+    return envelope
+
+
+class Groups:
+    """The items of one export by resource and scope, in the order in which those first came.
+
+    Resources that encode alike are one group, as upstream groups by equality.
+    """
+
+    __slots__ = ("_by_resource", "_envelopes")
+
+    def __init__(self, envelopes: Envelopes) -> None:
+        self._envelopes = envelopes
+        self._by_resource: dict[Envelope, dict[Envelope, list[bytes]]] = {}
+
+    def items(self, resource: Any, scope: Any) -> list[bytes]:
+        """The list to which encoded items (with tag and length) of this resource and scope are appended."""
+        scopes = self._by_resource.setdefault(self._envelopes.resource(resource), {})
+        return scopes.setdefault(self._envelopes.scope(scope), [])
+
+    def body(self) -> bytes:
+        """The export request: `ResourceSpans` > `ScopeSpans` > items, and likewise for metrics and logs."""
+        return b"".join([delimited(b"\x0a", self._one(*group)) for group in self._by_resource.items()])
+
+    @staticmethod
+    def _one(resource: Envelope, scopes: dict[Envelope, list[bytes]]) -> bytes:
+        parts = [resource[0]]
+        for scope, items in scopes.items():
+            parts.append(delimited(b"\x12", b"".join([scope[0], *items, scope[1]])))
+        parts.append(resource[1])
+        return b"".join(parts)

@@ -1,0 +1,214 @@
+"""One HTTP/1.1 connection whose every step obeys a deadline.
+
+The request is written to the socket directly and only the answer is left to `http.client`: its `HTTPConnection` is
+patched by tracing libraries (sentry-sdk, ddtrace), which would make spans of the export of spans, and its timeouts
+start anew with every byte of a slow answer. `ssl` and `http.client` are imported late, by the sender's thread.
+"""
+
+from __future__ import annotations
+
+import io
+import select
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+    from otel_distro.process import Deadline
+
+    from .endpoint import Endpoint
+
+LONGEST_BODY = 65_536
+"""Bytes of an answer that are read; of a longer one only the beginning matters, and the connection is given up."""
+
+
+class TlsUnusable(ValueError):
+    """A certificate or key file cannot be used; there is no safe way to go on without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files for TLS: authorities to trust (None: the system's); the client's certificate and key, for mTLS."""
+
+    certificate: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """The TLS context.
+
+        Raises:
+            TlsUnusable: a file is missing or is not what it should be; the message names the file.
+        """
+        import ssl
+
+        if self.client_key and not self.client_certificate:
+            raise TlsUnusable("there is a client key and no client certificate")
+        context: ssl.SSLContext = _load(
+            "the certificate file", self.certificate, lambda f: ssl.create_default_context(cafile=f)
+        )
+        if self.client_certificate:
+            _load(
+                "the client certificate (and its key)",
+                self.client_certificate,
+                # a key with a password must not ask for it on the terminal
+                lambda file: context.load_cert_chain(str(file), self.client_key, password=lambda: ""),
+            )
+        return context
+
+
+def _load(what: str, file: str | None, load: Callable[[str | None], Any]) -> Any:
+    try:
+        return load(file)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise TlsUnusable(f"{what} {file} cannot be used: {reason or error}") from error
+
+
+class NoAnswer(OSError):
+    """The other side closed the connection before the first byte of an answer."""
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket as long as the deadline allows in total, however slowly the bytes drip."""
+
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._socket = sock
+        self._deadline = deadline
+        self.received = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._socket.settimeout(_left(self._deadline))
+        count = self._socket.recv_into(buffer)
+        self.received += count
+        return count
+
+    def makefile(self, *_: Any) -> io.BufferedReader:
+        """What `HTTPResponse` asks a socket for."""
+        return io.BufferedReader(self)
+
+
+class Connection:
+    """A connection to one endpoint, perhaps through a proxy; owned by one thread, never used after a fork.
+
+    Args:
+        endpoint: where requests go.
+        proxy: by which way, None for the direct one.
+        tls: context for https endpoints.
+    """
+
+    def __init__(self, endpoint: Endpoint, proxy: Endpoint | None, tls: ssl.SSLContext | None) -> None:
+        self._endpoint = endpoint
+        self._proxy = proxy
+        self._tls = tls
+        self._socket: socket.socket | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that the other side has not closed, as far as this side can know."""
+        if self._socket is None:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN | select.POLLPRI)
+        if poll.poll(0):
+            # between two requests the server has nothing to say: it has closed, or talks nonsense
+            self.close()
+        return self._socket is not None
+
+    def open(self, deadline: Deadline) -> None:
+        """Connect, by the proxy and with TLS where they are set.
+
+        Raises:
+            OSError: no connection within the deadline, or the proxy refused.
+        """
+        first = self._proxy or self._endpoint
+        self._socket = sock = _connect(first, deadline)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._proxy is not None and self._endpoint.secure:
+            self._tunnel(sock, self._proxy, deadline)
+        if self._tls is not None:
+            sock.settimeout(_left(deadline))
+            # a failed handshake closes the socket
+            self._socket = self._tls.wrap_socket(sock, server_hostname=self._endpoint.host)
+
+    def exchange(self, request: bytes, deadline: Deadline) -> tuple[int, Mapping[str, str], bytes]:
+        """Send a request and read the answer: status, headers by lower-case name, at most 64 KiB of the body.
+
+        Raises:
+            NoAnswer: the connection was closed without an answer.
+            OSError: it broke, or the deadline passed.
+            http.client.HTTPException: the answer is not HTTP.
+        """
+        from http.client import HTTPResponse, RemoteDisconnected
+
+        sock = self._socket
+        if sock is None:
+            raise NoAnswer("not connected")
+        broken: OSError | None = None
+        try:
+            sock.settimeout(_left(deadline))
+            sock.sendall(request)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            broken = error  # a server may refuse a body that is too large, and close, before it has read all of it
+        reader = _TimedReader(sock, deadline)
+        response = HTTPResponse(reader, method="POST")  # type: ignore[arg-type]
+        try:
+            response.begin()
+            body = response.read(LONGEST_BODY)
+            if response.will_close or broken is not None or not response.isclosed():
+                self.close()
+            return response.status, {name.lower(): value for name, value in response.getheaders()}, body
+        except (RemoteDisconnected, ConnectionResetError) as error:
+            if reader.received:
+                raise
+            raise NoAnswer("closed without an answer") from broken or error
+        finally:
+            response.close()
+
+    def close(self) -> None:
+        """Close this process's end. No TLS farewell: after a fork the connection is the parent's."""
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+
+    def _tunnel(self, sock: socket.socket, proxy: Endpoint, deadline: Deadline) -> None:
+        from http.client import HTTPResponse
+
+        authority = self._endpoint.authority
+        lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+        if proxy.authorization:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        sock.settimeout(_left(deadline))
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        response = HTTPResponse(_TimedReader(sock, deadline), method="CONNECT")  # type: ignore[arg-type]
+        response.begin()
+        if not 200 <= response.status < 300:
+            raise ConnectionError(f"the proxy answered {response.status} to CONNECT")
+
+
+def _connect(to: Endpoint, deadline: Deadline) -> socket.socket:
+    """A TCP connection to the first address that accepts one, all within the deadline."""
+    last: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(_left(deadline))
+            sock.connect(address)
+            return sock
+        except OSError as error:
+            sock.close()
+            last = error
+    raise last or ConnectionError("the name has no address")
+
+
+def _left(deadline: Deadline) -> float:
+    left = deadline.left()
+    if left <= 0:
+        raise TimeoutError("no time left")
+    return left

@@ -1,0 +1,131 @@
+"""Attribute values and key-value pairs as OTLP `AnyValue` and `KeyValue` (opentelemetry-proto, common.proto)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import _wire
+from ._wire import delimited, utf8, varint
+
+MAX_DEPTH = 32
+"""Deeper nesting is replaced: readers of protobuf stop at 100 messages within each other; a level is two or three."""
+
+_MAX_REASON = 256
+_MAX_KEYS = 512
+_VALUES_PER_KEY = 512
+_LONGEST_CACHED = 1024
+_CACHE_BYTES = 4_000_000
+_ENTRY_BYTES = 200  # what a dict entry, a str and a bytes object weigh beside their characters
+
+
+def described(value: object) -> str:
+    """What stands in for a value that has no OTLP form: its `repr`, at most 256 characters."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - any code of the application's may run in repr()
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 1] + "…"
+
+
+def whole_number(value: int) -> str:
+    """The digits of a number outside int64, which OTLP can only carry as text; by size where they are very many."""
+    return str(value) if value.bit_length() <= 1024 else f"<int of {value.bit_length()} bits>"
+
+
+def any_value(value: Any, depth: int = 0) -> bytes:
+    """The payload of an `AnyValue`, never raising.
+
+    Equal to what opentelemetry-exporter-otlp-proto-common 1.45.1 encodes. Where that raises, and so loses the attribute
+    or the batch: an int outside int64 becomes its digits, a lone surrogate U+FFFD, any other type its bounded `repr`.
+    """
+    try:
+        return _any_value(value, depth)
+    except Exception:  # noqa: BLE001 - sequences and mappings of the application's may raise anything
+        return delimited(b"\x0a", utf8(described(value)))
+
+
+def _any_value(value: Any, depth: int) -> bytes:  # noqa: C901, PLR0911 - one line a type, in upstream's order
+    if value is None:
+        return b""
+    if isinstance(value, bool):
+        return b"\x10\x01" if value else b"\x10\x00"
+    if isinstance(value, str):
+        return delimited(b"\x0a", utf8(value))
+    if isinstance(value, int):
+        if _wire.INT64_MIN <= value <= _wire.INT64_MAX:
+            return b"\x18" + varint(value & _wire.UINT64_MAX)
+        return delimited(b"\x0a", utf8(whole_number(value)))
+    if isinstance(value, float):
+        return b"\x21" + _wire.double(value)
+    if isinstance(value, bytes):
+        return delimited(b"\x3a", value)
+    if depth < MAX_DEPTH:
+        if isinstance(value, Sequence):
+            return delimited(b"\x2a", b"".join([delimited(b"\x0a", any_value(item, depth + 1)) for item in value]))
+        if isinstance(value, Mapping):
+            pairs = [delimited(b"\x0a", key_value(str(key), item, depth + 1)) for key, item in value.items()]
+            return delimited(b"\x32", b"".join(pairs))
+    return delimited(b"\x0a", utf8(described(value)))
+
+
+def key_value(key: object, value: Any, depth: int = 0) -> bytes:
+    """The payload of a `KeyValue`."""
+    return _wire.text_field(b"\x0a", key) + delimited(b"\x12", any_value(value, depth))
+
+
+class KeyValues:
+    """Encodes attributes as repeated `KeyValue` fields under one tag, repeated pairs only once.
+
+    Text (up to 1,024 characters) and numbers are kept encoded by key and value. Types do not mix although
+    `True == 1 == 1.0`: only exact `str` and `int` are looked up. A key's values are forgotten at 512 of them,
+    everything at 512 keys or about 4 MB.
+
+    Args:
+        tag: the field's number and wire type, one byte.
+    """
+
+    __slots__ = ("_room", "_tag", "known")
+
+    def __init__(self, tag: bytes) -> None:
+        self._tag = tag
+        self._room = _CACHE_BYTES
+        self.known: dict[str, dict[Any, bytes]] = {}
+
+    def extend(self, parts: list[bytes], attributes: Mapping[str, Any]) -> None:
+        """Append the encoded attributes to `parts`."""
+        known, append = self.known, parts.append
+        for key, value in attributes.items():
+            kind = type(value)
+            if kind is str or kind is int:
+                try:
+                    append(known[key][value])
+                    continue
+                except KeyError:
+                    pass
+            append(self.pair(key, value))
+
+    def encoded(self, attributes: Mapping[str, Any] | None) -> bytes:
+        """The encoded attributes in one piece; empty for None."""
+        parts: list[bytes] = []
+        if attributes:
+            self.extend(parts, attributes)
+        return b"".join(parts)
+
+    def pair(self, key: Any, value: Any) -> bytes:
+        """Encode one attribute, and keep it if it may come again."""
+        encoded = delimited(self._tag, key_value(key, value))
+        kind = type(value)
+        if (kind is int or (kind is str and len(value) <= _LONGEST_CACHED)) and type(key) is str:
+            self._keep(key, value, encoded)
+        return encoded
+
+    def _keep(self, key: str, value: str | int, encoded: bytes) -> None:
+        self._room -= len(encoded) * 2 + _ENTRY_BYTES
+        if self._room < 0 or (len(self.known) >= _MAX_KEYS and key not in self.known):
+            self.known.clear()
+            self._room = _CACHE_BYTES
+        values = self.known.setdefault(key, {})
+        if len(values) >= _VALUES_PER_KEY:
+            values.clear()
+        values[value] = encoded

@@ -1,0 +1,190 @@
+"""Spans as an OTLP `ExportTraceServiceRequest`, without a protobuf object in between (trace.proto)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.status import StatusCode
+
+from ._batch import CHUNK, PROTOBUF, Encoded
+from ._groups import Envelopes, Groups
+from ._values import KeyValues
+from ._wire import count_field, delimited, fixed64, text_field, varint
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import Event, ReadableSpan
+    from opentelemetry.trace import Link, SpanContext, Status, TraceState
+
+_NAMES_KEPT = 1024
+_LONGEST_NAME = 256
+
+# tag and length of the three ids; tag of each number
+_TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
+_KIND, _START, _END = 0x30, 0x39, 0x41
+_TIMES = struct.Struct("<BBBQBQ").pack
+
+# SpanFlags: bit 8 says that bit 9, "the parent (or the linked span) is remote", is known; as upstream, no trace flags
+_LOCAL, _REMOTE = b"\x85\x01\x00\x01\x00\x00", b"\x85\x01\x00\x03\x00\x00"
+_LINK_LOCAL, _LINK_REMOTE = b"\x35\x00\x01\x00\x00", b"\x35\x00\x03\x00\x00"
+
+_SERVER, _CLIENT = SpanKind.SERVER, SpanKind.CLIENT
+_UNSET, _OK = StatusCode.UNSET, StatusCode.OK
+_UNSET_STATUS, _OK_STATUS = b"\x7a\x00", b"\x7a\x02\x18\x01"
+
+
+class SpanEncoder:
+    """Encodes finished spans: upstream's `ReadableSpan`, or anything with its public fields.
+
+    Equal to what opentelemetry-exporter-otlp-proto-common 1.45.1 makes, and with the tracestate of links, which that
+    leaves out. Where it raises and so loses the batch, a field is replaced (times and counts outside their range by the
+    nearest possible, ids by their lower bits, values as `any_value` says) or left out. What is kept is bounded.
+    """
+
+    signal = "traces"
+    content_type = PROTOBUF
+
+    def __init__(self) -> None:
+        self._attributes = KeyValues(b"\x4a")
+        self._event_attributes = KeyValues(b"\x1a")
+        self._link_attributes = KeyValues(b"\x22")
+        self._names: dict[str, bytes] = {}
+        self._envelopes = Envelopes()
+
+    def encode(self, data: Sequence[ReadableSpan], breathe: Callable[[], object] | None = None) -> Encoded:
+        """Encode `data` as one request, grouped by resource and scope; `breathe` is called after every 64 spans."""
+        groups = Groups(self._envelopes)
+        resource: Any = groups  # nobody's resource: the first span always looks for its group
+        scope: Any = None
+        items: list[bytes] = []
+        lost = 0
+        for number, span in enumerate(data, 1):
+            try:
+                encoded = self._span(span)
+                if span.resource is not resource or span.instrumentation_scope is not scope:
+                    resource, scope = span.resource, span.instrumentation_scope
+                    items = groups.items(resource, scope)
+                items.append(encoded)
+            except Exception:  # noqa: BLE001 - a field is not what it should be
+                encoded = self._odd_span(span)
+                if encoded:
+                    odd = groups.items(getattr(span, "resource", None), getattr(span, "instrumentation_scope", None))
+                    odd.append(encoded)
+                else:
+                    lost += 1
+            if breathe is not None and not number % CHUNK:
+                breathe()
+        return Encoded(groups.body(), len(data) - lost, lost)
+
+    def _span(self, span: ReadableSpan) -> bytes:
+        """One span whose fields have the types and ranges they should have; raises where they have not."""
+        # a SpanContext is a tuple: one step instead of a call for each property
+        context: Any = span.context
+        trace_id, span_id, _, _, trace_state, _ = context
+        parts = [_TRACE_ID, trace_id.to_bytes(16, "big"), _SPAN_ID, span_id.to_bytes(8, "big")]
+        parent: Any = span.parent
+        if parent:
+            _, parent_id, remote, _, _, _ = parent
+            parts += _PARENT_ID, parent_id.to_bytes(8, "big"), _REMOTE if remote else _LOCAL
+        else:
+            parts.append(_LOCAL)
+        kind = span.kind
+        number = 2 if kind is _SERVER else 3 if kind is _CLIENT else kind.value + 1
+        parts.append(_TIMES(_KIND, number, _START, span.start_time, _END, span.end_time))
+        name = span.name
+        parts.append(self._names.get(name) or self._name(name))
+        attributes = span.attributes
+        if attributes:
+            self._attributes.extend(parts, attributes)
+        if trace_state:
+            parts.append(_trace_state(trace_state))
+        if span.events:
+            parts += [self._event(event) for event in span.events]
+        if span.links:
+            parts += [self._link(link) for link in span.links]
+        if span.dropped_attributes or span.dropped_events or span.dropped_links:
+            parts += _dropped(span)
+        status = span.status
+        parts.append(_UNSET_STATUS if status.status_code is _UNSET else _status(status))
+        payload = b"".join(parts)
+        return b"\x12" + varint(len(payload)) + payload
+
+    def _name(self, name: str) -> bytes:
+        encoded = delimited(b"\x2a", str.encode(name))
+        if len(name) <= _LONGEST_NAME:
+            if len(self._names) >= _NAMES_KEPT:
+                self._names.clear()
+            self._names[name] = encoded
+        return encoded
+
+    def _event(self, event: Event) -> bytes:
+        payload = b"\x09" + fixed64(event.timestamp) + text_field(b"\x12", event.name)
+        payload += self._event_attributes.encoded(event.attributes)
+        return delimited(b"\x5a", payload + count_field(b"\x20", event.dropped_attributes))
+
+    def _link(self, link: Link) -> bytes:
+        context = link.context
+        payload = _TRACE_ID + _id(context.trace_id, 16) + _SPAN_ID + _id(context.span_id, 8)
+        payload += _trace_state(context.trace_state) + self._link_attributes.encoded(link.attributes)
+        payload += count_field(b"\x28", link.dropped_attributes)
+        return delimited(b"\x6a", payload + (_LINK_REMOTE if context.is_remote else _LINK_LOCAL))
+
+    def _odd_span(self, span: Any) -> bytes:
+        """A span with a field that does not fit: that field is replaced or left out. Empty when it has no ids."""
+        try:
+            context = span.context
+            ids = _TRACE_ID + _id(context.trace_id, 16) + _SPAN_ID + _id(context.span_id, 8)
+        except Exception:  # noqa: BLE001 - without ids no backend can place it
+            return b""
+        fields: tuple[Callable[[], bytes], ...] = (
+            lambda: _parent(span.parent),
+            lambda: text_field(b"\x2a", span.name),
+            lambda: bytes((_KIND, span.kind.value + 1)),
+            lambda: bytes((_START,)) + fixed64(int(span.start_time or 0)),
+            lambda: bytes((_END,)) + fixed64(int(span.end_time or 0)),
+            lambda: self._attributes.encoded(span.attributes),
+            lambda: _trace_state(context.trace_state),
+            lambda: b"".join([_tolerant(lambda: self._event(event)) for event in span.events]),  # noqa: B023 - called at once
+            lambda: b"".join([_tolerant(lambda: self._link(link)) for link in span.links]),  # noqa: B023 - called at once
+            lambda: b"".join(_dropped(span)),
+            lambda: _status(span.status),
+        )
+        return delimited(b"\x12", ids + b"".join([_tolerant(field) for field in fields]))
+
+
+def _tolerant(encode: Callable[[], bytes]) -> bytes:
+    try:
+        return encode()
+    except Exception:  # noqa: BLE001 - this field is left out, the rest of the span stands
+        return b""
+
+
+def _id(number: int, length: int) -> bytes:
+    return (number & (1 << 8 * length) - 1).to_bytes(length, "big")
+
+
+def _trace_state(state: TraceState | None) -> bytes:
+    return text_field(b"\x1a", ",".join([f"{key}={value}" for key, value in state.items()])) if state else b""
+
+
+def _dropped(span: Any) -> Iterator[bytes]:
+    yield count_field(b"\x50", span.dropped_attributes)
+    yield count_field(b"\x60", span.dropped_events)
+    yield count_field(b"\x70", span.dropped_links)
+
+
+def _status(status: Status | None) -> bytes:
+    if status is None:
+        return b""
+    if status.status_code is _OK and not status.description:
+        return _OK_STATUS
+    message = text_field(b"\x12", status.description)
+    return delimited(b"\x7a", message + b"\x18" + varint(status.status_code.value))
+
+
+def _parent(parent: SpanContext | None) -> bytes:
+    if not parent:
+        return _LOCAL
+    return _PARENT_ID + _id(parent.span_id, 8) + (_REMOTE if parent.is_remote else _LOCAL)
