@@ -58,7 +58,7 @@ class FlatSampler(Sampler):
             return not parent[FLAGS] & _SAMPLED
         return self.bound == 0 or (parent is not None and not self.decide(None, parent[TRACE_ID]))
 
-    def should_sample(
+    def should_sample(  # noqa: PLR0917 - upstream's
         self,
         parent_context: Context | None,
         trace_id: int,

@@ -151,14 +151,14 @@ def merge(into: dict[str, AnyValue], given: Mapping[str, Any], count: int, lengt
     return dropped
 
 
-def put(into: dict[str, AnyValue], key: Any, value: Any, count: int, length: int | None, guard: Guard) -> int:
-    """Clean one attribute and put it into `into`; return how many were dropped (see `merge`)."""
-    if count == 0:
+def put(into: dict[str, AnyValue], key: Any, value: Any, limits: SpanLimits, guard: Guard) -> int:
+    """Clean one attribute of a span and put it into `into`; return how many were dropped (see `merge`)."""
+    if limits.attributes == 0:
         return 1
     if not key or not isinstance(key, str):
         guard.warn("an attribute with an empty or unusable key is left out", once="attribute key")
         return 1
-    return _put(into, key, clean(value, length, guard), count)
+    return _put(into, key, clean(value, limits.length, guard), limits.attributes)
 
 
 def _put(into: dict[str, AnyValue], key: str, value: AnyValue, count: int) -> int:

@@ -232,7 +232,7 @@ class BatchQueue(SpanProcessor):
         self._export_since = time.monotonic()
         try:
             result = self._exporter.export(spans)
-        except Exception as error:  # noqa: BLE001 - an exporter may raise anything
+        except BaseException as error:  # noqa: BLE001 - an exporter may raise anything, also a SystemExit
             self.counters.raised += len(spans)
             self._guard.failed(self._part, error, remedy="its spans are dropped and counted")
             return False
@@ -294,7 +294,9 @@ class BatchQueue(SpanProcessor):
             stuck = since is not None and time.monotonic() - max(since, began) > seconds * _ONE_EXPORT
             if stuck or deadline.left() < seconds * _LAST_PART:
                 self._interrupt()
-                self._ended.wait(deadline.left())
+                if self._ended.wait(deadline.left()) and self._thread is not None:
+                    # it comes out of the exporter now, and counts what it had
+                    self._thread.join(min(_POLL, deadline.left()))
                 return
 
     def _run_out(self) -> None:

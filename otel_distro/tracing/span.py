@@ -165,7 +165,7 @@ class LeanSpan(SpanFields, Span):
                 del attributes[key]
             attributes[key] = value
             return
-        self.dropped_attributes += put(attributes, key, value, limits.attributes, limits.length, processors.guard)
+        self.dropped_attributes += put(attributes, key, value, limits, processors.guard)
 
     def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
         """Set several attributes, each as `set_attribute` does."""
@@ -327,7 +327,7 @@ class LeanSpan(SpanFields, Span):
         return f'{type(self).__name__}(name="{self.name}", context={self.context})'
 
 
-def new_span(
+def new_span(  # noqa: PLR0917 - keywords would cost what the short way saves
     name: str,
     context: SpanContext,
     parent: SpanContext | None,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.resources import Resource
@@ -42,6 +42,16 @@ _RANDOM = TraceFlags.RANDOM_TRACE_ID
 # one object for each combination of the two known flags: `TraceFlags(...)` costs more than the rest of the context
 _FLAGS = tuple(TraceFlags(bits) for bits in range(4))
 _ROOT_SAMPLED, _ROOT_UNSAMPLED = _FLAGS[_SAMPLED | _RANDOM], _FLAGS[_RANDOM]
+
+
+class Asked(NamedTuple):
+    """What a caller wants a span to be, before sampler and processors of third parties have had their say."""
+
+    name: str
+    kind: SpanKind
+    attributes: Attributes
+    links: Sequence[Link]
+    start_time: int | None
 
 
 class LeanTracer(Tracer):
@@ -91,7 +101,7 @@ class LeanTracer(Tracer):
         """
         return self._short and self._processors.starts is None
 
-    def begin(
+    def begin(  # noqa: PLR0917 - keywords would cost what the short way saves
         self,
         name: str,
         kind: SpanKind,
@@ -116,7 +126,8 @@ class LeanTracer(Tracer):
         """
         processors = self._processors
         if not self._short or processors.starts is not None:
-            return self._begin_with_guests(name, kind, parent, attributes, start_time, context)
+            asked = Asked(name, kind, attributes, (), start_time)
+            return self._begin_with_guests(asked, parent, context)
         if parent is None or not parent[IS_VALID]:
             bits = self._bits(192)
             trace_id = bits >> 64 or 1
@@ -135,7 +146,7 @@ class LeanTracer(Tracer):
             start_time = time_ns()
         return new_span(name, own, parent, kind, start_time, attributes, self.scope, processors)
 
-    def start_span(
+    def start_span(  # noqa: PLR0917 - the API's
         self,
         name: str,
         context: Context | None = None,
@@ -150,7 +161,8 @@ class LeanTracer(Tracer):
         parent = self._parent_in(context)
         processors = self._processors
         if not self._short or processors.starts is not None:
-            span = self._start_with_guests(name, context, parent, kind, attributes, links, start_time)
+            asked = Asked(name, kind, self._mapping_or_none(attributes), links or (), start_time)
+            span = self._start_with_guests(asked, parent, context)
         else:
             span = self.begin(name, kind, parent, {}, start_time)
             if type(span) is LeanSpan:
@@ -159,7 +171,7 @@ class LeanTracer(Tracer):
             span.set_on_exception(record=record_exception, status=set_status_on_exception)
         return span
 
-    def start_as_current_span(  # type: ignore[override]  # a class of its own instead of a generator's
+    def start_as_current_span(  # type: ignore[override]  # noqa: PLR0917 - the API's, with a class instead of a generator
         self,
         name: str,
         context: Context | None = None,
@@ -189,6 +201,13 @@ class LeanTracer(Tracer):
             )
             return None
 
+    def _mapping_or_none(self, attributes: Any) -> Attributes:
+        """What a sampler's result can be made of: upstream's raises for anything but a mapping."""
+        if attributes is None or isinstance(attributes, Mapping):
+            return attributes
+        self._processors.guard.failed("attributes", "what start_span was given is no mapping of text to values")
+        return None
+
     def _fill(self, span: LeanSpan, attributes: Attributes, links: Sequence[Link] | None) -> None:
         processors = self._processors
         limits = processors.limits
@@ -202,13 +221,7 @@ class LeanTracer(Tracer):
                 span.add_link(link.context, link.attributes)
 
     def _begin_with_guests(
-        self,
-        name: str,
-        kind: SpanKind,
-        parent: SpanContext | None,
-        attributes: dict[str, AnyValue],
-        start_time: int | None,
-        context: Context | None,
+        self, asked: Asked, parent: SpanContext | None, context: Context | None
     ) -> LeanSpan | UnsampledSpan:
         """`begin` where a third party's sampler, id generator or processor wants to know."""
         if parent is not None and not parent[IS_VALID]:
@@ -216,47 +229,33 @@ class LeanTracer(Tracer):
         where = get_current() if context is None else context
         if span_context_in(where) != parent:
             where = set_span_in_context(INVALID_SPAN if parent is None else NonRecordingSpan(parent), where)
-        return self._start_with_guests(name, where, parent, kind, attributes, (), start_time)
+        return self._start_with_guests(asked, parent, where)
 
     def _start_with_guests(
-        self,
-        name: str,
-        context: Context | None,
-        parent: SpanContext | None,
-        kind: SpanKind,
-        attributes: Attributes,
-        links: Sequence[Link] | None,
-        start_time: int | None,
+        self, asked: Asked, parent: SpanContext | None, context: Context | None
     ) -> LeanSpan | UnsampledSpan:
         processors = self._processors
         trace_id = self._draw(self.id_generator.generate_trace_id, 128) if parent is None else parent[TRACE_ID]
-        result = self._ask_sampler(context, parent, trace_id, name, kind, attributes, links or ())
-        random = self._is_random() if parent is None else parent[FLAGS] & _RANDOM
-        flags = _FLAGS[(_RANDOM if random else 0) | (_SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else 0)]
-        # checked, unlike in `begin`: the ids may come from anyone
-        own = SpanContext(
-            trace_id, self._draw(self.id_generator.generate_span_id, 64), False, flags, result.trace_state
-        )
+        result = self._ask_sampler(asked, parent, context, trace_id)
+        random_id = self._is_random() if parent is None else parent[FLAGS] & _RANDOM
+        sampled = result.decision is Decision.RECORD_AND_SAMPLE
+        flags = _FLAGS[(_RANDOM if random_id else 0) | (_SAMPLED if sampled else 0)]
+        span_id = self._draw(self.id_generator.generate_span_id, 64)
+        own = SpanContext(trace_id, span_id, False, flags, result.trace_state)
         if result.decision is Decision.DROP:
             return unsampled_span(own)
-        now = time_ns() if start_time is None else start_time
-        span = new_span(name, own, parent, kind, now, {}, self.scope, processors)
-        self._fill(span, result.attributes, links)
+        now = time_ns() if asked.start_time is None else asked.start_time
+        span = new_span(asked.name, own, parent, asked.kind, now, {}, self.scope, processors)
+        self._fill(span, result.attributes, asked.links)
         if processors.starts is not None:
             processors.starts(span, context)
         return span
 
     def _ask_sampler(
-        self,
-        context: Context | None,
-        parent: SpanContext | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind,
-        attributes: Attributes,
-        links: Sequence[Link],
+        self, asked: Asked, parent: SpanContext | None, context: Context | None, trace_id: int
     ) -> SamplingResult:
         problem: Exception | str
+        name, kind, attributes, links, _ = asked
         try:
             result: Any = self.sampler.should_sample(context, trace_id, name, kind, attributes, links)
             if isinstance(result.decision, Decision):

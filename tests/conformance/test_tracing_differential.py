@@ -1,4 +1,4 @@
-"""The same calls through upstream's SDK and through ours leave the same spans; what differs on purpose is in one table."""
+"""The same calls through upstream's SDK and ours leave the same spans; what differs on purpose is in one table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ UPSTREAM_SAMPLERS = {
     "traceidratio": TraceIdRatioBased(0.5),
     "parentbased_traceidratio": ParentBasedTraceIdRatio(0.5),
 }
-many = hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+many = hypothesis_settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 
 class Counting(IdGenerator):
@@ -243,7 +245,7 @@ def _span_id(context: Context | None) -> Any:
     return None if context is None else programs.get_current_span(context).get_span_context()
 
 
-class Wicked(Exception):  # noqa: N818 - what it is called is the point
+class Wicked(Exception):
     """An exception whose text raises."""
 
     def __str__(self) -> str:

@@ -19,8 +19,8 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     TraceFlags,
-    TraceState,
     Tracer,
+    TraceState,
     get_current_span,
     set_span_in_context,
 )
@@ -153,7 +153,8 @@ def _enter(tracer: Tracer, arguments: list[Any], program: list[tuple[Any, ...]],
         with block as span:
             started.append(span)
             _run(tracer, program, started, inside=True)
-    except Exception as error:  # noqa: BLE001 - the program's own error
+    except Exception as error:
+        # the program's own; the same object is raised again in the next run
         error.__traceback__ = error.__context__ = None
 
 
@@ -223,4 +224,14 @@ def _ids(context: SpanContext | None, ids: dict[int, int] | None) -> Any:
     return (*named, int(context.trace_flags), dict(context.trace_state), context.is_remote, context.is_valid)
 
 
-__all__ = ["INVALID_SPAN_CONTEXT", "Collected", "Mute", "Spoken", "get_current_span", "limits", "programs", "run", "seen"]
+__all__ = [
+    "INVALID_SPAN_CONTEXT",
+    "Collected",
+    "Mute",
+    "Spoken",
+    "get_current_span",
+    "limits",
+    "programs",
+    "run",
+    "seen",
+]

@@ -162,7 +162,7 @@ def test_to_json_is_upstreams() -> None:
     """`to_json`, which the console exporter prints, gives upstream's text for the same span."""
     texts = []
     for make in (
-        lambda: provider(),
+        provider,
         lambda: TracerProvider(resource=Resource({"service.name": "rig"}), shutdown_on_exit=False),
     ):
         collected = Collected()

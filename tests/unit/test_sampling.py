@@ -76,7 +76,7 @@ def test_a_ratio_that_is_none_is_refused(argument: str) -> None:
 
 
 def test_a_third_party_gets_its_argument() -> None:
-    """A name that is not the specification's is looked up as it is written, and its factory called with the argument."""
+    """A name that is not the specification's is looked up as it is written, its factory called with the argument."""
     asked: list[object] = []
 
     def installed(name: str) -> sampling.Factory | None:

@@ -93,7 +93,10 @@ def test_blocks_nest_and_end() -> None:
 def test_an_exception_is_recorded_as_told(options: dict[str, bool], events: int, code: StatusCode) -> None:
     """The options say whether an exception becomes an event and a status; it always goes on."""
     collected = Collected()
-    with pytest.raises(ValueError, match="v"), provider(collected).get_tracer("t").start_as_current_span("s", **options):
+    with (
+        pytest.raises(ValueError, match="v"),
+        provider(collected).get_tracer("t").start_as_current_span("s", **options),
+    ):
         raise ValueError("v")
     (span,) = collected.spans
     assert len(span.events) == events
@@ -210,13 +213,18 @@ def test_an_abandoned_async_generator_ends_its_span_silently(caplog: pytest.LogC
 
 def test_use_span_takes_any_span_of_the_api() -> None:
     """Our `use_span` and the API's take our spans and others'; as a decorator it keeps the span."""
+
+    def fail_inside(block: Any, span: trace.Span) -> None:
+        with block as used:
+            assert trace.get_current_span() is used is span
+            raise ValueError("v")
+
     foreign = NonRecordingSpan(SpanContext(1, 2, False))
     own = provider().get_tracer("t").start_span("s")
     for span in (foreign, own):
         for use in (use_span, trace.use_span):
-            with pytest.raises(ValueError, match="v"), use(span) as used:
-                assert trace.get_current_span() is used is span
-                raise ValueError("v")
+            with pytest.raises(ValueError, match="v"):
+                fail_inside(use(span), span)
     assert len(own.events) == 2  # type: ignore[attr-defined]
     assert own.is_recording()
 

@@ -158,11 +158,22 @@ def test_ids_that_are_none_are_replaced(given: Any) -> None:
     assert "id generator" in lines.lines[0]
 
 
+def test_attributes_that_are_no_mapping_are_left_out_on_either_way() -> None:
+    """Such a span starts without attributes, whether or not a third party looks, and one line says so."""
+    for more in ({}, {"id_generator": RandomIdGenerator()}):
+        lines = Lines()
+        span = provider(guard=lines.guard, **more).get_tracer("t").start_span("s", attributes=[("a", 1)])  # type: ignore[arg-type]
+        assert isinstance(span, LeanSpan)
+        assert span.attributes == {}
+        assert [failure.part for failure in lines.guard.failures] == ["attributes"]
+
+
 def test_links_of_a_start_are_filtered_and_bounded() -> None:
     """Invalid links, None among them and things that are no links are left out; the newest stay under the limit."""
-    given: Any = [
-        trace.Link(SpanContext(number, number, False), {"n": number}) for number in (0, 1, 2, 3)
-    ] + [None, "link"]
+    given: Any = [trace.Link(SpanContext(number, number, False), {"n": number}) for number in (0, 1, 2, 3)] + [
+        None,
+        "link",
+    ]
     span = provider(limits={"link_count": 2}).get_tracer("t").start_span("s", links=given)
     assert isinstance(span, ReadableSpan)
     # the first is kept for its attributes, though its context is invalid
