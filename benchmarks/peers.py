@@ -46,7 +46,7 @@ _OTEL = MappingProxyType(
         "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
         "OTEL_BSP_SCHEDULE_DELAY": "{interval_ms}",
         "OTEL_BSP_MAX_QUEUE_SIZE": "65536",
-        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+        "OTEL_METRIC_EXPORT_INTERVAL": "10000",
     }
 )
 _UNSAMPLED = {"OTEL_TRACES_SAMPLER": "always_off"}
@@ -71,6 +71,7 @@ class Peer:
         wrap: ASGI wrapper put around the application: "" | "noop" | "contextvar".
         cases: Names of the only cases it takes part in; None is all.
         checkout: Whether this checkout is installed into its environment.
+        arrives: Path below which the sink gets its spans; "" is that of OTLP.
         exact: Whether every span sent must arrive; False where the peer itself samples.
         quick: Whether the quick mode measures it.
     """
@@ -85,8 +86,14 @@ class Peer:
     wrap: str = ""
     cases: frozenset[str] | None = None
     checkout: bool = False
+    arrives: str = ""
     exact: bool = True
     quick: bool = False
+
+    @property
+    def far_end(self) -> str:
+        """Path below which the sink gets what this peer sends."""
+        return self.arrives or f"/{self.name}/"
 
 
 def _ours_requirements() -> tuple[str, ...]:
@@ -172,6 +179,7 @@ PEERS = (
         _DDTRACE,
         ("ddtrace-run",),
         setup="ddtrace",
+        arrives="/v0.",
     ),
     Peer(
         "sentry",
@@ -180,6 +188,7 @@ PEERS = (
         ("sentry-sdk==2.75.0",),
         {"SENTRY_DSN": "{sentry}/1", "SENTRY_TRACES_SAMPLE_RATE": "1.0"},
         setup="sentry",
+        arrives="/api/1/",
     ),
     Peer(
         "sentry-0.1",
@@ -188,6 +197,7 @@ PEERS = (
         ("sentry-sdk==2.75.0",),
         {"SENTRY_DSN": "{sentry}/2", "SENTRY_TRACES_SAMPLE_RATE": "0.1"},
         setup="sentry",
+        arrives="/api/2/",
         exact=False,
     ),
     Peer(

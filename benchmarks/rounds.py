@@ -15,6 +15,7 @@ from benchmarks.stats import order
 from benchmarks.workload.cases import Case
 
 _WARM = 20
+_SLICES = 4  # short enough to share the machine's mood, long enough for exports to fall into them
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Plan:
 
     Attributes:
         rounds: Rounds of everything.
-        seconds: Length of one round of one case of one peer; at least ten export intervals.
+        seconds: How long a peer works in one round of a case, all its slices together; at least ten export intervals.
     """
 
     rounds: int
@@ -36,7 +37,7 @@ def takes_part(peer: Peer, case: Case) -> bool:
 
 
 def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], plan: Plan) -> list[dict[str, Any]]:
-    """Starts every peer once, then measures case by case and peer by peer, the order of peers turning each round.
+    """Starts every peer once, then measures case by case; in a round of a case the peers take turns, a slice each.
 
     Returns:
         One row a round, case and peer: `requests`, `cpu_us` (microseconds of a request, its export included), `spans`
@@ -53,8 +54,8 @@ def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], pl
         for case in cases:
             running.warm(case)
         for turn in range(plan.rounds):
-            for number, case in enumerate(cases):
-                running.measure(case, turn, order(running.names(case), turn + number), plan.seconds)
+            for case in cases:
+                running.measure(case, turn, plan.seconds)
     return rows
 
 
@@ -89,49 +90,60 @@ class _Running:
             except Failed as failure:
                 self._fail(case.name, name, str(failure))
 
-    def measure(self, case: Case, turn: int, names: Sequence[str], seconds: float) -> None:
-        """One round of one case."""
-        for name in names:
-            child = self._children[name]
-            try:
-                with child.awake():
-                    self._sink.spans(0)
-                    row = self._round(child, case, seconds)
-            except Failed as failure:
-                self._fail(case.name, name, str(failure))
-                del self._spans[name, case.name]
-                continue
-            self._rows.append({"round": turn, "case": case.name, "peer": name, **row})
+    def measure(self, case: Case, turn: int, seconds: float) -> None:
+        """One round of one case: all of its peers are awake, and take turns of a slice each."""
+        with ExitStack() as awake:
+            for name in self.names(case):
+                awake.enter_context(self._children[name].awake())
+            for name in self.names(case):
+                self._ask(case, name, {"do": "begin"})
+            self._sink.forget()
+            for part in range(_SLICES):
+                for name in order(self.names(case), turn * _SLICES + part):
+                    self._ask(case, name, {"do": "slice", "seconds": seconds / _SLICES})
+            for name in self.names(case):
+                answer = self._ask(case, name, {"do": "end"})
+                if answer is not None:
+                    row = {"round": turn, "case": case.name, "peer": name, **self._row(case, name, answer)}
+                    self._rows.append(row)
+
+    def _ask(self, case: Case, name: str, command: dict[str, object]) -> dict[str, Any] | None:
+        """The answer; None if there is none, and then this peer does this case no more."""
+        try:
+            return self._children[name].ask({**command, "case": case.name})
+        except Failed as failure:
+            self._fail(case.name, name, str(failure))
+            del self._spans[name, case.name]
+            return None
 
     def _learn(self, child: Child, case: Case) -> float:
         """Spans of one request."""
         command = {"do": "warm", "case": case.name, "requests": _WARM}
         child.ask(command)  # the first time: imports, connections
-        self._settled()
+        self._settled(child.name)
         sent: int = child.ask(command)["requests"]
-        return self._settled() / sent
+        return self._settled(child.name) / sent
 
-    def _round(self, child: Child, case: Case, seconds: float) -> dict[str, Any]:
-        answer = child.ask({"do": "round", "case": case.name, "seconds": seconds})
-        exact = self._peers[child.name].exact
-        sent = round(self._spans[child.name, case.name] * (answer["requests"] + answer["cold"]))
-        arrived, metrics = self._sink.spans(sent if exact else 0)
+    def _row(self, case: Case, name: str, answer: dict[str, Any]) -> dict[str, Any]:
+        exact = self._peers[name].exact
+        sent = round(self._spans[name, case.name] * answer["requests"])
+        arrived, metrics = self._sink.spans(self._peers[name].far_end, sent if exact else 0)
         row = {
             "requests": answer["requests"],
             "cpu_us": 1e6 * answer["cpu_s"] / answer["requests"],
             "wall_s": answer["wall_s"],
-            "spans": self._spans[child.name, case.name],
+            "spans": self._spans[name, case.name],
             "sent": sent if exact else None,
             "arrived": arrived,
             "metric_exports": metrics,
         }
         return row | ({"gaps_ms": answer["gaps_ms"]} if "gaps_ms" in answer else {})
 
-    def _settled(self) -> int:
+    def _settled(self, name: str) -> int:
         """Spans that arrive until none does for a fifth of a second: what was flushed has arrived already."""
         total = 0
         while True:
-            arrived, _ = self._sink.spans(1, seconds=0.2)
+            arrived, _ = self._sink.spans(self._peers[name].far_end, 1, seconds=0.2)
             if not arrived:
                 return total
             total += arrived

@@ -21,6 +21,12 @@ class Sink(Child):
         super().__init__([sys.executable, "-m", "benchmarks.sink"], environment, "sink")
         self.port = int(self.line())
         self.url = f"http://127.0.0.1:{self.port}"
+        self._seen: list[tuple[str, dict[str, int]]] = []
+
+    def forget(self) -> None:
+        """Nothing that arrived so far counts."""
+        self.counts()
+        self._seen.clear()
 
     def counts(self) -> dict[str, dict[str, int]]:
         """What arrived since the last call, by path: spans, bodies and bytes."""
@@ -28,14 +34,18 @@ class Sink(Child):
             found: dict[str, dict[str, int]] = json.load(answer)
         return found
 
-    def spans(self, expected: float, seconds: float = 3.0) -> tuple[int, int]:
-        """Spans and metric exports that arrived since the last call; waits for `expected` spans, but not for ever."""
+    def spans(self, path: str, expected: float, seconds: float = 3.0) -> tuple[int, int]:
+        """Spans and metric exports that arrived below `path` since the last call; waits for `expected` spans, but not
+        for ever."""
         spans = metrics = 0
         deadline = time.monotonic() + seconds
         while True:
-            for path, count in self.counts().items():
-                spans += count["spans"]
-                metrics += count["bodies"] if path.endswith("/v1/metrics") else 0
+            self._seen += [(at, count) for at, count in self.counts().items()]
+            for at, count in self._seen:
+                if at.startswith(path):
+                    spans += count["spans"]
+                    metrics += count["bodies"] if at.endswith("/v1/metrics") else 0
+            self._seen = [(at, count) for at, count in self._seen if not at.startswith(path)]
             if spans >= expected or time.monotonic() > deadline:
                 return spans, metrics
             time.sleep(0.05)

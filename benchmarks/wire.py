@@ -38,29 +38,79 @@ def run(
     """
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        servers: dict[str, tuple[Child, int]] = {}
-        spans: dict[str, float] = {}
-        for peer in peers:
-            port = free_port()
-            child = Child(site.workload(peer, "serve", "--port", str(port)), site.environment(peer, otlp), peer.name)
-            servers[peer.name] = stack.enter_context(child), port
-        for peer in peers:
+        servers = [_Server(stack, site, sink, peer, otlp) for peer in peers]
+        ready = {}
+        for server in servers:
             try:
-                child, port = servers[peer.name]
-                child.pid = int(child.line())
-                wait_until(lambda port=port: listening(port), f"uvicorn of {peer.name}")  # type: ignore[misc]
-                spans[peer.name] = _warm(port, sink, exact=peer.exact)
-                child.tell(signal.SIGSTOP)  # until it is measured
+                server.warm()
+                ready[server.name] = server
             except Failed as failure:
-                print(f"  {peer.name} cannot do {case}: {failure}", flush=True)
-                rows.append({"round": None, "case": case, "peer": peer.name, "failed": str(failure)})
+                print(f"  {server.name} cannot do {case}: {failure}", flush=True)
+                rows.append({"round": None, "case": case, "peer": server.name, "failed": str(failure)})
         for turn in range(plan.rounds):
-            for name in order(list(spans), turn):
-                child, port = servers[name]
-                with child.awake():
-                    row = _measure(child, port, sink, spans[name], plan)
-                rows.append({"round": turn, "case": case, "peer": name, **row})
+            rows += [
+                {"round": turn, "case": case, "peer": name, **ready[name].measure(plan.seconds)}
+                for name in order(list(ready), turn)
+            ]
     return rows
+
+
+class _Server:
+    """A running uvicorn of one peer; it stands still unless it is measured."""
+
+    def __init__(self, stack: ExitStack, site: Site, sink: Sink, peer: Peer, otlp: str | None) -> None:
+        self.name = peer.name
+        self._exact = peer.exact
+        self._sink = sink
+        self._path = "/collector/" if otlp else peer.far_end
+        self._port = free_port()
+        self._spans = 0.0
+        command = site.workload(peer, "serve", "--port", str(self._port))
+        self._child = stack.enter_context(Child(command, site.environment(peer, otlp), peer.name))
+
+    def warm(self) -> None:
+        """Waits for it and learns the spans of one request; none where the peer samples, so that none is waited for.
+
+        Raises:
+            Failed: it does not serve.
+        """
+        self._child.line()
+        wait_until(lambda: listening(self._port), f"uvicorn of {self.name}")
+        _load(self._port, 0.5)
+        self._settled()
+        sent = _load(self._port, 0.5)["requests"]
+        arrived = self._settled()
+        self._spans = round(arrived / sent, 2) if self._exact else 0.0
+        self._child.tell(signal.SIGSTOP)
+
+    def measure(self, seconds: float) -> dict[str, Any]:
+        """One round; the CPU time ends when the last span has arrived."""
+        with self._child.awake():
+            self._sink.forget()
+            before = self._child.cpu()
+            load = _load(self._port, seconds)
+            sent = round(self._spans * load["requests"])
+            arrived, metrics = self._sink.spans(self._path, sent, seconds=6.0)
+            time.sleep(0.2)
+            cpu = self._child.cpu() - before
+        return {
+            **load,
+            "rps": load["requests"] / load["wall_s"],
+            "cpu_us": 1e6 * cpu / load["requests"],
+            "spans": self._spans,
+            "sent": sent or None,
+            "arrived": arrived,
+            "metric_exports": metrics,
+        }
+
+    def _settled(self) -> int:
+        """Spans that arrive until none does for two seconds: nobody can tell a server to flush."""
+        total = 0
+        while True:
+            arrived, _ = self._sink.spans(self._path, 1, seconds=2.0)
+            if not arrived:
+                return total
+            total += arrived
 
 
 def _load(port: int, seconds: float) -> dict[str, float]:
@@ -72,40 +122,3 @@ def _load(port: int, seconds: float) -> dict[str, float]:
         raise Failed(f"the load client ended with {result.returncode}")
     found: dict[str, float] = json.loads(result.stdout)
     return found
-
-
-def _warm(port: int, sink: Sink, *, exact: bool) -> float:
-    """Spans of one request; 0 where the peer samples, so that none is waited for."""
-    _load(port, 0.5)
-    _settled(sink)
-    sent = _load(port, 0.5)["requests"]
-    arrived = _settled(sink)
-    return round(arrived / sent, 2) if exact else 0.0
-
-
-def _settled(sink: Sink) -> int:
-    """Spans that arrive until none does for two seconds: nobody can tell a server to flush."""
-    total = 0
-    while True:
-        arrived, _ = sink.spans(1, seconds=2.0)
-        if not arrived:
-            return total
-        total += arrived
-
-
-def _measure(child: Child, port: int, sink: Sink, spans: float, plan: Plan) -> dict[str, Any]:
-    sink.spans(0, seconds=0.1)
-    before = child.cpu()
-    load = _load(port, plan.seconds)
-    sent = round(spans * load["requests"])
-    arrived, metrics = sink.spans(sent, seconds=6.0)
-    time.sleep(0.2)
-    cpu = child.cpu() - before
-    return {
-        **load,
-        "rps": load["requests"] / load["wall_s"],
-        "cpu_us": 1e6 * cpu / load["requests"],
-        "sent": sent or None,
-        "arrived": arrived,
-        "metric_exports": metrics,
-    }

@@ -7,6 +7,7 @@ import gc
 import json
 import resource
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from time import perf_counter
 from typing import Any, TextIO
@@ -17,6 +18,17 @@ from cases import CASES, Case
 from setups import Setup, setup
 
 _COLD = 5
+
+
+@dataclass(slots=True)
+class _Round:
+    """What a round has done so far."""
+
+    request: Request
+    cpu: float
+    requests: int = 0
+    wall: float = 0.0
+    gaps: list[float] = field(default_factory=list)
 
 
 class Driver:
@@ -48,20 +60,31 @@ class Driver:
         self._wiring.flush()
         return {"requests": requests}
 
-    async def round(self, case: Case, seconds: float) -> dict[str, Any]:
-        """Sends requests one after the other for `seconds`, flushes, and gives their number and all CPU time of it."""
+    async def begin(self, case: Case) -> dict[str, Any]:
+        """Starts a round: from here on all CPU time counts, also that of threads while it waits for its turn."""
         request = self.request(case)
         for _ in range(_COLD):  # connections and caches that went cold while others were measured
             await request.send()
         self._wiring.flush()
         gc.collect()
-        gaps: list[float] = []
-        cpu, started = _cpu(), perf_counter()
-        count = await (_send_and_time(request, seconds, gaps) if case.lag else _send(request, seconds))
-        wall = perf_counter() - started
+        self._round = _Round(request, _cpu())
+        return {}
+
+    async def slice(self, case: Case, seconds: float) -> dict[str, Any]:
+        """Sends requests one after the other for `seconds`: this peer's turn in the round."""
+        held = self._round
+        started = perf_counter()
+        send = _send_and_time(held.request, seconds, held.gaps) if case.lag else _send(held.request, seconds)
+        held.requests += await send
+        held.wall += perf_counter() - started
+        return {}
+
+    async def end(self, _: Case) -> dict[str, Any]:
+        """Flushes, and gives the requests of the round and the CPU time it took."""
+        held = self._round
         self._wiring.flush()
-        result = {"requests": count, "cold": _COLD, "cpu_s": _cpu() - cpu, "wall_s": wall}
-        return {**result, "gaps_ms": _percentiles(gaps)} if gaps else result
+        result = {"requests": held.requests, "cpu_s": _cpu() - held.cpu, "wall_s": held.wall}
+        return {**result, "gaps_ms": _percentiles(held.gaps)} if held.gaps else result
 
     def _build(self, kind: str) -> App:
         if kind == "full":
@@ -107,7 +130,7 @@ def _percentiles(gaps: list[float]) -> dict[str, float]:
 
 
 def drive(commands: TextIO, answers: TextIO, name: str, wrap: str) -> None:
-    """Obeys `{"do": "warm"|"round", "case": …, …}`, one a line, until the input ends.
+    """Obeys `{"do": "warm"|"begin"|"slice"|"end", "case": …, …}`, one a line, until the input ends.
 
     A command that fails is answered with `{"error": …}`; the next one is obeyed all the same.
     """
@@ -117,11 +140,8 @@ def drive(commands: TextIO, answers: TextIO, name: str, wrap: str) -> None:
         _answer(answers, lambda: {"ready": True})
         for line in commands:
             command = json.loads(line)
-            case = cases[command["case"]]
-            if command["do"] == "warm":
-                run = driver.warm(case, command["requests"])
-            else:
-                run = driver.round(case, command["seconds"])
+            case = cases[command.pop("case")]
+            run = getattr(driver, command.pop("do"))(case, **command)
             _answer(answers, lambda run=run: runner.run(run))  # type: ignore[misc]
 
 

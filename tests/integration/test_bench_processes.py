@@ -57,13 +57,30 @@ def test_sink_counts_spans_by_path_and_starts_again(sink: Sink) -> None:
     assert sink.counts() == {}
 
 
+def test_spans_of_one_peer_wait_while_another_is_counted(sink: Sink) -> None:
+    """Peers work in turns, so that the spans of several are on their way at once."""
+    sink.forget()
+    connection = http.client.HTTPConnection("127.0.0.1", sink.port)
+    for path, spans in (("/one/v1/traces", 3), ("/two/v1/traces", 5), ("/one/v1/traces", 1)):
+        connection.request("POST", path, body=_otlp(spans))
+        connection.getresponse().read()
+    connection.close()
+    assert sink.spans("/two/", 5) == (5, 0)
+    assert sink.spans("/one/", 4) == (4, 0)
+    assert sink.spans("/one/", 1, seconds=0) == (0, 0)
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case.needs != "redis"], ids=lambda case: case.name)
 def test_case_answers_as_it_should_and_is_measured(driver: Child, case: Case) -> None:
     """A case that does not do its work would be cheap: its status is checked, and a round counts requests and time."""
     driver.ask({"do": "warm", "case": case.name, "requests": 1})
-    row = driver.ask({"do": "round", "case": case.name, "seconds": 0.02})
+    driver.ask({"do": "begin", "case": case.name})
+    for _ in range(2):
+        driver.ask({"do": "slice", "case": case.name, "seconds": 0.02})
+    row = driver.ask({"do": "end", "case": case.name})
     assert row["requests"] >= 1
     assert row["cpu_s"] > 0
+    assert row["wall_s"] >= 0.04
     assert ("gaps_ms" in row) == case.lag
 
 
@@ -71,7 +88,7 @@ def test_failure_of_a_case_ends_no_run(driver: Child) -> None:
     """A case that cannot work is an answer; the next one is obeyed."""
     with pytest.raises(Failed, match="AssertionError"):
         driver.ask({"do": "warm", "case": "redis-50", "requests": 1})
-    assert driver.ask({"do": "round", "case": "plain", "seconds": 0.01})["requests"] >= 1
+    assert driver.ask({"do": "warm", "case": "plain", "requests": 2})["requests"] == 2
 
 
 def test_a_process_that_ended_is_named_with_its_last_words() -> None:
