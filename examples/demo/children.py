@@ -81,12 +81,13 @@ class Child:
 class Janitor:
     """A small process that ends others should this one be killed; a context manager around all of them."""
 
-    def __init__(self) -> None:
-        """Nothing is started yet."""
+    def __init__(self, directory: Path) -> None:
+        """`directory` is removed should this process be killed; nothing is started yet."""
+        self._directory = directory
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-I", "-S", str(_JANITOR)]
+        command = [sys.executable, "-I", "-S", str(_JANITOR), str(self._directory)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
         return self
 

@@ -30,7 +30,7 @@ def run(screen: Screen, directory: Path, options: Options) -> None:
     """
     chosen = free_ports(options.ports | {"redis": None})
     traces = Traces()
-    with receiving(traces) as otlp, Janitor() as janitor, Family(directory, janitor) as family:
+    with receiving(traces) as otlp, Janitor(directory) as janitor, Family(directory, janitor) as family:
         screen.say("starting a Redis server in Python, and orders and inventory under opentelemetry-instrument")
         _start_redis(family, chosen["redis"])
         backends = Backends(

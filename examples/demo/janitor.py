@@ -1,10 +1,13 @@
-"""Ends the demo's processes when the demo itself was killed: reads their ids, a line each, until its input ends.
+"""`janitor.py DIRECTORY`: ends the demo's processes and removes its directory when the demo itself was killed.
+
+It reads the processes' ids, a line each, until its input ends.
 
 The input ends with the demo, however that ends. Unless its last line is `done`, the processes are then sent SIGTERM,
 and SIGKILL after ten seconds. Standard library only, because it is started for every run.
 """
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -24,6 +27,7 @@ def main() -> None:
         alive = {pid for pid in alive if _signal(pid, 0)}
     for pid in alive:
         _signal(pid, signal.SIGKILL)
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
 
 
 def _signal(pid: int, number: int) -> bool:

@@ -39,7 +39,7 @@ def run(screen: Screen, directory: Path, options: Options) -> None:
         screen.say("starting them, and orders and inventory under opentelemetry-instrument")
         targets = [f"127.0.0.1:{chosen[name]}" for name in _METRICS]
         with (
-            Janitor() as janitor,
+            Janitor(directory) as janitor,
             RedisServer(directory) as redis,
             PostgresServer(directory) as postgres,
             Stack(directory, apps=targets) as stack,

@@ -153,12 +153,12 @@ def test_a_taken_port_is_one_line() -> None:
 
 
 @pytest.fixture
-def kept() -> Iterator[subprocess.Popen[str]]:
+def kept(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A demo that was told to keep running, once it does."""
     process = subprocess.Popen(
         [*COMMAND, "--keep", "--rounds", "1"],
         cwd=ROOT,
-        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        env=os.environ | {"PYTHONIOENCODING": "utf-8", "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -178,13 +178,17 @@ def kept() -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
 )
-def test_nothing_outlives_the_demo(kept: subprocess.Popen[str], number: signal.Signals, code: int) -> None:
-    """However the demo ends, even by SIGKILL, its children end with it."""
+def test_nothing_outlives_the_demo(
+    kept: subprocess.Popen[str], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """However the demo ends, even by SIGKILL, its children end with it and its files are gone."""
     children = children_of(kept.pid)
     assert len(children) == 4  # the janitor, Redis, two services
+    assert list(tmp_path.iterdir())
     kept.send_signal(number)
     assert kept.wait(30) == code
     end = time.monotonic() + 15
     while any(map(alive, children)) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(map(alive, children))
+    assert not list(tmp_path.iterdir())

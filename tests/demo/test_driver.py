@@ -34,7 +34,7 @@ from otel_distro.console import TraceTree
 
 @pytest.fixture
 def family(tmp_path: Path) -> Iterator[Family]:
-    with Janitor() as janitor, Family(tmp_path, janitor) as family:
+    with Janitor(tmp_path) as janitor, Family(tmp_path, janitor) as family:
         yield family
 
 
@@ -93,7 +93,7 @@ def test_a_child_that_never_answers_is_given_up(family: Family) -> None:
 def test_a_child_that_ignores_sigterm_still_ends(tmp_path: Path) -> None:
     """SIGKILL follows where SIGTERM is not heard."""
     code = "from signal import *; signal(SIGTERM, SIG_IGN); print('deaf', flush=True); pause()"
-    with Janitor() as janitor, Family(tmp_path, janitor, stop_seconds=0.2) as family:
+    with Janitor(tmp_path) as janitor, Family(tmp_path, janitor, stop_seconds=0.2) as family:
         child = family.start("deaf", [sys.executable, "-c", code], {})
         child.wait_until(lambda: "deaf" in child.log.read_text(), seconds=10)
     with pytest.raises(DemoError, match="code -9"):
