@@ -158,7 +158,7 @@ class LeanTracer(Tracer):
         set_status_on_exception: bool = True,
     ) -> Span:
         """Start a span without making it current; see `opentelemetry.trace.Tracer.start_span`."""
-        parent = self._parent_in(context)
+        parent = current_span_context() if context is None else self._parent_in(context)
         processors = self._processors
         if not self._short or processors.starts is not None:
             asked = Asked(name, kind, self._mapping_or_none(attributes), links or (), start_time)
@@ -190,9 +190,7 @@ class LeanTracer(Tracer):
             end_on_exit,
         )
 
-    def _parent_in(self, context: Context | None) -> SpanContext | None:
-        if context is None:
-            return current_span_context()
+    def _parent_in(self, context: Context) -> SpanContext | None:
         try:
             return span_context_in(context)
         except Exception as error:  # noqa: BLE001 - a Span or a SpanContext given as context is a common mistake

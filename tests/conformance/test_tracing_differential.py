@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -375,6 +376,18 @@ INTENDED = [
         True,
     ),
     Difference(
+        "a stack trace has no frames of the context managers that carry the span: they are not the application's",
+        lambda make: "/opentelemetry/" in _stack_of_a_block(make(DEFAULTS)),
+        True,
+        False,
+    ),
+    Difference(
+        "what start_as_current_span returned may be entered again, each time with a new span",
+        lambda make: _entered_twice(make(DEFAULTS)),
+        AttributeError,
+        2,
+    ),
+    Difference(
         "the ended span is its own readable copy, so its attributes are a dictionary and no proxy of one",
         lambda make: type(_ended(make(DEFAULTS)).attributes).__name__,
         "mappingproxy",
@@ -387,6 +400,24 @@ INTENDED = [
         True,
     ),
 ]
+
+
+def _stack_of_a_block(provider: TracerProvider) -> str:
+    collected = programs.Collected()
+    provider.add_span_processor(collected)
+    with contextlib.suppress(ZeroDivisionError), provider.get_tracer("t").start_as_current_span("s"):
+        _ = 1 / 0
+    return str((collected.spans[0].events[0].attributes or {})["exception.stacktrace"])
+
+
+def _entered_twice(provider: TracerProvider) -> int:
+    collected = programs.Collected()
+    provider.add_span_processor(collected)
+    block = provider.get_tracer("t").start_as_current_span("s")
+    for _ in range(2):
+        with block:
+            pass
+    return len({span.context.span_id for span in collected.spans})
 
 
 def _with(provider: TracerProvider, processor: SpanProcessor) -> TracerProvider:
