@@ -28,7 +28,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ._compat import new_span_context, parts_of_propagator
+from ._compat import FLAGS, SPAN_ID, TRACE_ID, new_span_context, parts_of_propagator
 
 Headers = Mapping[bytes, bytes]
 """Header names in lower case -> values; repeated headers are joined with a comma."""
@@ -102,7 +102,9 @@ def usable_baggage(value: bytes) -> bytes:
 
 def format_traceparent(parent: SpanContext) -> str:
     """The `traceparent` header of a valid span context."""
-    return f"00-{parent.trace_id:032x}-{parent.span_id:016x}-{parent.trace_flags:02x}"
+    # one conversion of both ids; formatting each number costs three times as much
+    ids = (parent[TRACE_ID] << 64 | parent[SPAN_ID]).to_bytes(24, "big").hex()
+    return f"00-{ids[:32]}-{ids[32:]}-{parent[FLAGS]:02x}"
 
 
 class Propagation:

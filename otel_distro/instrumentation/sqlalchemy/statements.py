@@ -2,8 +2,8 @@
 
 SQLAlchemy's public events were tried: listening alone costs 6 us a statement, half of what the statement itself
 takes, and four are needed to tell the end of one `execute()`: each batch of `insertmanyvalues` fires a pair, a
-cancelled statement only `handle_error`, an error that skips user events nothing. The private method has had its name and
-arguments since SQLAlchemy 0.5; a version without it is named and left alone.
+cancelled statement only `handle_error`, an error that skips user events nothing. The private method has had its name
+and arguments since SQLAlchemy 0.5; a version without it is named and left alone.
 """
 
 from __future__ import annotations
