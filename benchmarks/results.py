@@ -53,14 +53,9 @@ class Results:
         return (case, peer) in self._values
 
     def series(self, case: str, peer: str, field: str = CPU) -> Series:
-        """One value a round; `field` may be dotted ("gaps_ms.p99.9" reads "p99.9" of "gaps_ms")."""
+        """One value a round; `gaps_ms.p99.9` is "p99.9" of "gaps_ms", while `p99.9` alone is a field of that name."""
         rows = self._values.get((case, peer), {})
-        outer, _, inner = field.partition(".")
-        found: list[float | None] = []
-        for turn in range(self._rounds):
-            value: Any = rows.get(turn, {}).get(outer)
-            found.append(value.get(inner) if isinstance(value, dict) else value)
-        return found
+        return [_field(rows.get(turn, {}), field) for turn in range(self._rounds)]
 
     def added(self, case: str, peer: str, field: str = CPU) -> Series:
         """What the peer adds to bare, a round."""
@@ -106,6 +101,14 @@ class Results:
             sum(row["arrived"] for row in counted),
             sum(row["metric_exports"] for row in counted),
         )
+
+
+def _field(row: Mapping[str, Any], field: str) -> float | None:
+    if field in row:
+        return float(row[field])
+    outer, _, inner = field.partition(".")
+    held = row.get(outer)
+    return float(held[inner]) if isinstance(held, Mapping) and inner in held else None
 
 
 def _rounded(value: Any) -> Any:

@@ -148,3 +148,12 @@ def test_cheap_because_it_did_nothing_is_not_reached(spans: int, arrived: int, e
     rows = [{**row, "peer": peer, "spans": spans, "metric_exports": exports} for peer in ("bare", "ours", "upstream")]
     with pytest.raises(Incomplete, match=reason):
         TARGETS[0].figure(Results({}, rows))
+
+
+def test_fields_whose_names_hold_a_dot_are_told_apart() -> None:
+    """A latency "p99.9" is not the "9" of "p99", and that of the loop's gaps is found in its group."""
+    row = {"round": 0, "case": "lag", "peer": "ours", "p99": 1.0, "p99.9": 2.0, "gaps_ms": {"p99.9": 3.0}}
+    results = Results({}, [row])
+    assert results.series("lag", "ours", "p99.9") == [2.0]
+    assert results.series("lag", "ours", "gaps_ms.p99.9") == [3.0]
+    assert results.series("lag", "ours", "gaps_ms.p50") == [None]
