@@ -70,20 +70,12 @@ def _resource(session: Session) -> Resource:
 
 
 def _pipeline(session: Session, resource: Resource) -> Pipeline:
-    build = _upstream if session.settings.distro.pipeline == "upstream" else _lean
-    return build(session, resource)
-
-
-def _upstream(session: Session, resource: Resource) -> Pipeline:
-    from .pipeline import upstream
-
-    return upstream.build(session.settings, resource, session.guard, serves=session.serves)
-
-
-def _lean(session: Session, resource: Resource) -> Pipeline:
-    from .pipeline import lean  # our own, the default
-
-    return lean.build(session.settings, resource, session.guard, serves=session.serves)
+    # one of the two is imported, never both
+    if session.settings.distro.pipeline == "upstream":
+        from .pipeline.upstream import build
+    else:
+        from .pipeline.lean import build
+    return build(session.settings, resource, session.guard, environ=session.environ, serves=session.serves)
 
 
 def _install(pipeline: Pipeline) -> None:

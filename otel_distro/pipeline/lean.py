@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
@@ -13,9 +14,11 @@ from otel_distro import resource as resources
 from otel_distro import sampling, settings
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider
+from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.tracing import BatchQueue, LeanTracerProvider
 
 from . import _exporters
+from ._console import console
 from ._base import Pipeline
 
 
@@ -39,16 +42,39 @@ class ChildResource:
         return self._resource
 
 
-def build(chosen: settings.Settings, resource: Resource, guard: Guard, *, serves: bool) -> Pipeline:
-    """Assemble our providers; arguments as of `upstream.build`."""
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every part of the pipeline stands on.
+
+    Attributes:
+        settings: the process's.
+        resource: what all telemetry carries.
+        child: the resource of a forked child.
+        guard: gets every part that cannot be built.
+        environ: for the proxies' variables, which belong to no signal.
+        serves: whether this process may bind the port of `/metrics`.
+    """
+
+    settings: settings.Settings
+    resource: Resource
+    child: ChildResource
+    guard: Guard
+    environ: Mapping[str, str]
+    serves: bool
+
+
+def build(
+    chosen: settings.Settings, resource: Resource, guard: Guard, *, environ: Mapping[str, str], serves: bool
+) -> Pipeline:
+    """Assemble our providers; `environ` is also read for proxies, the rest as of `upstream.build`."""
+    ground = Ground(chosen, resource, ChildResource(resource, chosen.general), guard, environ, serves)
     pipeline = Pipeline()
-    child = ChildResource(resource, chosen.general)
-    tracer_provider = _tracer_provider(chosen, resource, child, guard)
+    tracer_provider = _tracer_provider(ground)
     if tracer_provider is not None:
         pipeline.tracer_provider = tracer_provider
         pipeline.flushes.append(("traces", lambda seconds: tracer_provider.force_flush(int(seconds * 1000))))
         pipeline.endings.append(("traces", lambda seconds: tracer_provider.shutdown(seconds * 1000)))
-    meter_provider = _meter_provider(chosen, resource, child, guard, serves=serves)
+    meter_provider = _meter_provider(ground)
     if meter_provider is not None:
         pipeline.meter_provider = meter_provider
         pipeline.flushes.append(("metrics", lambda seconds: meter_provider.force_flush(seconds * 1000)))
@@ -56,64 +82,55 @@ def build(chosen: settings.Settings, resource: Resource, guard: Guard, *, serves
     return pipeline
 
 
-def _tracer_provider(
-    chosen: settings.Settings, resource: Resource, child: ChildResource, guard: Guard
-) -> LeanTracerProvider | None:
-    traces = chosen.traces
+def _tracer_provider(ground: Ground) -> LeanTracerProvider | None:
+    traces, guard = ground.settings.traces, ground.guard
     if traces.exporters == ("none",):
         return None
     fallback = sampling.build("parentbased_always_on")
     provider = LeanTracerProvider(
-        resource=resource,
+        resource=ground.resource,
         sampler=guard.call("sampler", fallback, sampling.build, traces.sampler, traces.sampler_arg),
         limits=traces.limits,
         guard=guard,
-        resource_for_child=child,
+        resource_for_child=ground.child,
     )
     built_in: dict[str, Callable[[], Any]] = {
-        "otlp": lambda: _otlp_span_exporter(chosen, guard),
-        "console": _console,
+        "otlp": lambda: _otlp_span_exporter(ground),
+        "console": lambda: console(ground.environ, ground.guard),
     }
     for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard):
         provider.add_span_processor(BatchQueue(exporter, batch=traces.batch, guard=guard, name=name))
     return provider
 
 
-def _otlp_span_exporter(chosen: settings.Settings, guard: Guard) -> Any:
-    if chosen.otlp_traces.protocol == "grpc":
+def _otlp_span_exporter(ground: Ground) -> Any:
+    otlp = ground.settings.otlp_traces
+    if otlp.protocol == "grpc":
         from .upstream import otlp_span_exporter
 
-        return otlp_span_exporter(chosen.otlp_traces)
+        return otlp_span_exporter(otlp)
     from otel_distro.otlp.exporters import build_span_exporter
 
-    return build_span_exporter(chosen.otlp_traces, chosen.distro, guard)
+    return build_span_exporter(otlp, ground.settings.distro, ground.guard, proxies=parse_proxies(ground.environ))
 
 
-def _console() -> Any:
-    from otel_distro.console import ConsoleSpanExporter
-
-    return ConsoleSpanExporter()
-
-
-def _meter_provider(
-    chosen: settings.Settings, resource: Resource, child: ChildResource, guard: Guard, *, serves: bool
-) -> LeanMeterProvider | None:
-    metrics = chosen.metrics
+def _meter_provider(ground: Ground) -> LeanMeterProvider | None:
+    metrics, guard = ground.settings.metrics, ground.guard
     if metrics.exporters == ("none",):
         return None
     built_in: dict[str, Callable[[], Any]] = {
-        "otlp": lambda: _otlp_metric_exporter(chosen, guard),
+        "otlp": lambda: _otlp_metric_exporter(ground),
         "console": _console_metrics,
     }
     names = [name for name in metrics.exporters if name != "prometheus"]
     readers = [_as_reader(made, metrics) for _, made in _exporters.build("metrics", names, built_in, guard)]
     return LeanMeterProvider(
-        resource=resource,
+        resource=ground.resource,
         guard=guard,
         exemplar_filter=metrics.exemplar_filter,
         readers=readers,
         scraped="prometheus" in metrics.exporters,
-        child_resource=child,
+        child_resource=ground.child,
     )
 
 
@@ -126,14 +143,16 @@ def _as_reader(made: Any, metrics: settings.Metrics) -> MetricReader:
     )
 
 
-def _otlp_metric_exporter(chosen: settings.Settings, guard: Guard) -> Any:
-    if chosen.otlp_metrics.protocol == "grpc":
+def _otlp_metric_exporter(ground: Ground) -> Any:
+    otlp, metrics = ground.settings.otlp_metrics, ground.settings.metrics
+    if otlp.protocol == "grpc":
         from .upstream import otlp_metric_exporter
 
-        return otlp_metric_exporter(chosen.otlp_metrics, chosen.metrics)
+        return otlp_metric_exporter(otlp, metrics)
     from otel_distro.otlp.exporters import build_metric_exporter
 
-    return build_metric_exporter(chosen.otlp_metrics, chosen.metrics, chosen.distro, guard)
+    proxies = parse_proxies(ground.environ)
+    return build_metric_exporter(otlp, metrics, ground.settings.distro, ground.guard, proxies=proxies)
 
 
 def _console_metrics() -> Any:

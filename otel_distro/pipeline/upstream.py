@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -31,26 +31,29 @@ from opentelemetry.sdk.trace.sampling import (
 )
 
 from otel_distro import settings
-from otel_distro.console import ConsoleSpanExporter
 from otel_distro.guard import Guard
 from otel_distro.quiet import quieten
 
 from . import _exporters
 from ._base import Pipeline
+from ._console import console
 
 
-def build(chosen: settings.Settings, resource: Resource, guard: Guard, *, serves: bool) -> Pipeline:
+def build(
+    chosen: settings.Settings, resource: Resource, guard: Guard, *, environ: Mapping[str, str], serves: bool
+) -> Pipeline:
     """Assemble upstream's providers.
 
     Args:
         chosen: the process's settings.
         resource: what all telemetry carries.
         guard: gets every part that cannot be built.
+        environ: read for what the console exporter may draw.
         serves: whether this process may bind the port of `/metrics`.
     """
     quieten()
     pipeline = Pipeline()
-    tracer_provider = _tracer_provider(chosen, resource, guard)
+    tracer_provider = _tracer_provider(chosen, resource, guard, environ)
     if tracer_provider is not None:
         pipeline.tracer_provider = tracer_provider
         pipeline.flushes.append(("traces", lambda seconds: tracer_provider.force_flush(int(seconds * 1000))))
@@ -63,7 +66,9 @@ def build(chosen: settings.Settings, resource: Resource, guard: Guard, *, serves
     return pipeline
 
 
-def _tracer_provider(chosen: settings.Settings, resource: Resource, guard: Guard) -> TracerProvider | None:
+def _tracer_provider(
+    chosen: settings.Settings, resource: Resource, guard: Guard, environ: Mapping[str, str]
+) -> TracerProvider | None:
     traces = chosen.traces
     if traces.exporters == ("none",):
         return None
@@ -75,7 +80,7 @@ def _tracer_provider(chosen: settings.Settings, resource: Resource, guard: Guard
     )
     built_in = {
         "otlp": lambda: otlp_span_exporter(chosen.otlp_traces),
-        "console": ConsoleSpanExporter,
+        "console": lambda: console(environ, guard),
     }
     for _, exporter in _exporters.build("traces", traces.exporters, built_in, guard):
         provider.add_span_processor(

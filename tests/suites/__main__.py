@@ -116,7 +116,12 @@ SUITES = (
         (_main_environment, servers.debian_packages, servers.go_programs),
         _pytest("tests/e2e"),
     ),
-    Suite("demo", "the demo as a newcomer runs it", (_main_environment,), _pytest("tests/demo")),
+    Suite(
+        "demo",
+        "the demo as a newcomer runs it, embedded and against real servers",
+        (_main_environment, servers.debian_packages, servers.go_programs),
+        _pytest("tests/demo"),
+    ),
     Suite(
         "matrix",
         "unit, conformance and integration on other Pythons and older libraries",

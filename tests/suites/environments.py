@@ -46,7 +46,7 @@ OLDEST = (
     "redis==5.0.8",
     "httpx==0.27.2",
     "uvicorn==0.30.6",
-    "fakeredis[server]==2.26.2",
+    "fakeredis==2.26.2",
     "urllib3<2.3",
     "requests<2.33",
     "aiohttp<3.12",
