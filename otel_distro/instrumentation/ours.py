@@ -26,5 +26,11 @@ OURS: tuple[Own, ...] = (
         target="otel_distro.instrumentation.sqlalchemy:SqlalchemyInstrumentation",
         replaces=("sqlalchemy",),
     ),
+    Own(
+        name="redis",
+        modules=("redis", "opentelemetry.instrumentation.redis"),
+        target="otel_distro.instrumentation.redis:RedisInstrumentation",
+        replaces=("redis",),
+    ),
 )
 """A contract test holds this table against the classes it names."""
