@@ -14,11 +14,10 @@ from .exchange import MARK
 from .messages import Receive, Send, observed
 from .native import keep_exporters
 from .options import NO_OPTIONS, Options, Scope
-from .servers import ATTRIBUTE, Servers
+from .servers import Servers
 
 Call = Callable[[Any, Scope, Receive, Send], Awaitable[None]]
 _SERVED = frozenset({"http", "websocket"})
-_MISSING: Any = object()
 
 
 def served(original: Call, servers: Servers, options_of: Callable[[Any], Options] = lambda _: NO_OPTIONS) -> Call:
@@ -43,8 +42,9 @@ def served(original: Call, servers: Servers, options_of: Callable[[Any], Options
             return
         exchange = None
         try:
-            server = self.__dict__.get(ATTRIBUTE, _MISSING)
-            if server is _MISSING:
+            try:
+                server = self._otel_distro_server  # `servers.ATTRIBUTE`, spelled out: the fastest read there is
+            except AttributeError:
                 server = servers.of(self, options_of(self))
             if server is not None:
                 exchange = server.open(self, scope, send)

@@ -57,7 +57,6 @@ class Exchange:
     """
 
     __slots__ = (
-        "_closed",
         "_complete_at",
         "_data",
         "_done",
@@ -101,10 +100,6 @@ class Exchange:
         self._trailers = False
         self._done = False
         self._complete_at = 0.0
-        self._closed = False
-        # what FastAPI's own telemetry keeps per request, made when it asks
-        self._data: Any = None
-        self._errors: list[BaseException] | None = None
 
     # --- routing ---------------------------------------------------------------------------------------------------
 

@@ -166,15 +166,19 @@ class _NativeFields(Exchange):
     @property
     def data(self) -> Any:
         """What `get_telemetry_data()` gives, None when the request is over."""
-        if self._data is None and not self._closed:
-            self._data = self.data_class()
-        return self._data
+        try:
+            return self._data
+        except AttributeError:
+            self._data: Any = self.data_class()
+            return self._data
 
     @property
     def _exceptions(self) -> list[BaseException]:
-        if self._errors is None:
-            self._errors = []
-        return self._errors
+        try:
+            return self._errors
+        except AttributeError:
+            self._errors: list[BaseException] = []
+            return self._errors
 
     @property
     def _mount_prefix(self) -> str:
@@ -196,13 +200,13 @@ class _NativeFields(Exchange):
         self.set_route(route)
 
     def leave(self, scope: Scope, error: BaseException | None) -> None:
-        """See `Exchange.leave`."""
-        if error is not None and MARK in scope:
-            self.server.guard.call(_PART, None, self.server.native.report, scope=scope, exc=error)
+        """See `Exchange.leave`; a retained context keeps neither the body alive nor an exception's frames."""
+        if error is not None:
+            if MARK in scope:
+                self.server.guard.call(_PART, None, self.server.native.report, scope=scope, exc=error)
+            self._exceptions.clear()
         Exchange.leave(self, scope, error)
-        # a retained context must not keep the body alive, nor an exception its frames
-        self._closed = True
-        self._data = self._errors = None
+        self._data = None
 
 
 def _exchange_class(request_telemetry: type, telemetry_data: type) -> type[Exchange]:

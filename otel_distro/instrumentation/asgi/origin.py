@@ -71,12 +71,10 @@ class Origins:
             scope: of an `http` or `websocket` connection.
             headers: by name in lower case.
         """
-        host: Any = headers.get(b"host")
-        if host is None:
-            host = tuple(scope.get("server") or ())
-        key = (scope.get("method"), scope.get("scheme"), scope.get("http_version"), host)
-        found = self._origins.get(key)
-        return self._learn(key, scope) if found is None else found
+        try:
+            return self._origins[scope["method"], scope["scheme"], scope["http_version"], headers[b"host"]]
+        except KeyError:
+            return self._learn(scope, headers)
 
     def request_attributes(self, origin: Origin, scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, AnyValue]:
         """Attributes of a new server span.
@@ -110,7 +108,16 @@ class Origins:
         text = _text(agent)[:MAX_USER_AGENT]
         return self._agents.keep(agent, (text, detect_synthetic_user_agent(text)), len(agent) + 64)
 
-    def _learn(self, key: tuple[object, ...], scope: Scope) -> Origin:
+    def _learn(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Origin:
+        host: Any = headers.get(b"host")
+        if host is None:
+            host = tuple(scope.get("server") or ())
+        method, scheme, version = scope.get("method"), scope.get("scheme"), scope.get("http_version")
+        key = (method, scheme, version, host)
+        found = self._origins.get(key)
+        return self._make(key, scope) if found is None else found
+
+    def _make(self, key: tuple[object, ...], scope: Scope) -> Origin:
         method, scheme, version, host = key
         websocket = scope["type"] == "websocket"
         scheme = str(scheme) if scheme else ("ws" if websocket else "http")

@@ -17,6 +17,7 @@ from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
+from otel_distro.tracing.span import UnsampledSpan
 
 from .exchange import INCOMPLETE, MARK, Exchange
 from .exclusion import Exclusion
@@ -151,7 +152,7 @@ class Server:
         exchange.started_at = now = time_ns()
         if tracer.takes_late_attributes and self._span_details is None:
             span = tracer.begin(origin.word, _SERVER, parent, {}, start_time=now, context=carried)
-            if span.is_recording():
+            if span.__class__ is not UnsampledSpan:
                 exchange.recording = True
                 exchange.attributes = span.attributes = self._attributes(origin, scope, headers)
         else:
