@@ -137,6 +137,19 @@ def decode(cells: Sequence[float], at: int, max_size: int) -> ExponentialValue:
     )
 
 
+def encode(value: ExponentialValue, max_size: int) -> list[float]:
+    """A value as the cells of a series; each side of it fits into `max_size` buckets."""
+    cells = [0.0] * size(max_size)
+    cells[1 + _SCALE], cells[1 + _ZEROS], cells[1 + _SUM] = float(value.scale), float(value.zeros), value.sum
+    for side, buckets in ((0, value.positive), (1, value.negative)):
+        if buckets.counts:
+            cells[1 + _LOW[side]] = float(buckets.offset)
+            cells[1 + _HIGH[side]] = float(buckets.offset + len(buckets.counts) - 1)
+            for i, count in enumerate(buckets.counts):
+                cells[1 + _HEAD + side * max_size + (buckets.offset + i) % max_size] = float(count)
+    return cells
+
+
 class ExponentialSeries(Distribution):
     """A base-2 exponential histogram.
 

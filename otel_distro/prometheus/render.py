@@ -47,7 +47,7 @@ class Renderer:
         self._guard = guard
         self._resource = resource
         self._scope_labels = scope_labels
-        self._pause = pause
+        self.pause = pause
         self._plans: dict[bool, tuple[Hashable, Resource | None, list[tuple[str, list[_Lines]]]]] = {}
 
     def render(self, snapshot: Snapshot, *, openmetrics: bool) -> bytes:
@@ -70,7 +70,7 @@ class Renderer:
                 if len(part) >= _SLICE or count % _SLICE == _SLICE - 1:
                     chunks.append("".join(part).encode())
                     part.clear()
-                    self._pause()
+                    self.pause()
         if openmetrics:
             part.append("# EOF\n")
         chunks.append("".join(part).encode())
@@ -88,7 +88,7 @@ class Renderer:
             for number, item in enumerate(family.items.values()):
                 lines.append(_lines(family, item, openmetrics=openmetrics))
                 if number % _SLICE == 0:
-                    self._pause()
+                    self.pause()
             plan.append((family.header(openmetrics=openmetrics), lines))
         self._plans[openmetrics] = (snapshot.version, resource, plan)
         return plan

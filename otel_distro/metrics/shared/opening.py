@@ -1,0 +1,41 @@
+"""Open the store of a process: shared with its group where that can be had, its own otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from otel_distro.guard import Guard
+from otel_distro.metrics.cells import LocalStore
+
+from .runtime import Group
+from .store import PART, SharedStore
+
+
+def directories(environ: Mapping[str, str], temporary: str) -> Sequence[Path]:
+    """Where a group's directory may be, best first: memory rather than disk, the user's own rather than everyone's.
+
+    Args:
+        environ: for `XDG_RUNTIME_DIR`.
+        temporary: the directory for temporary files.
+    """
+    found = [environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", temporary]  # noqa: S108 - checked before use
+    return [Path(path) for path in found if path and Path(path).is_dir()]
+
+
+def open_store(bases: Sequence[Path], group: str, guard: Guard) -> SharedStore | LocalStore:
+    """The store of this process.
+
+    Args:
+        bases: see `directories`.
+        group: see `group_name`.
+        guard: gets the one line that says why nothing is shared.
+    """
+    try:
+        if not hasattr(os, "posix_fallocate"):
+            raise OSError("this system cannot allocate a file's blocks ahead")  # noqa: TRY301 - one line for all reasons
+        return SharedStore(Group(bases, group), guard)
+    except OSError as error:
+        guard.failed(PART, error, remedy="each process shows its own numbers only")
+        return LocalStore()

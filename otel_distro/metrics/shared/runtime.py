@@ -1,0 +1,209 @@
+"""The directory that the processes of one group share: only ours, only this user's, and gone when nobody needs it.
+
+A process is alive as long as the kernel holds its lock on `alive`; no pid is compared, so neither reused pids nor
+pid namespaces matter. The last lock to go makes the directory stale: the next process of the group starts it afresh,
+any other process removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+ALIVE: Final = "alive"
+_PREFIX: Final = "otel-distro-"
+_DEAD: Final = ".dead-"
+_TRIES: Final = 20
+
+
+class UnsafeDirectoryError(OSError):
+    """A directory that others could read, write or have made."""
+
+
+def group_name(*facts: object) -> str:
+    """A directory name for a group: processes with equal facts are one.
+
+    Facts are what makes processes one launch of one service: an id that a launcher left in the environment, or the
+    parent's pid and start time for siblings that nobody of ours started; the service's name; the host's; the port.
+    """
+    return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "backslashreplace")).hexdigest()[:24]
+
+
+def started(pid: int) -> str:
+    """When process `pid` started, in the kernel's ticks since boot, "" where that cannot be told.
+
+    Together with the pid it names one process for as long as the machine runs.
+    """
+    try:
+        # the second field is a command in parentheses that may contain anything; the start time is the 20th after it
+        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def safe_directory(path: Path) -> Path:
+    """`path`, made if need be, for this user alone.
+
+    Raises:
+        UnsafeDirectoryError: it is a link, another user's, or open to others.
+        OSError: it cannot be made.
+    """
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise UnsafeDirectoryError(errno.EPERM, "not a directory of this user alone", str(path))
+    return path
+
+
+def user_directory(bases: Iterable[Path]) -> Path:
+    """The first usable `<base>/otel-distro-<uid>`.
+
+    Args:
+        bases: existing directories, such as `$XDG_RUNTIME_DIR`, `/dev/shm`, `/tmp`.
+
+    Raises:
+        OSError: none is usable; the last one's reason.
+    """
+    problem = OSError(errno.ENOENT, "no directory to share metrics in")
+    for base in bases:
+        try:
+            return safe_directory(base / f"{_PREFIX}{os.geteuid()}")
+        except OSError as error:
+            problem = error
+    raise problem
+
+
+class Group:
+    """Membership in a group, from construction to `leave` or the end of the process.
+
+    Args:
+        bases: where the directory may be; see `user_directory`.
+        name: of the group.
+
+    Raises:
+        OSError: there is no usable directory.
+    """
+
+    def __init__(self, bases: Sequence[Path], name: str) -> None:
+        self.parent = user_directory(bases)
+        self.path = self.parent / name
+        self._lock = self._join()
+
+    def after_fork(self) -> None:
+        """In a child: be a member in its own right, and only then let go of the parent's lock.
+
+        Raises:
+            OSError: as the constructor.
+        """
+        inherited, self._lock = self._lock, -1
+        try:
+            self._lock = self._join()
+        finally:
+            if inherited >= 0:
+                os.close(inherited)
+
+    def leave(self) -> None:
+        """Leave; whoever is last removes the directory. What is mapped stays usable."""
+        lock, self._lock = self._lock, -1
+        if lock < 0:
+            return
+        try:
+            if locked(lock):
+                remove(self.path)
+        finally:
+            os.close(lock)
+
+    def sweep(self, seconds: float) -> int:
+        """Remove the directories of groups without members, for at most `seconds`; returns how many."""
+        end, removed = time.monotonic() + seconds, 0
+        with contextlib.suppress(OSError), os.scandir(self.parent) as found:
+            for entry in found:
+                if time.monotonic() > end:
+                    break
+                if entry.name != self.path.name and entry.is_dir(follow_symlinks=False):
+                    removed += _remove_stale(Path(entry.path))
+        return removed
+
+    def _join(self) -> int:
+        for _ in range(_TRIES):
+            safe_directory(self.path)
+            try:
+                lock = os.open(self.path / ALIVE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            except FileNotFoundError:
+                continue  # removed between the two lines by someone who found nobody alive
+            if locked(lock):
+                clear(self.path)  # nobody is alive: what is left is of an earlier launch
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            with contextlib.suppress(FileNotFoundError):
+                if (self.path / ALIVE).stat().st_ino == os.fstat(lock).st_ino:
+                    return lock
+            os.close(lock)
+        raise OSError(errno.EAGAIN, "the directory disappears again and again", str(self.path))
+
+
+def locked(descriptor: int) -> bool:
+    """Whether nobody else has the lock of this file; then it is ours."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def clear(path: Path) -> None:
+    """Remove what is in a group's directory, but for the lock."""
+    with os.scandir(path) as found:
+        for entry in found:
+            if entry.name == ALIVE:
+                continue
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    Path(entry.path).unlink()
+
+
+def remove(path: Path) -> None:
+    """Remove a group's directory; a new one may be made under its name at once."""
+    grave = path.with_name(f"{_DEAD}{path.name}-{os.getpid()}-{time.monotonic_ns()}")
+    with contextlib.suppress(OSError):
+        path.rename(grave)
+        shutil.rmtree(grave, ignore_errors=True)
+
+
+def _remove_stale(path: Path) -> int:
+    if path.name.startswith(_DEAD):
+        shutil.rmtree(path, ignore_errors=True)
+        return 1
+    try:
+        lock = os.open(path / ALIVE, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        # someone may be about to make the lock; what has none for an hour is nobody's
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > 3600:
+                remove(path)
+                return 1
+        return 0
+    try:
+        if not locked(lock):
+            return 0
+        remove(path)
+        return 1
+    finally:
+        os.close(lock)
+
+
+def unlock(descriptor: int) -> None:
+    """Give a lock back."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

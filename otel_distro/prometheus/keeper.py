@@ -1,0 +1,205 @@
+"""The thread that keeps `/metrics` answered: one process of the group owns the port, the next takes over when it ends.
+
+The owner is who holds a lock that the kernel gives back on any death. A port that a stranger has is tried again and
+again, said once. The same thread answers the owner's question for what callbacks say now, by a datagram.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from otel_distro.guard import Guard
+from otel_distro.metrics.shared.member import names
+from otel_distro.metrics.shared.runtime import locked
+from otel_distro.metrics.shared.store import SOCKET
+
+from .server import Server
+
+_LOCK: Final = "owner"
+_EVERY: Final = 0.5  # seconds between two tries to own the port
+_TIDY: Final = 5.0  # seconds between two foldings of the dead, without scrapes
+_SWEEP: Final = 60.0  # seconds between two looks for groups without members
+_ANSWERS: Final = 0.1  # seconds that other processes have to refresh their callbacks' values
+
+
+class Keeper:
+    """Keeps the port owned.
+
+    Args:
+        server: to bind when this process owns the port.
+        guard: gets the one line about a port that is taken.
+        directory: of the group; None when this process is alone and owns without asking.
+        name: of this process in the group.
+        observe: runs this process's callbacks.
+        tidy: folds the dead.
+        sweep: removes the directories of groups without members.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        guard: Guard,
+        *,
+        directory: Path | None = None,
+        name: Callable[[], str] = lambda: "",
+        observe: Callable[[], None] = lambda: None,
+        tidy: Callable[[], None] = lambda: None,
+        sweep: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._server = server
+        self._guard = guard
+        self._directory = directory
+        self._name = name
+        self._observe = observe
+        self._tidy = tidy
+        self._sweep = sweep
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._ear: socket.socket | None = None
+        self._lock = -1
+        self._owns = directory is None
+
+    def start(self) -> None:
+        """Own the port now if nobody else does, and go on trying from a thread; a second call does nothing."""
+        if self._thread is not None:
+            return
+        self._ended.clear()
+        self._guard.call("prometheus port", None, self._try)
+        self._ear = self._listen()
+        self._thread = threading.Thread(target=self._run, name="otel-distro-metrics-port", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """Give the port to another process of the group; waits for the threads at most `timeout` seconds each."""
+        thread, self._thread = self._thread, None
+        self._ended.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+        self._server.stop(timeout)
+        self._let_go()
+
+    def after_fork(self) -> None:
+        """In a child: nothing runs and nothing is owned, until `start` is called there."""
+        self._thread = None
+        self._ended = threading.Event()
+        self._server.after_fork()
+        self._let_go(unlink=False)
+
+    def _run(self) -> None:
+        pid, tidied, swept = os.getpid(), time.monotonic(), 0.0
+        while not self._ended.is_set() and os.getpid() == pid:
+            self._hear(_EVERY)
+            if self._ended.is_set():
+                return
+            self._guard.call("prometheus port", None, self._try)
+            now = time.monotonic()
+            if self._server.port and now - tidied > _TIDY:
+                tidied = now
+                self._guard.call("metrics: group", None, self._tidy)
+            if self._server.port and now - swept > _SWEEP:
+                swept = now
+                self._guard.call("metrics: group", None, self._sweep)
+
+    def _try(self) -> None:
+        """Own the port if nobody of the group does, and bind it if no stranger has."""
+        if self._server.port or self._ended.is_set():
+            return
+        if not self._owns:
+            self._owns = self._own()
+        if not self._owns:
+            return
+        try:
+            self._server.bind()
+        except OSError as error:
+            self._guard.failed(
+                "prometheus port",
+                error,
+                remedy="the application runs on; the port is tried again (OTEL_EXPORTER_PROMETHEUS_PORT names another)",
+            )
+            return
+        self._server.start()
+
+    def _own(self) -> bool:
+        assert self._directory is not None  # noqa: S101 - narrows the type: without a group the port is owned
+        if self._lock < 0:
+            self._lock = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        return locked(self._lock)
+
+    def _let_go(self, *, unlink: bool = True) -> None:
+        self._owns = self._directory is None
+        lock, self._lock = self._lock, -1
+        ear, self._ear = self._ear, None
+        if lock >= 0:
+            os.close(lock)
+        if ear is not None:
+            path = "" if not unlink else ear.getsockname()
+            ear.close()
+            if path:
+                Path(path).unlink(missing_ok=True)
+
+    def _listen(self) -> socket.socket | None:
+        """A socket for questions; without one this process's callbacks run only when it scrapes itself."""
+        if self._directory is None:
+            return None
+        try:
+            ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            path = self._directory / (self._name() + SOCKET)
+            path.unlink(missing_ok=True)
+            ear.bind(str(path))
+            ear.setblocking(False)
+        except OSError as error:
+            self._guard.failed("metrics: group", error, remedy="observed values of this process are not refreshed")
+            return None
+        return ear
+
+    def _hear(self, seconds: float) -> None:
+        """Wait for a question at most `seconds`, and answer it when the callbacks have run."""
+        ear = self._ear
+        if ear is None:
+            self._ended.wait(seconds)
+            return
+        try:
+            waiting = select.poll()
+            waiting.register(ear, select.POLLIN)
+            if not waiting.poll(seconds * 1000):
+                return
+            _, asker = ear.recvfrom(16)
+            self._guard.call("metrics: group", None, self._observe)
+            if asker:
+                ear.sendto(b"y", asker)
+        except OSError:
+            self._ended.wait(0.01)
+
+
+def ask(directory: Path, me: str) -> None:
+    """Let the other processes of the group run their callbacks; waits for them, but not for long.
+
+    Args:
+        directory: of the group.
+        me: the asking process, which is left out.
+    """
+    others = [name for name in names(directory) if name != me]
+    if not others:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
+        mouth.bind("")  # Linux gives a socket an address of its own then, in no directory
+        mouth.setblocking(False)
+        asked = 0
+        for name in others:
+            with contextlib.suppress(OSError):
+                mouth.sendto(b"?", str(directory / (name + SOCKET)))
+                asked += 1
+        end = time.monotonic() + _ANSWERS
+        waiting = select.poll()
+        waiting.register(mouth, select.POLLIN)
+        while asked and waiting.poll(max(0.0, end - time.monotonic()) * 1000):
+            mouth.recv(16)
+            asked -= 1
