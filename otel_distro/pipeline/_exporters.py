@@ -44,7 +44,14 @@ def _one(signal: str, name: str, built_in: Mapping[str, ExporterFactory], guard:
     variable = f"OTEL_{signal.upper()}_EXPORTER"
     part = f"{signal} exporter {name}"
     if name in built_in:
-        return guard.call(part, None, built_in[name])
+        try:
+            return built_in[name]()
+        except ModuleNotFoundError as error:
+            # the protocol grpc is the one built-in way that needs an extra
+            guard.failed(part, f"{error.name} is not installed", remedy="pip install 'otel-distro[grpc]'")
+        except Exception as error:  # noqa: BLE001 - the other exporters go on
+            guard.failed(part, error)
+        return None
     points = tuple(entry_points(group=f"opentelemetry_{signal}_exporter", name=name))
     if not points:
         guard.failed(

@@ -18,8 +18,8 @@ from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.tracing import BatchQueue, LeanTracerProvider
 
 from . import _exporters
-from ._console import console
 from ._base import Pipeline
+from ._console import console
 
 
 class ChildResource:

@@ -131,7 +131,10 @@ def sampler(traces: settings.Traces) -> Sampler:
 def otlp_span_exporter(otlp: settings.Otlp) -> SpanExporter:
     """Upstream's OTLP exporter for `otlp.protocol`; grpc raises `ImportError` without the extra."""
     if otlp.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
+        # the extra `grpc` need not be installed where this is checked
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # pyright: ignore[reportMissingImports]
+            OTLPSpanExporter as GrpcSpanExporter,
+        )
 
         exporter: SpanExporter = GrpcSpanExporter(**grpc_arguments(otlp))
         return exporter
@@ -142,7 +145,9 @@ def otlp_metric_exporter(otlp: settings.Otlp, metrics: settings.Metrics) -> Any:
     """Upstream's OTLP metric exporter; temporality is read by upstream from its own variable."""
     del metrics
     if otlp.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (  # pyright: ignore[reportMissingImports]
+            OTLPMetricExporter as GrpcMetricExporter,
+        )
 
         return GrpcMetricExporter(**grpc_arguments(otlp))
     return OTLPMetricExporter(**_http_arguments(otlp))
@@ -164,7 +169,7 @@ def _http_arguments(otlp: settings.Otlp) -> dict[str, Any]:
 
 def grpc_arguments(otlp: settings.Otlp) -> dict[str, Any]:
     """Arguments of upstream's gRPC exporters; a missing certificate file raises `OSError`, never plain text."""
-    import grpc
+    import grpc  # pyright: ignore[reportMissingModuleSource]
 
     def read(path: str | None) -> bytes | None:
         if path is None:

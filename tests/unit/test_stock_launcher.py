@@ -105,14 +105,6 @@ def test_an_unknown_exporter_is_one_line_and_the_program_runs(name: str) -> None
     assert "Traceback" not in done.stderr
 
 
-def test_grpc_without_its_extra_is_one_line() -> None:
-    """The grpc protocol without the extra names the missing package; the program runs."""
-    done = run("print('app')", OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
-    assert done.stdout == "app\n"
-    assert "grpc" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_a_taken_port_is_one_line_and_tracing_works() -> None:
     """A port that is taken costs the /metrics endpoint of this process, nothing else."""
     code = "from opentelemetry import trace; s = trace.get_tracer('x').start_span('a'); print(s.is_recording())"
