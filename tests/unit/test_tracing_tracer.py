@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, TraceState
 
 from otel_distro import sampling
+from otel_distro.sampling import FlatSampler
 from otel_distro.tracing import LeanSpan, LeanTracer, attach_span, detach
 from tests.tracing_rig import Collected, Lines, provider
 
@@ -156,6 +157,24 @@ def test_ids_that_are_none_are_replaced(given: Any) -> None:
     assert len({context.trace_id for context in contexts}) == 3
     assert len(lines.lines) == 1
     assert "id generator" in lines.lines[0]
+
+
+@pytest.mark.parametrize("name", ["traceidratio", "parentbased_traceidratio", "always_on", "parentbased_always_off"])
+def test_the_short_way_decides_as_the_sampler_says(name: str) -> None:
+    """`begin` decides in place, for roots and for children, what the sampler's `decide` says of the same ids."""
+    sampler = sampling.build(name, "0.5")
+    assert isinstance(sampler, FlatSampler)
+    tracer = provider(sampler=sampler).get_tracer("t")
+    high = 5 << 64
+    parents = [
+        SpanContext(trace_id, 1, True, TraceFlags(flags))
+        for trace_id in (1, high | 1, (1 << 64) - 1, high | (1 << 63))
+        for flags in (0, 1)
+    ]
+    roots: list[SpanContext | None] = [None] * 200
+    for parent in (*parents, *roots):
+        context = tracer.begin("s", SpanKind.SERVER, parent, {}).context
+        assert context.trace_flags.sampled is sampler.decide(parent, context.trace_id)
 
 
 def test_attributes_that_are_no_mapping_are_left_out_on_either_way() -> None:
