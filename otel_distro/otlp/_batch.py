@@ -37,7 +37,7 @@ class Encoder(Protocol):
         ...
 
     def encode(self, data: Any, breathe: Callable[[], object] | None = None) -> Encoded:
-        """Encode `data`; `breathe` is called after every 64 items, so that other threads get the interpreter."""
+        """Encode `data`; `breathe` is called between chunks of 64 items, so that other threads get the interpreter."""
         ...
 
 

@@ -160,7 +160,7 @@ class Connection:
         response = HTTPResponse(reader, method="POST")  # type: ignore[arg-type]
         try:
             response.begin()
-            body = response.read(LONGEST_BODY)
+            body = _body(response)
             if response.will_close or broken is not None or not response.isclosed():
                 self.close()
             return response.status, {name.lower(): value for name, value in response.getheaders()}, body
@@ -190,6 +190,17 @@ class Connection:
         response.begin()
         if not 200 <= response.status < 300:
             raise ConnectionError(f"the proxy answered {response.status} to CONNECT")
+
+
+def _body(response: Any) -> bytes:
+    """The beginning of the body. The status is what counts: a body that breaks off or drips must not send twice."""
+    from http.client import HTTPException
+
+    try:
+        return bytes(response.read(LONGEST_BODY))
+    except (OSError, HTTPException):
+        response.will_close = True
+        return b""
 
 
 def _connect(to: Endpoint, deadline: Deadline) -> socket.socket:

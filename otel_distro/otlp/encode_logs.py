@@ -37,7 +37,7 @@ class LogEncoder:
                 lost += 1
                 continue
             groups.items(readable.resource, readable.instrumentation_scope).append(encoded)
-            if breathe is not None and not number % CHUNK:
+            if not number % CHUNK and breathe is not None and number < len(data):
                 breathe()
         return Encoded(groups.body(), len(data) - lost, lost)
 

@@ -74,7 +74,7 @@ class SpanEncoder:
                     odd.append(encoded)
                 else:
                     lost += 1
-            if breathe is not None and not number % CHUNK:
+            if not number % CHUNK and breathe is not None and number < len(data):
                 breathe()
         return Encoded(groups.body(), len(data) - lost, lost)
 
