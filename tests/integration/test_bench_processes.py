@@ -84,6 +84,15 @@ def test_case_answers_as_it_should_and_is_measured(driver: Child, case: Case) ->
     assert ("gaps_ms" in row) == case.lag
 
 
+def test_requests_of_all_slices_are_counted_once(driver: Child) -> None:
+    """Requests that come one after the other fill the time of the round, and not several times of it."""
+    driver.ask({"do": "begin", "case": "lag"})
+    for _ in range(8):
+        driver.ask({"do": "slice", "case": "lag", "seconds": 0.01})
+    row = driver.ask({"do": "end", "case": "lag"})
+    assert row["requests"] * row["gaps_ms"]["p50"] / 1000 < 2 * row["wall_s"]
+
+
 def test_failure_of_a_case_ends_no_run(driver: Child) -> None:
     """A case that cannot work is an answer; the next one is obeyed."""
     with pytest.raises(Failed, match="AssertionError"):
