@@ -49,7 +49,7 @@ class Operation:
         batch: several operations in one call.
     """
 
-    __slots__ = ("_failures", "_histogram", "_metric_attributes", "attributes", "batch", "duration", "name")
+    __slots__ = ("_duration", "_failures", "_histogram", "_metric_attributes", "attributes", "batch", "name")
 
     def __init__(self, name: str, attributes: dict[str, Any], histogram: Histogram | None, batch: bool) -> None:
         self.name = name
@@ -57,7 +57,7 @@ class Operation:
         self.attributes = attributes
         self._histogram = histogram
         self._metric_attributes = {key: attributes[key] for key in _METRIC_ATTRIBUTES if key in attributes}
-        self.duration: Records = NOTHING if histogram is None else histogram_series(histogram, self._metric_attributes)
+        self._duration: Records | None = None
         self._failures: dict[tuple[str, str | None], Records] = {}
 
     def failure(self, kind: str, status_code: str | None) -> Records:
@@ -80,8 +80,15 @@ class Operation:
             span: of the call.
             started: by `time.perf_counter`.
         """
-        self.duration.record(perf_counter() - started, span)
+        duration = self._duration
+        if duration is None:
+            duration = self._duration = self._bound()
+        duration.record(perf_counter() - started, span)
         span.end()
+
+    def _bound(self) -> Records:
+        # bound by the first call that goes well: a series of nothing would be exported as well
+        return NOTHING if self._histogram is None else histogram_series(self._histogram, self._metric_attributes)
 
     def fail(self, span: Span, started: float, error: BaseException, status_code: str | None = None) -> None:
         """The call ended with `error`.

@@ -1,0 +1,333 @@
+"""HTTP client calls: stable semantic conventions, computed once for each method and origin.
+
+Source: semantic conventions 1.44, "HTTP client spans" and "HTTP client metrics".
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable
+from contextvars import Token
+from time import perf_counter
+from typing import Any
+from urllib.parse import urlsplit
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import Histogram
+from opentelemetry.trace import Span, StatusCode
+
+from otel_distro._compat import SPAN_KEY, SUPPRESS_HTTP_KEY
+from otel_distro.bounded import BoundedCache
+from otel_distro.propagation import Propagation
+from otel_distro.redaction import redact_text, redact_url
+from otel_distro.tracing import LeanSpan
+from otel_distro.tracing.context import attach, attach_span, detach, span_context_in
+
+from .base import Toolbox
+from .binding import Records, histogram_series
+from .calls import CLIENT, current, error_type, meter_of, suppressed, tracer_of
+
+DURATION_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Seconds; the advisory bucket boundaries of `http.client.request.duration`."""
+
+_MAX_TARGETS = 1_000
+_MAX_SERIES = 64
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_VERSIONS = {11: "1.1", 10: "1.0", 20: "2", 30: "3"}
+"""How http.client and urllib3 number the versions."""
+
+Headers = Iterable[tuple[bytes, bytes]]
+Pairs = Callable[[Any], Headers]
+
+
+class Target:
+    """One method at one origin.
+
+    Args:
+        method: as the application gave it.
+        origin: scheme and authority of a URL.
+        known: methods that are recorded by name.
+        histogram: `http.client.request.duration`.
+
+    Attributes:
+        name: of the spans.
+        attributes: of the spans, without the URL.
+    """
+
+    __slots__ = ("_histogram", "_metric_attributes", "_series", "attributes", "name")
+
+    def __init__(self, method: str, origin: str, known: frozenset[str], histogram: Histogram) -> None:
+        upper = method.strip().upper()
+        recorded = upper if upper in known else "_OTHER"
+        self.name = upper if recorded == upper else "HTTP"
+        self.attributes: dict[str, Any] = {"http.request.method": recorded, **_server(origin)}
+        self._metric_attributes = dict(self.attributes)
+        if method.strip() != recorded:
+            self.attributes["http.request.method_original"] = method.strip()
+        self._histogram = histogram
+        self._series: BoundedCache[tuple[int, str, str], Records] = BoundedCache(_MAX_SERIES)
+
+    def duration(self, status: int, version: str, error: str) -> Records:
+        """The series of `http.client.request.duration` for requests that ended like this.
+
+        Args:
+            status: of HTTP; 0 where no answer came.
+            version: of HTTP; empty where it is not known.
+            error: the class of what was raised; empty where nothing was.
+        """
+        key = status, version, error
+        return self._series.get(key) or self._learn(*key)
+
+    def _learn(self, status: int, version: str, error: str) -> Records:
+        attributes = dict(self._metric_attributes)
+        if status:
+            attributes["http.response.status_code"] = status
+        if version:
+            attributes["network.protocol.version"] = version
+        if error or is_error(status):
+            attributes["error.type"] = error or str(status)
+        return self._series.keep((status, version, error), histogram_series(self._histogram, attributes))
+
+
+class Exchange:
+    """A request that has been sent, until its answer is complete.
+
+    Attributes:
+        span: of the request.
+    """
+
+    __slots__ = ("_client", "_ended", "_error", "_started", "_status", "_target", "_token", "_version", "span")
+
+    def __init__(self, client: HttpClient, target: Target, span: Span, token: Token[Context]) -> None:
+        self._client = client
+        self._target = target
+        self._token: Token[Context] | None = token
+        self._status = 0
+        self._version = self._error = ""
+        self._ended = False
+        self.span = span
+        self._started = perf_counter()
+
+    def leave(self) -> None:
+        """The span is not the current one any more; the answer's body may still be to come."""
+        if self._token is not None:
+            detach(self._token, self.span)
+            self._token = None
+
+    def answered(self, status: int, version: str, headers: Any) -> None:
+        """Status and headers have come.
+
+        Args:
+            status: of HTTP.
+            version: of HTTP, such as `1.1`; empty where it is not known.
+            headers: the answer's, as the library has them.
+        """
+        self._status = status
+        self._version = version
+        span = self.span
+        if not span.is_recording():
+            return
+        if isinstance(span, LeanSpan):
+            # its attributes may be written to directly, which spares two calls
+            attributes = span.attributes
+            attributes["http.response.status_code"] = status
+            if version:
+                attributes["network.protocol.version"] = version
+        else:
+            span.set_attribute("http.response.status_code", status)
+            if version:
+                span.set_attribute("network.protocol.version", version)
+        if is_error(status):
+            span.set_attribute("error.type", str(status))
+            span.set_status(StatusCode.ERROR)
+        if self._client.response_headers is not None:
+            self._client.response_headers(span, headers)
+
+    def end(self) -> None:
+        """The answer is complete; further calls do nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            if self._token is not None:
+                self.leave()
+            series = self._target.duration(self._status, self._version, self._error)
+            series.record(perf_counter() - self._started, self.span)
+            self.span.end()
+        except Exception as error:  # noqa: BLE001 - called from the application's own code
+            self._client.guard.failed("http client", error)
+
+    def fail(self, error: BaseException) -> None:
+        """The request, or the reading of its answer, ended with `error`."""
+        if self._ended:
+            return
+        self._error = error_type(error)
+        try:
+            if self.span.is_recording():
+                self.span.set_attribute("error.type", self._error)
+                # a cancelled request is not known to have failed: upstream leaves its status unset as well
+                if isinstance(error, Exception):
+                    record_redacted(self.span, error)
+        except Exception as failure:  # noqa: BLE001 - see above
+            self._client.guard.failed("http client", failure)
+        self.end()
+
+
+class HttpClient:
+    """What the instrumentations of HTTP clients share.
+
+    Args:
+        toolbox: see `Toolbox`.
+        library: the entry-point name.
+        excluded: regular expressions of URLs for this library alone; None for the general ones.
+        pairs: makes pairs of bytes of the library's headers.
+
+    Attributes:
+        tracer: may be replaced at any time.
+        response_headers: puts captured headers on a span; None where none are.
+    """
+
+    def __init__(self, toolbox: Toolbox, library: str, excluded: tuple[str, ...] | None, pairs: Pairs) -> None:
+        http = toolbox.settings.http
+        self.guard = toolbox.guard
+        self._pairs = pairs
+        self.tracer = tracer_of(toolbox.tracer_provider, library)
+        self._histogram = meter_of(toolbox.meter_provider, library).create_histogram(
+            "http.client.request.duration",
+            unit="s",
+            description="Duration of HTTP client requests.",
+            explicit_bucket_boundaries_advisory=DURATION_BOUNDARIES,
+        )
+        self._known_methods = frozenset(http.known_methods)
+        self._targets: BoundedCache[tuple[str, str], Target] = BoundedCache(_MAX_TARGETS)
+        self._propagation = Propagation()
+        self._excluded: Callable[[str], bool] | None = None
+        self.exclude(http.excluded_urls if excluded is None else excluded)
+        self._request_headers = self._capture("http.request.header.", http.capture_client_request_headers, toolbox)
+        self.response_headers = self._capture("http.response.header.", http.capture_client_response_headers, toolbox)
+
+    def exclude(self, patterns: Iterable[str]) -> None:
+        """Make no telemetry for URLs in which one of these regular expressions is found."""
+        wanted = tuple(patterns)
+        if wanted:
+            # imported by those who exclude something
+            from .asgi.exclusion import compile_patterns
+
+            self._excluded = compile_patterns(wanted, self.guard)
+
+    def begin(
+        self,
+        method: str,
+        url: str,
+        set_header: Callable[[str, str], object],
+        headers: Any,
+        *,
+        above: bool = False,
+        hook: Callable[[Span], object] | None = None,
+    ) -> Exchange | None:
+        """Start the span of a request and make it current, unless the URL is excluded or the code asked for silence.
+
+        Args:
+            method: as the application gave it.
+            url: in full.
+            set_header: called for each header that propagates the context, after `hook`.
+            headers: the request's, as the library has them.
+            above: silence HTTP clients that this one is built on.
+            hook: the user's, called with the span.
+        """
+        context = current()
+        if context and (suppressed(context) or context.get(SUPPRESS_HTTP_KEY)):
+            return None
+        if self._excluded is not None and self._excluded(url):
+            return None
+        target = self._target(method, url)
+        attributes = target.attributes.copy()
+        attributes["url.full"] = redact_url(url) if "?" in url or "@" in url or "#" in url else url
+        parent = span_context_in(context) if context else None
+        span = self.tracer.begin(target.name, CLIENT, parent, attributes)
+        if self._request_headers is not None and span.is_recording():
+            self._request_headers(span, headers)
+        if hook is not None:
+            hook(span)
+        self._propagation.inject(set_header, span)
+        token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True})) if above else attach_span(span)
+        return Exchange(self, target, span, token)
+
+    def _target(self, method: str, url: str) -> Target:
+        at = url.find("/", url.find("//") + 2)
+        origin = url if at < 0 else url[:at]
+        key = (method, origin)
+        return self._targets.get(key) or self._targets.keep(
+            key, Target(method, origin, self._known_methods, self._histogram)
+        )
+
+    def _capture(self, prefix: str, patterns: tuple[str, ...], toolbox: Toolbox) -> Callable[[Span, Any], None] | None:
+        if not patterns:
+            return None
+        # imported by those who capture something
+        from .asgi.headers import capture
+
+        captured = capture(prefix, patterns, toolbox.settings.http.sanitize_headers, toolbox.guard)
+        if captured is None:
+            return None
+
+        def put(span: Span, headers: Any) -> None:
+            attributes: dict[str, Any] = {}
+            captured.into(attributes, self._pairs(headers))
+            span.set_attributes(attributes)
+
+        return put
+
+
+def silent() -> bool:
+    """Whether the current code asks for no telemetry of HTTP clients: `begin` would return None."""
+    context = current()
+    return bool(context) and bool(context.get(SUPPRESS_HTTP_KEY) or suppressed(context))
+
+
+def is_error(status: int) -> bool:
+    """Whether a client counts this status as an error (semantic conventions, "HTTP client", status); 0 is none."""
+    return status >= 400 or 0 < status < 100
+
+
+def patterns_of(text: str) -> tuple[str, ...]:
+    """Regular expressions of URLs in the form that contrib takes: one text, separated by commas."""
+    return tuple(part for raw in text.split(",") if (part := raw.strip()))
+
+
+def version_of(number: Any) -> str:
+    """`network.protocol.version` of the number http.client and urllib3 have for it."""
+    return _VERSIONS.get(number, "")
+
+
+def record_redacted(span: Span, error: Exception) -> None:
+    """Record an exception and the status ERROR; URLs in its message, and in the stack trace, are redacted."""
+    try:
+        text = str(error)
+        stack = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise anything
+        text, stack = "<unprintable>", ""
+    text = redact_text(text)
+    span.record_exception(error, {"exception.message": text, "exception.stacktrace": redact_text(stack)})
+    span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {text}")
+
+
+def pairs_of_mapping(headers: Any) -> Headers:
+    """Headers that have `items()` as pairs of lower-case names and values in bytes."""
+    return [(_bytes(name).lower(), _bytes(value)) for name, value in headers.items()]
+
+
+def _bytes(text: Any) -> bytes:
+    return text if isinstance(text, bytes) else str(text).encode("latin-1", "replace")
+
+
+def _server(origin: str) -> dict[str, Any]:
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return {}
+    if not host:
+        return {}
+    # required by the conventions also where it is the scheme's own
+    return {"server.address": host} if port is None else {"server.address": host, "server.port": port}

@@ -1,0 +1,92 @@
+"""httpx, sync and async: a span from the request to the last byte of its answer, or until it is closed."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, ClassVar
+
+from otel_distro.instrumentation.base import Toolbox
+from otel_distro.instrumentation.calls import tracer_of
+from otel_distro.instrumentation.hooks import Hooks
+from otel_distro.instrumentation.http_client import HttpClient
+from otel_distro.instrumentation.takeover import Takeover
+
+from .transports import Transports
+
+_CONTRIB = "opentelemetry.instrumentation.httpx"
+
+
+def _pairs(headers: Any) -> Any:
+    return headers.raw
+
+
+class HttpxInstrumentation:
+    """Patches the two transports that talk to a network, as contrib does, and ends spans with the body (contrib #2304).
+
+    Args:
+        toolbox: see `Toolbox`.
+    """
+
+    name: ClassVar[str] = "httpx"
+    modules: ClassVar[tuple[str, ...]] = ("httpx", _CONTRIB)
+    replaces: ClassVar[tuple[str, ...]] = ("httpx",)
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self._guard = toolbox.guard
+        self._client = HttpClient(toolbox, self.name, toolbox.settings.http.httpx_excluded_urls, _pairs)
+        self._hooks = Hooks(self.name, toolbox.guard)
+        self._transports = Transports(self._client, self._hooks, toolbox.guard)
+        self._takeover: Takeover | None = None
+        self._httpx: ModuleType | None = None
+
+    def instrument(self, module: ModuleType) -> None:
+        """Patch httpx; contrib's own module is made to configure this instead of patching as well."""
+        if module.__name__ == _CONTRIB:
+            self._take_over(module)
+        else:
+            self._httpx = module
+            self._transports.wrap(module)
+
+    def uninstrument(self) -> None:
+        """Take every patch back."""
+        self._transports.unwrap()
+        self._hooks.forget()
+        if self._takeover is not None:
+            self._takeover.restore()
+            self._takeover = None
+
+    def _take_over(self, module: ModuleType) -> None:
+        if self._takeover is not None:
+            return
+        self._takeover = Takeover(
+            module.HTTPXClientInstrumentor,
+            name=self.name,
+            guard=self._guard,
+            configure=self._configure,
+            uninstrument=self._transports.unwrap,
+        )
+        self._takeover.replace("instrument_client", staticmethod(self._instrument_client))
+        self._takeover.replace("uninstrument_client", staticmethod(self._uninstrument_client))
+
+    def _configure(self, options: dict[str, Any]) -> None:
+        if self._httpx is not None:
+            self._transports.wrap(self._httpx)
+        self._hooks.use(options)
+        if options.get("tracer_provider") is not None:
+            self._client.tracer = tracer_of(options["tracer_provider"], self.name)
+
+    def _instrument_client(self, client: Any, *_: Any, **options: Any) -> None:
+        for transport in _transports_of(client):
+            self._hooks.use_for(transport, options)
+
+    def _uninstrument_client(self, client: Any) -> None:
+        for transport in _transports_of(client):
+            self._hooks.silence(transport)
+
+
+def _transports_of(client: Any) -> list[Any]:
+    # httpx has no public name for them, and contrib reads the same
+    return [each for each in (client._transport, *client._mounts.values()) if each is not None]  # noqa: SLF001
+
+
+__all__ = ["HttpxInstrumentation"]

@@ -1,0 +1,65 @@
+"""Bodies of answers that tell when they have been read, closed or lost. Imported when httpx is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+from httpx import AsyncByteStream, SyncByteStream
+
+from otel_distro.instrumentation.http_client import Exchange
+
+
+class SyncBody(SyncByteStream):
+    """The body of an answer.
+
+    Args:
+        stream: httpx's own.
+        exchange: ends with it: when it is closed, when reading fails, or when it is garbage that nobody closed.
+    """
+
+    def __init__(self, stream: SyncByteStream, exchange: Exchange) -> None:
+        self._stream = stream
+        self._exchange = exchange
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._stream
+        except Exception as error:
+            self._exchange.fail(error)
+            raise
+
+    def close(self) -> None:
+        """Close httpx's stream and end the span."""
+        try:
+            self._stream.close()
+        finally:
+            self._exchange.end()
+
+    def __del__(self) -> None:
+        self._exchange.end()
+
+
+class AsyncBody(AsyncByteStream):
+    """The same, asynchronous."""
+
+    def __init__(self, stream: AsyncByteStream, exchange: Exchange) -> None:
+        self._stream = stream
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except Exception as error:
+            self._exchange.fail(error)
+            raise
+
+    async def aclose(self) -> None:
+        """Close httpx's stream and end the span."""
+        try:
+            await self._stream.aclose()
+        finally:
+            self._exchange.end()
+
+    def __del__(self) -> None:
+        self._exchange.end()

@@ -1,0 +1,137 @@
+"""requests: a span around `Session.send`, redirects included; urllib3 below it makes none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from types import ModuleType
+from typing import Any, ClassVar
+
+from opentelemetry.trace import Span
+
+from .base import Toolbox
+from .calls import tracer_of
+from .hooks import Hooks, HookSet
+from .http_client import Exchange, HttpClient, pairs_of_mapping, patterns_of, version_of
+from .takeover import Takeover
+
+_CONTRIB = "opentelemetry.instrumentation.requests"
+_PART = "instrumentation requests"
+
+
+class RequestsInstrumentation:
+    """Patches `Session.send`, to which every function of requests comes in the end.
+
+    Args:
+        toolbox: see `Toolbox`.
+    """
+
+    name: ClassVar[str] = "requests"
+    modules: ClassVar[tuple[str, ...]] = ("requests", _CONTRIB)
+    replaces: ClassVar[tuple[str, ...]] = ("requests",)
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self._guard = toolbox.guard
+        self._client = HttpClient(toolbox, self.name, toolbox.settings.http.requests_excluded_urls, pairs_of_mapping)
+        self._hooks = Hooks(self.name, toolbox.guard)
+        self._takeover: Takeover | None = None
+        self._session: Any = None
+        self._original: Callable[..., Any] | None = None
+
+    def instrument(self, module: ModuleType) -> None:
+        """Patch requests; contrib's own module is made to configure this instead of patching as well."""
+        if module.__name__ == _CONTRIB:
+            self._take_over(module)
+        else:
+            self._session = module.sessions.Session
+            self._wrap()
+
+    def uninstrument(self) -> None:
+        """Take every patch back."""
+        self._unwrap()
+        self._hooks.forget()
+        if self._takeover is not None:
+            self._takeover.restore()
+            self._takeover = None
+
+    def _wrap(self) -> None:
+        if self._original is not None or self._session is None:
+            return
+        original = self._original = self._session.send
+
+        @wraps(original)
+        def send(session: Any, request: Any, **kwargs: Any) -> Any:
+            exchange, hooks = self._begin(session, request)
+            if exchange is None:
+                return original(session, request, **kwargs)
+            try:
+                response = original(session, request, **kwargs)
+            except BaseException as error:
+                self._answered(exchange, getattr(error, "response", None), None, request)
+                exchange.fail(error)
+                raise
+            self._answered(exchange, response, hooks, request)
+            exchange.end()
+            return response
+
+        self._session.send = send
+
+    def _unwrap(self) -> None:
+        if self._original is not None:
+            self._session.send = self._original
+            self._original = None
+
+    def _begin(self, session: Any, request: Any) -> tuple[Exchange | None, HookSet | None]:
+        try:
+            hooks, hook = None, None
+            if self._hooks.wanted:
+                hooks = self._hooks.of(session)
+                if hooks is None:
+                    return None, None
+                hook = _bound(hooks.request, request)
+            headers = request.headers
+            return (
+                self._client.begin(request.method, request.url, headers.__setitem__, headers, above=True, hook=hook),
+                hooks,
+            )
+        except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
+            self._guard.failed(_PART, error)
+            return None, None
+
+    def _answered(self, exchange: Exchange, response: Any, hooks: HookSet | None, request: Any) -> None:
+        if response is None:
+            return
+        try:
+            version = version_of(getattr(response.raw, "version", None))
+            exchange.answered(response.status_code, version, response.headers)
+            if hooks is not None and hooks.response is not None:
+                hooks.response(exchange.span, request, response)
+        except Exception as error:  # noqa: BLE001 - the response is the application's
+            self._guard.failed(_PART, error)
+
+    def _take_over(self, module: ModuleType) -> None:
+        if self._takeover is not None:
+            return
+        self._takeover = Takeover(
+            module.RequestsInstrumentor,
+            name=self.name,
+            guard=self._guard,
+            configure=self._configure,
+            uninstrument=self._unwrap,
+        )
+        self._takeover.replace("uninstrument_session", staticmethod(self._hooks.silence))
+
+    def _configure(self, options: dict[str, Any]) -> None:
+        self._wrap()
+        self._hooks.use(options)
+        if options.get("excluded_urls") is not None:
+            self._client.exclude(patterns_of(options["excluded_urls"]))
+        if options.get("tracer_provider") is not None:
+            self._client.tracer = tracer_of(options["tracer_provider"], self.name)
+
+
+def _bound(hook: Callable[..., Any] | None, request: Any) -> Callable[[Span], Any] | None:
+    return None if hook is None else lambda span: hook(span, request)
+
+
+__all__ = ["RequestsInstrumentation"]

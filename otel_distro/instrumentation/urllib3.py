@@ -1,0 +1,152 @@
+"""urllib3: a span around `HTTPConnectionPool.urlopen`, retries and redirects included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from types import ModuleType
+from typing import Any, ClassVar
+
+from opentelemetry.trace import Span
+
+from .base import Toolbox
+from .calls import tracer_of
+from .hooks import Hooks, HookSet
+from .http_client import Exchange, HttpClient, pairs_of_mapping, patterns_of, silent, version_of
+from .takeover import Takeover
+
+_CONTRIB = "opentelemetry.instrumentation.urllib3"
+_PART = "instrumentation urllib3"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Urllib3Instrumentation:
+    """Patches the pools' `urlopen`, which everything built on urllib3 calls.
+
+    Args:
+        toolbox: see `Toolbox`.
+    """
+
+    name: ClassVar[str] = "urllib3"
+    modules: ClassVar[tuple[str, ...]] = ("urllib3", _CONTRIB)
+    replaces: ClassVar[tuple[str, ...]] = ("urllib3",)
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self._guard = toolbox.guard
+        self._client = HttpClient(toolbox, self.name, toolbox.settings.http.urllib3_excluded_urls, pairs_of_mapping)
+        self._hooks = Hooks(self.name, toolbox.guard)
+        self._url_filter: Callable[[str], str] | None = None
+        self._takeover: Takeover | None = None
+        self._pool: Any = None
+        self._original: Callable[..., Any] | None = None
+
+    def instrument(self, module: ModuleType) -> None:
+        """Patch urllib3; contrib's own module is made to configure this instead of patching as well."""
+        if module.__name__ == _CONTRIB:
+            self._take_over(module)
+        else:
+            self._pool = module.connectionpool.HTTPConnectionPool
+            self._wrap()
+
+    def uninstrument(self) -> None:
+        """Take every patch back."""
+        self._unwrap()
+        self._hooks.forget()
+        if self._takeover is not None:
+            self._takeover.restore()
+            self._takeover = None
+
+    def _wrap(self) -> None:
+        if self._original is not None or self._pool is None:
+            return
+        original = self._original = self._pool.urlopen
+
+        @wraps(original)
+        def urlopen(
+            pool: Any, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kwargs: Any
+        ) -> Any:
+            exchange, sent, hooks = self._begin(pool, method, url, body, headers)
+            if exchange is None:
+                return original(pool, method, url, body, headers, *args, **kwargs)
+            try:
+                response = original(pool, method, url, body, sent, *args, **kwargs)
+            except BaseException as error:
+                exchange.fail(error)
+                raise
+            self._answered(exchange, response, hooks, pool)
+            exchange.end()
+            return response
+
+        self._pool.urlopen = urlopen
+
+    def _unwrap(self) -> None:
+        if self._original is not None:
+            self._pool.urlopen = self._original
+            self._original = None
+
+    def _begin(
+        self, pool: Any, method: str, url: str, body: Any, headers: Any
+    ) -> tuple[Exchange | None, Any, HookSet | None]:
+        try:
+            if silent():
+                return None, None, None
+            hooks, hook = None, None
+            # the caller's headers stay as they are; where it gave none, the pool's own apply, as in urllib3 itself
+            sent = (pool.headers if headers is None else headers).copy()
+            full = url if url.startswith(("http://", "https://")) else _origin(pool) + url
+            if self._url_filter is not None:
+                full = str(self._url_filter(full))
+            if self._hooks.wanted:
+                hooks = self._hooks.of(pool)
+                if hooks is None:
+                    return None, None, None
+                hook = _bound(hooks.request, pool, {"method": method, "url": full, "headers": sent, "body": body})
+            exchange = self._client.begin(method, full, sent.__setitem__, sent, above=True, hook=hook)
+        except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
+            self._guard.failed(_PART, error)
+            return None, None, None
+        return exchange, sent, hooks
+
+    def _answered(self, exchange: Exchange, response: Any, hooks: HookSet | None, pool: Any) -> None:
+        try:
+            exchange.answered(response.status, version_of(response.version), response.headers)
+            if hooks is not None and hooks.response is not None:
+                hooks.response(exchange.span, pool, response)
+        except Exception as error:  # noqa: BLE001 - the response is the application's
+            self._guard.failed(_PART, error)
+
+    def _take_over(self, module: ModuleType) -> None:
+        if self._takeover is None:
+            self._takeover = Takeover(
+                module.URLLib3Instrumentor,
+                name=self.name,
+                guard=self._guard,
+                configure=self._configure,
+                uninstrument=self._unwrap,
+            )
+
+    def _configure(self, options: dict[str, Any]) -> None:
+        self._wrap()
+        self._hooks.use(options)
+        self._url_filter = options.get("url_filter")
+        if options.get("excluded_urls") is not None:
+            self._client.exclude(patterns_of(options["excluded_urls"]))
+        if options.get("tracer_provider") is not None:
+            self._client.tracer = tracer_of(options["tracer_provider"], self.name)
+
+
+def _origin(pool: Any) -> str:
+    host = f"[{pool.host}]" if ":" in pool.host and not pool.host.startswith("[") else pool.host
+    port = "" if pool.port is None or pool.port == _DEFAULT_PORTS.get(pool.scheme) else f":{pool.port}"
+    return f"{pool.scheme}://{host}{port}"
+
+
+def _bound(hook: Callable[..., Any] | None, pool: Any, request: dict[str, Any]) -> Callable[[Span], Any] | None:
+    if hook is None:
+        return None
+    from opentelemetry.instrumentation.urllib3 import RequestInfo
+
+    return lambda span: hook(span, pool, RequestInfo(**request))
+
+
+__all__ = ["Urllib3Instrumentation"]

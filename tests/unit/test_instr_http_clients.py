@@ -1,0 +1,290 @@
+"""Rules that httpx (sync and async), requests, urllib3 and aiohttp keep alike, against a server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+import requests
+import urllib3
+from opentelemetry import trace
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
+from opentelemetry.trace import SpanKind, StatusCode
+
+from otel_distro.instrumentation.aiohttp_client import AiohttpClientInstrumentation
+from otel_distro.instrumentation.httpx import HttpxInstrumentation
+from otel_distro.instrumentation.requests import RequestsInstrumentation
+from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
+from tests.http_echo import Echo, serve
+from tests.recording import Recording, instrumented
+
+Call = Callable[..., int]
+
+
+def _httpx(method: str, url: str, headers: dict[str, str] | None = None) -> int:
+    with httpx.Client() as client:
+        return client.request(method, url, headers=headers).status_code
+
+
+def _httpx_async(method: str, url: str, headers: dict[str, str] | None = None) -> int:
+    async def work() -> int:
+        async with httpx.AsyncClient() as client:
+            return (await client.request(method, url, headers=headers)).status_code
+
+    return asyncio.run(work())
+
+
+def _requests(method: str, url: str, headers: dict[str, str] | None = None) -> int:
+    with requests.Session() as session:
+        return session.request(method, url, headers=headers, timeout=5).status_code
+
+
+def _urllib3(method: str, url: str, headers: dict[str, str] | None = None) -> int:
+    with urllib3.PoolManager() as pool:
+        return pool.request(method, url, headers=headers, retries=False).status
+
+
+def _aiohttp(method: str, url: str, headers: dict[str, str] | None = None) -> int:
+    async def work() -> int:
+        async with aiohttp.ClientSession() as session, session.request(method, url, headers=headers) as response:
+            await response.read()
+            return response.status
+
+    return asyncio.run(work())
+
+
+CLIENTS: dict[str, tuple[Any, Call, str]] = {
+    "httpx": (HttpxInstrumentation, _httpx, "HTTPX"),
+    "httpx-async": (HttpxInstrumentation, _httpx_async, "HTTPX"),
+    "requests": (RequestsInstrumentation, _requests, "REQUESTS"),
+    "urllib3": (Urllib3Instrumentation, _urllib3, "URLLIB3"),
+    "aiohttp": (AiohttpClientInstrumentation, _aiohttp, "AIOHTTP_CLIENT"),
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Echo]:
+    """One server for all tests of this module."""
+    with serve() as echo:
+        yield echo
+
+
+@pytest.fixture
+def echo(server: Echo) -> Echo:
+    """The server, with nothing asked yet."""
+    server.asked.clear()
+    return server
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest) -> tuple[Any, Call, str]:
+    """Each client: its instrumentation, a function that makes one request, and its name in variables."""
+    return CLIENTS[request.param]
+
+
+def test_a_request_is_one_client_span(client: tuple[Any, Call, str], echo: Echo) -> None:
+    """A request is one CLIENT span, named by its method, with stable names and the parent of where it is made."""
+    kind, call, _ = client
+    recording = Recording()
+    tracer = recording.tracer_provider.get_tracer("t")
+    with instrumented(kind, recording), tracer.start_as_current_span("above") as above:
+        assert call("GET", f"{echo.url}/status/200?page=2&token=secret") == 200
+        assert trace.get_current_span() is above
+    span, outer = recording.spans
+    assert (span.name, span.kind) == ("GET", SpanKind.CLIENT)
+    assert span.parent is not None
+    assert span.parent.span_id == outer.context.span_id
+    assert dict(span.attributes or {}) == {
+        "http.request.method": "GET",
+        "server.address": "127.0.0.1",
+        "server.port": echo.port,
+        "url.full": f"{echo.url}/status/200?page=2&token=REDACTED",
+        "http.response.status_code": 200,
+        "network.protocol.version": "1.1",
+    }
+    assert span.status.status_code is StatusCode.UNSET
+    assert recording.failures == []
+
+
+def test_the_context_is_propagated(client: tuple[Any, Call, str], echo: Echo) -> None:
+    """The server gets the traceparent of the client span, in the place of one the caller set, and the other headers."""
+    kind, call, _ = client
+    recording = Recording()
+    mine = {"x-mine": "1", "traceparent": "00-11111111111111111111111111111111-1111111111111111-01"}
+    with instrumented(kind, recording):
+        call("GET", f"{echo.url}/status/200", mine)
+    span = recording.one()
+    assert span.parent is None
+    assert echo.asked[0]["traceparent"] == f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-03"
+    assert echo.asked[0]["x-mine"] == "1"
+    assert mine["traceparent"].startswith("00-1111")
+
+
+def test_an_unsampled_request_propagates_and_counts(client: tuple[Any, Call, str], echo: Echo) -> None:
+    """Without a recording span the context still travels, unsampled, and the duration is still measured."""
+    kind, call, _ = client
+    recording = Recording(sampler="always_off")
+    with instrumented(kind, recording):
+        call("GET", f"{echo.url}/status/200")
+    assert recording.spans == []
+    assert echo.asked[0]["traceparent"].endswith("-02")
+    assert [count for _, count in recording.points("http.client.request.duration")] == [1]
+
+
+@pytest.mark.parametrize(("status", "failed"), [(200, False), (302, False), (404, True), (500, True)])
+def test_statuses_from_400_are_errors(client: tuple[Any, Call, str], echo: Echo, status: int, failed: bool) -> None:
+    """A client counts 4xx and 5xx as errors, on the span and in the metric."""
+    kind, call, _ = client
+    recording = Recording()
+    with instrumented(kind, recording):
+        call("GET", f"{echo.url}/status/{status}")
+    span = recording.one()
+    assert (span.status.status_code is StatusCode.ERROR) is failed
+    assert (span.attributes or {}).get("error.type") == (str(status) if failed else None)
+    ((attributes, count),) = recording.points("http.client.request.duration")
+    assert count == 1
+    expected = {
+        "http.request.method": "GET",
+        "server.address": "127.0.0.1",
+        "server.port": echo.port,
+        "http.response.status_code": status,
+        "network.protocol.version": "1.1",
+    }
+    assert attributes == ({**expected, "error.type": str(status)} if failed else expected)
+
+
+def test_a_refused_connection_is_raised_and_marked(client: tuple[Any, Call, str]) -> None:
+    """An exception arrives unchanged; span and metric have its class, its message has no secrets of the URL."""
+    kind, call, _ = client
+    recording = Recording()
+    with instrumented(kind, recording), pytest.raises(Exception, match=r".") as raised:
+        call("GET", "http://joe:hidden@127.0.0.1:1/?token=secret")
+    span = recording.one()
+    assert (span.attributes or {})["error.type"] == type(raised.value).__qualname__
+    assert span.status.status_code is StatusCode.ERROR
+    assert [event.name for event in span.events] == ["exception"]
+    assert "secret" not in span.to_json()
+    assert "joe:hidden" not in str((span.attributes or {})["url.full"])
+    ((attributes, _),) = recording.points("http.client.request.duration")
+    assert attributes["error.type"] == type(raised.value).__qualname__
+
+
+def test_unknown_methods_are_other(client: tuple[Any, Call, str], echo: Echo) -> None:
+    """A method outside the known ones is `_OTHER`, its span is named HTTP, and the original is kept."""
+    kind, call, _ = client
+    recording = Recording()
+    with instrumented(kind, recording):
+        call("BREW", f"{echo.url}/status/200")
+    span = recording.one()
+    assert span.name == "HTTP"
+    assert (span.attributes or {})["http.request.method"] == "_OTHER"
+    assert (span.attributes or {})["http.request.method_original"] == "BREW"
+
+
+@pytest.mark.parametrize("general", [True, False])
+def test_excluded_urls_are_silent(client: tuple[Any, Call, str], echo: Echo, general: bool) -> None:
+    """A URL that an expression matches, a general one or the library's own, makes no telemetry and no header."""
+    kind, call, name = client
+    variable = "OTEL_PYTHON_EXCLUDED_URLS" if general else f"OTEL_PYTHON_{name}_EXCLUDED_URLS"
+    recording = Recording({variable: "status/2.1,other"})
+    with instrumented(kind, recording):
+        call("GET", f"{echo.url}/status/201")
+        call("GET", f"{echo.url}/status/200")
+    assert [(span.attributes or {})["http.response.status_code"] for span in recording.spans] == [200]
+    assert "traceparent" not in echo.asked[0]
+
+
+@pytest.mark.parametrize("suppress", [suppress_instrumentation, suppress_http_instrumentation])
+def test_suppressed_code_is_silent(client: tuple[Any, Call, str], echo: Echo, suppress: Any) -> None:
+    """Code that asked for no telemetry gets none."""
+    kind, call, _ = client
+    recording = Recording()
+    with instrumented(kind, recording), suppress():
+        call("GET", f"{echo.url}/status/200")
+    assert recording.spans == []
+    assert "traceparent" not in echo.asked[0]
+
+
+def test_headers_are_captured_on_request_only(client: tuple[Any, Call, str], echo: Echo) -> None:
+    """Named headers become attributes; cookies and credentials without their value."""
+    kind, call, _ = client
+    recording = Recording(
+        {
+            "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST": "x-mine,authorization",
+            "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_RESPONSE": "x-ans.*,set-cookie",
+        }
+    )
+    with instrumented(kind, recording):
+        call("GET", f"{echo.url}/status/200", {"X-Mine": "1", "Authorization": "Bearer secret"})
+    attributes = recording.one().attributes or {}
+    assert attributes["http.request.header.x-mine"] == ("1",) or attributes["http.request.header.x-mine"] == ["1"]
+    assert list(attributes["http.request.header.authorization"]) == ["[REDACTED]"]  # type: ignore[arg-type]
+    assert list(attributes["http.response.header.x-answer"]) == ["yes"]  # type: ignore[arg-type]
+    assert list(attributes["http.response.header.set-cookie"]) == ["[REDACTED]"]  # type: ignore[arg-type]
+
+
+def test_uninstrumented_means_silent(client: tuple[Any, Call, str], echo: Echo) -> None:
+    """After `uninstrument` there is neither span nor header."""
+    kind, call, _ = client
+    recording = Recording()
+    with instrumented(kind, recording) as instrumentation:
+        instrumentation.instrument(importlib.import_module(kind.modules[0]))
+    call("GET", f"{echo.url}/status/200")
+    assert recording.spans == []
+    assert "traceparent" not in echo.asked[0]
+
+
+def test_upstreams_provider_works_as_well(client: tuple[Any, Call, str], echo: Echo) -> None:
+    """An instrumentation built on the unmodified SDK makes the same span."""
+    memory = importlib.import_module("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    sdk = importlib.import_module("opentelemetry.sdk.trace")
+    export = importlib.import_module("opentelemetry.sdk.trace.export")
+    recording = Recording()
+    provider = sdk.TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(export.SimpleSpanProcessor(memory))
+    kind, call, _ = client
+    toolbox = importlib.import_module("otel_distro.instrumentation.base").Toolbox(
+        provider, recording.meter_provider, recording.toolbox.settings, recording.guard
+    )
+    instrumentation = kind(toolbox)
+    instrumentation.instrument(importlib.import_module(kind.modules[0]))
+    try:
+        call("GET", f"{echo.url}/status/404")
+    finally:
+        instrumentation.uninstrument()
+    (span,) = memory.get_finished_spans()
+    assert span.attributes["http.response.status_code"] == 404
+    assert span.status.status_code is StatusCode.ERROR
+    assert recording.failures == []
+
+
+def test_only_the_upper_layer_traces(echo: Echo) -> None:
+    """requests over urllib3 is one span and one traceparent, requests' own."""
+    recording = Recording()
+    with instrumented(Urllib3Instrumentation, recording), instrumented(RequestsInstrumentation, recording):
+        _requests("GET", f"{echo.url}/status/200")
+    span = recording.one()
+    assert span.instrumentation_scope is not None
+    assert span.instrumentation_scope.name == "otel_distro.instrumentation.requests"
+
+
+@pytest.mark.parametrize("name", ["requests", "urllib3", "aiohttp"])
+def test_redirects_are_inside_their_request(echo: Echo, name: str) -> None:
+    """Where the library follows redirects inside one call, that call is one span; every hop gets a traceparent."""
+    kind, call, _ = CLIENTS[name]
+    recording = Recording()
+    with instrumented(kind, recording):
+        if name == "urllib3":
+            with urllib3.PoolManager() as pool:
+                pool.request("GET", f"{echo.url}/redirect")
+        else:
+            call("GET", f"{echo.url}/redirect")
+    status = {(span.attributes or {})["http.response.status_code"] for span in recording.spans}
+    assert 200 in status
+    assert len(echo.asked) == 2
+    assert all("traceparent" in headers for headers in echo.asked)

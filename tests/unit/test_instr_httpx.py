@@ -1,0 +1,200 @@
+"""httpx: the span lives until the body is read, closed or lost."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from otel_distro.instrumentation.httpx import HttpxInstrumentation
+from tests.http_echo import Echo, serve
+from tests.recording import Recording, instrumented
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[Echo]:
+    """A server."""
+    with serve() as echo:
+        yield echo
+
+
+@pytest.fixture
+def recording() -> Iterator[Recording]:
+    """httpx, instrumented; nothing of the distro may have failed in a test."""
+    recording = Recording()
+    with instrumented(HttpxInstrumentation, recording):
+        yield recording
+    assert recording.failures == []
+
+
+def test_a_streamed_answer_ends_with_its_body(recording: Recording, echo: Echo) -> None:
+    """While the body is being read the span is open and not the current one; with its end the span ends."""
+    with httpx.Client() as client, client.stream("GET", echo.url) as response:
+        assert recording.spans == []
+        assert b"".join(response.iter_bytes()) == b"0123456789" * 10
+        assert len(recording.spans) == 1
+    assert len(recording.spans) == 1
+    assert [count for _, count in recording.points("http.client.request.duration")] == [1]
+
+
+def test_a_streamed_answer_ends_when_it_is_closed(recording: Recording, echo: Echo) -> None:
+    """A body that is not read ends its span when it is closed."""
+    with httpx.Client() as client:
+        with client.stream("GET", echo.url):
+            assert recording.spans == []
+        assert len(recording.spans) == 1
+
+
+def test_an_answer_that_is_lost_ends_with_the_garbage(recording: Recording, echo: Echo) -> None:
+    """A response that nobody closes ends its span at the latest when it is collected."""
+    client = httpx.Client()
+    client.send(client.build_request("GET", echo.url), stream=True)
+    gc.collect()
+    assert len(recording.spans) == 1
+    client.close()
+
+
+def test_an_asynchronous_stream_ends_with_its_body(recording: Recording, echo: Echo) -> None:
+    """The same for asynchronous streams."""
+
+    async def work() -> None:
+        async with httpx.AsyncClient() as client, client.stream("GET", echo.url) as response:
+            assert recording.spans == []
+            assert await response.aread() == b"0123456789" * 10
+        assert len(recording.spans) == 1
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_body_that_breaks_off_is_an_error(recording: Recording, echo: Echo, asynchronous: bool) -> None:
+    """When reading fails after good headers, the error arrives and the span has it beside the status."""
+
+    async def read_async() -> None:
+        async with httpx.AsyncClient() as client:
+            await client.get(f"{echo.url}/cut")
+
+    def read() -> None:
+        httpx.get(f"{echo.url}/cut")
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        asyncio.run(read_async()) if asynchronous else read()
+    attributes = recording.one().attributes or {}
+    assert attributes["error.type"] == "RemoteProtocolError"
+    assert attributes["http.response.status_code"] == 200
+    ((measured, _),) = recording.points("http.client.request.duration")
+    assert measured["error.type"] == "RemoteProtocolError"
+
+
+def test_a_cancelled_request_ends_its_span(recording: Recording) -> None:
+    """A request whose task is cancelled ends with the cancellation as its error type."""
+
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as server, httpx.AsyncClient() as client:
+            port = server.sockets[0].getsockname()[1]
+            task = asyncio.ensure_future(client.get(f"http://127.0.0.1:{port}/"))
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await client.aclose()
+            await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+    assert (recording.one().attributes or {})["error.type"] == "CancelledError"
+
+
+def test_each_hop_of_a_redirect_is_a_span(recording: Recording, echo: Echo) -> None:
+    """httpx sends each hop through its transport, so each is a span, as with contrib."""
+    httpx.get(f"{echo.url}/redirect", follow_redirects=True)
+    assert [(span.attributes or {})["http.response.status_code"] for span in recording.spans] == [302, 200]
+
+
+def test_many_at_once_have_spans_of_their_own(recording: Recording, echo: Echo) -> None:
+    """Concurrent requests never mix: each has the parent of its own task."""
+    tracer = recording.tracer_provider.get_tracer("t")
+
+    async def one(client: httpx.AsyncClient, number: int) -> None:
+        with tracer.start_as_current_span(f"task {number}"):
+            await client.get(f"{echo.url}/status/200?number={number}")
+
+    async def main() -> None:
+        async with httpx.AsyncClient() as client:
+            await asyncio.gather(*(one(client, number) for number in range(20)))
+
+    asyncio.run(main())
+    outer = {span.context.span_id: span.name.split()[1] for span in recording.spans if span.name.startswith("task")}
+    inner = [span for span in recording.spans if span.name == "GET"]
+    assert len(inner) == 20
+    for span in inner:
+        assert span.parent is not None
+        assert str((span.attributes or {})["url.full"]).endswith(f"number={outer[span.parent.span_id]}")
+
+
+def test_contribs_hooks_are_called(echo: Echo) -> None:
+    """Hooks given to `HTTPXClientInstrumentor` run on our span, sync and async; what they raise does no harm."""
+    contrib = importlib.import_module("opentelemetry.instrumentation.httpx")
+    recording = Recording()
+
+    def on_request(span: Any, request: Any) -> None:
+        span.update_name(f"hooked {request.method.decode()}")
+
+    def on_response(span: Any, request: Any, response: Any) -> None:
+        span.set_attribute("hook.status", response.status_code)
+        raise ValueError("a hook's own mistake")
+
+    async def on_async_request(span: Any, request: Any) -> None:
+        await asyncio.sleep(0)
+        span.set_attribute("hook.async", True)
+
+    async def on_async_response(span: Any, request: Any, response: Any) -> None:
+        raise ValueError("a hook's own mistake")
+
+    async def work() -> None:
+        async with httpx.AsyncClient() as client:
+            await client.get(echo.url)
+
+    with instrumented(HttpxInstrumentation, recording) as instrumentation:
+        instrumentation.instrument(contrib)
+        contrib.HTTPXClientInstrumentor().instrument(
+            request_hook=on_request,
+            response_hook=on_response,
+            async_request_hook=on_async_request,
+            async_response_hook=on_async_response,
+        )
+        httpx.get(echo.url)
+        asyncio.run(work())
+        sync, asynchronous = recording.take()
+        contrib.HTTPXClientInstrumentor().uninstrument()
+        httpx.get(echo.url)
+        assert recording.spans == []
+    assert sync.name == "hooked GET"
+    assert (sync.attributes or {})["hook.status"] == 200
+    assert (asynchronous.attributes or {})["hook.async"] is True
+    assert recording.failures == ["httpx hook: ValueError: a hook's own mistake"]
+
+
+def test_hooks_of_one_client_are_its_own(echo: Echo) -> None:
+    """`instrument_client` gives one client hooks and makes no second span; others have none."""
+    contrib = importlib.import_module("opentelemetry.instrumentation.httpx")
+    recording = Recording()
+    with instrumented(HttpxInstrumentation, recording) as instrumentation:
+        instrumentation.instrument(contrib)
+        with httpx.Client() as hooked, httpx.Client() as other:
+            contrib.HTTPXClientInstrumentor.instrument_client(
+                hooked, request_hook=lambda span, request: span.set_attribute("hook", "yes")
+            )
+            hooked.get(echo.url)
+            other.get(echo.url)
+            contrib.HTTPXClientInstrumentor.uninstrument_client(hooked)
+            hooked.get(echo.url)
+    assert [(span.attributes or {}).get("hook") for span in recording.spans] == ["yes", None]
