@@ -22,6 +22,14 @@ def test_a_scope_with_the_mark_is_left_to_others():
     assert '"fastapi.telemetry" in scope' in inspect.getsource(FastAPI.__call__)
 
 
+def test_fastapi_asks_whether_its_telemetry_is_enabled():
+    """`FastAPI.__call__` begins nothing of its own when `NativeTelemetry.enabled()` says no."""
+    from fastapi.telemetry import _asgi
+
+    assert "not self._native_telemetry.enabled()" in inspect.getsource(FastAPI.__call__)
+    assert list(inspect.signature(_asgi.NativeTelemetry.enabled).parameters) == ["self"]
+
+
 def test_the_record_has_the_fields_our_exchange_stands_in_for():
     """What routing and exceptions read and write: a new field is one our exchange does not have."""
     found = {field.name for field in fields(_api._RequestTelemetry)}

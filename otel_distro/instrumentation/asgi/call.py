@@ -20,7 +20,9 @@ Call = Callable[[Any, Scope, Receive, Send], Awaitable[None]]
 _SERVED = frozenset({"http", "websocket"})
 
 
-def served(original: Call, servers: Servers, options_of: Callable[[Any], Options] = lambda _: NO_OPTIONS) -> Call:
+def served(  # noqa: C901 - one coroutine a request and no calls between, because both cost each request
+    original: Call, servers: Servers, options_of: Callable[[Any], Options] = lambda _: NO_OPTIONS
+) -> Call:
     """`original` with a server span around the outermost call of a request.
 
     Args:
@@ -53,9 +55,10 @@ def served(original: Call, servers: Servers, options_of: Callable[[Any], Options
         if exchange is None:
             await without(self, scope, receive, send)
             return
-        send = exchange.send if kind == "http" else exchange.send_websocket
-        if exchange.request_size == 0 or exchange.server.has_message_hooks:
-            receive, send = observed(exchange, scope, receive, send)
+        if exchange.watched:
+            send = exchange.send if kind == "http" else exchange.send_websocket
+            if exchange.request_size == 0 or exchange.server.has_message_hooks:
+                receive, send = observed(exchange, scope, receive, send)
         try:
             await original(self, scope, receive, send)
         except BaseException as error:

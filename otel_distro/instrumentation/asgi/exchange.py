@@ -40,20 +40,20 @@ class Exchange:
 
     Args:
         server: whose request it is.
-        origin: what it has in common with others.
-        send: the ASGI server's.
         prefix: the path under which the application is reached, without a slash at its end.
 
     Attributes:
-        request_size: bytes of the request's body, 0 when they are to be counted, None when no body was announced.
-        attributes: the span's own dictionary where it may be written to, else None.
         server_span: None when there is none.
+        token: puts the context back.
         recording: whether the span keeps what it is told.
+        late: the span is a lean one that still waits for its name and attributes.
+        watched: whether the request is followed to its end; only then the following exist.
+        origin: what it has in common with others.
+        attributes: the span's own dictionary where it may be written to, else None.
+        request_size: bytes of the request's body, None when no body was announced.
+        sent: bytes of the response's body so far.
         status_code: of the response, None before it starts.
         routed_by_fastapi: FastAPI's router has told about the route that is called next.
-        started: `perf_counter()` at the beginning.
-        started_at: the same moment in nanoseconds since the epoch, 0 when nothing is recorded.
-        sent: bytes of the response's body so far.
     """
 
     __slots__ = (
@@ -65,8 +65,10 @@ class Exchange:
         "_prefix",
         "_route",
         "_send",
+        "_started",
         "_trailers",
         "attributes",
+        "late",
         "origin",
         "recording",
         "request_size",
@@ -74,32 +76,42 @@ class Exchange:
         "sent",
         "server",
         "server_span",
-        "started",
-        "started_at",
         "status_code",
         "token",
+        "watched",
     )
 
-    def __init__(self, server: Server, origin: Origin, send: Send, prefix: str) -> None:
+    def __init__(self, server: Server, prefix: str) -> None:
         self.server = server
-        self.origin = origin
         self.server_span: Span | None = None
+        self.token: Token[Context] | None = None
         self.recording = False
-        self.started = 0.0
-        self.started_at = 0
-        self.request_size: int | None = None
+        self.late = False
+        self.watched = False
+        self.routed_by_fastapi = False
+        self._prefix = prefix
+        self._route: str | None = None
+
+    def watch(self, origin: Origin, send: Send, request_size: int | None) -> None:
+        """Follow the request to its end; without this only the context and the route are kept.
+
+        Args:
+            origin: what it has in common with others.
+            send: the ASGI server's.
+            request_size: bytes of the request's body, 0 when they are to be counted, None when no body was announced.
+        """
+        self.watched = True
+        self.origin = origin
+        self.request_size = request_size
         self.attributes: dict[str, Any] | None = None
         self.sent = 0
         self.status_code: int | None = None
-        self.token: Token[Context] | None = None
         self._send = send
-        self._prefix = prefix
         self._name = origin.word
-        self._route: str | None = None
-        self.routed_by_fastapi = False
         self._trailers = False
         self._done = False
         self._complete_at = 0.0
+        self._started = perf_counter()
 
     # --- routing ---------------------------------------------------------------------------------------------------
 
@@ -195,7 +207,7 @@ class Exchange:
             scope: of the connection.
             error: what left the application, None when it returned.
         """
-        if not self._done:
+        if self.watched and not self._done:
             self.end(error)
         if self.token is not None:
             detach(self.token, self.server_span)
@@ -210,7 +222,7 @@ class Exchange:
         if self._done:
             return
         self._done = True
-        seconds = (self._complete_at or perf_counter()) - self.started
+        seconds = (self._complete_at or perf_counter()) - self._started
         try:
             origin = self.origin
             origin.group.active.add(-1)
@@ -247,4 +259,6 @@ class Exchange:
                 span.set_status(error_status(error))
             else:
                 span.set_status(_FAILED)
-        span.end(self.started_at + int(seconds * 1e9))
+        began: int | None = getattr(span, "start_time", None)
+        # the span lasts as long as the clock says that never jumps
+        span.end(None if began is None else began + int(seconds * 1e9))

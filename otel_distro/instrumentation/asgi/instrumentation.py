@@ -84,7 +84,8 @@ class FastApiInstrumentation:
         # applications that answered before FastAPI was imported may mount it now
         self._servers.forget()
         if "fastapi.telemetry" in sys.modules:
-            self._patches.wrap(module.FastAPI, "__call__", self._served)
+            if not native.silence(self._patches):
+                self._patches.wrap(module.FastAPI, "__call__", self._served)
         else:
             route.watch_fastapi(sys.modules["fastapi.routing"], self._patches, self._guard)
 

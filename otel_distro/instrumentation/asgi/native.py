@@ -14,6 +14,7 @@ from opentelemetry import _logs
 
 from .exchange import MARK, Exchange
 from .options import Scope
+from .patches import Patches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +64,6 @@ class NativeApp:
         if self._exclude is None:
             return False
         scope["app"] = app
-        if app.root_path:
-            scope["root_path"] = app.root_path
         try:
             return bool(self._exclude(scope))
         except Exception as error:  # noqa: BLE001 - the user's function
@@ -122,6 +121,21 @@ def config_of(app: object) -> Mapping[str, Any] | None:
     """What `FastAPI(telemetry={...})` said, completed by FastAPI; None for an application without it."""
     config = getattr(app, "_telemetry", None)
     return config if isinstance(config, dict) else None
+
+
+def silence(patches: Patches) -> bool:
+    """Let FastAPI's own telemetry answer that it is off, so that it asks nothing and begins nothing by itself.
+
+    Returns:
+        Whether it did; else the mark in the scope has to lie there before `FastAPI.__call__`.
+    """
+    from fastapi.telemetry import _asgi
+
+    asked = getattr(_asgi, "NativeTelemetry", None)
+    if asked is None or "enabled" not in vars(asked):
+        return False
+    patches.wrap(asked, "enabled", lambda _: lambda _self: False)
+    return True
 
 
 def keep_exporters(app: object, ours: Mapping[str, Any], guard: Guard) -> None:

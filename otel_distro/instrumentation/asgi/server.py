@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter, time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.propagators import ResponsePropagator, get_global_response_propagator
@@ -17,7 +16,7 @@ from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
-from otel_distro.tracing.span import UnsampledSpan
+from otel_distro.tracing.span import LeanSpan, UnsampledSpan
 
 from .exchange import INCOMPLETE, MARK, Exchange
 from .exclusion import Exclusion
@@ -54,7 +53,7 @@ class Server:
         span_details: a name and attributes of the user's for each span, or None.
         native: what FastAPI's own telemetry of this application wants, None where there is none.
         exchange_class: of its requests.
-        root_path: the application's own, which goes before what the server says.
+        measures: whether requests are counted and timed.
         normal_disconnect: tells the end of a WebSocket that is no error.
     """
 
@@ -73,7 +72,7 @@ class Server:
         span_details: SpanDetails | None = None,
         native: NativeApp | None = None,
         exchange_class: type[Exchange] = Exchange,
-        root_path: str = "",
+        measures: bool = True,
         normal_disconnect: Callable[[BaseException], bool] = lambda _: False,
     ) -> None:
         self.guard = guard
@@ -92,7 +91,8 @@ class Server:
         self._span_details = span_details
         self._native_key: str | None = None if native is None else native.context_key
         self._exchange_class = exchange_class
-        self._root_path = root_path.rstrip("/")
+        # without all of these an unsampled request is not looked at any further
+        self._watches = measures or self.looks_at_responses or self.has_message_hooks or request_hook is not None
         self._normal_disconnect = normal_disconnect
         self._extract = Propagation().extract
         self._may_exclude = exclusion is not None or (native is not None and native.may_exclude)
@@ -120,25 +120,19 @@ class Server:
         # an empty context, the usual one, holds neither a wish for silence nor a parent
         if (current and suppressed()) or (self._may_exclude and self._excludes(app, scope, headers)):
             return None
-        origin = self._origins.of(scope, headers)
-        prefix = self._root_path or scope.get("app_root_path") or scope.get("root_path")
-        exchange = self._exchange_class(self, origin, send, prefix.rstrip("/") if prefix else "")
-        length = headers.get(b"content-length")
-        if length is not None or origin.may_have_body:
-            exchange.request_size = _announced(length, scope, headers)
-        exchange.started = perf_counter()
+        prefix = scope.get("root_path")
+        exchange = self._exchange_class(self, prefix.rstrip("/") if prefix else "")
         if self._tracer is not None:
             self._begin(self._tracer, exchange, scope, headers, current)
         elif self._native_key is not None:
             exchange.token = _set(Context({**current, self._native_key: exchange}))
         scope[MARK] = exchange
-        origin.group.active.add(1)
-        if self._request_hook is not None and exchange.server_span is not None:
-            self.call_hook(self._request_hook, exchange.server_span, scope)
+        if exchange.recording or self._watches:
+            self._watch(exchange, scope, headers, send)
         return exchange
 
     def _begin(self, tracer: Starts, exchange: Exchange, scope: Scope, headers: Headers, current: Context) -> None:
-        """Start the span and make it current."""
+        """Start the span and make it current; its name and attributes follow where nobody looks at them now."""
         try:
             parent, carried = self._extract(headers)
         except Exception as error:  # noqa: BLE001 - a third party's propagator, or headers that are no bytes
@@ -148,22 +142,34 @@ class Server:
             parent = span_context_in(current)
         if carried is not None:
             current = carried
-        origin = exchange.origin
-        exchange.started_at = now = time_ns()
         if tracer.takes_late_attributes and self._span_details is None:
-            span = tracer.begin(origin.word, _SERVER, parent, {}, start_time=now, context=carried)
-            if span.__class__ is not UnsampledSpan:
-                exchange.recording = True
-                exchange.attributes = span.attributes = self._attributes(origin, scope, headers)
+            span = tracer.begin("", _SERVER, parent, {}, context=carried)
+            exchange.recording = exchange.late = span.__class__ is not UnsampledSpan
         else:
+            origin = self._origins.of(scope, headers)
             name, attributes = self._details(origin, scope, self._attributes(origin, scope, headers))
-            span = tracer.begin(name, _SERVER, parent, attributes, start_time=now, context=carried)
+            span = tracer.begin(name, _SERVER, parent, attributes, context=carried)
             exchange.recording = span.is_recording()
         exchange.server_span = span
         values: dict[str, object] = {**current, SPAN_KEY: span} if current else {SPAN_KEY: span}
         if self._native_key is not None:
             values[self._native_key] = exchange
         exchange.token = _set(Context(values))
+
+    def _watch(self, exchange: Exchange, scope: Scope, headers: Headers, send: Send) -> None:
+        """Follow the request to its end: it is measured, its span records, or a hook wants to see it."""
+        origin = self._origins.of(scope, headers)
+        length = headers.get(b"content-length")
+        size = _announced(length, scope, headers) if length is not None or origin.may_have_body else None
+        exchange.watch(origin, send, size)
+        span = exchange.server_span
+        if exchange.late and span is not None:
+            lean = cast("LeanSpan", span)
+            lean.name = origin.word
+            exchange.attributes = lean.attributes = self._attributes(origin, scope, headers)
+        origin.group.active.add(1)
+        if self._request_hook is not None and span is not None:
+            self.call_hook(self._request_hook, span, scope)
 
     # --- the beginning -----------------------------------------------------------------------------------------------
 

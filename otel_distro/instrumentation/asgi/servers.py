@@ -108,7 +108,7 @@ class Servers:
             span_details=options.span_details,
             native=None if self.native is None else self.native.app(config, guard),
             exchange_class=Exchange if self.native is None else self.native.exchange_class,
-            root_path=str(getattr(app, "root_path", None) or ""),
+            measures=instruments is not None,
             normal_disconnect=_normal_disconnect(),
         )
 
