@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from otel_distro.instrumentation.asgi import FastApiInstrumentation
+from otel_distro.instrumentation.asgi.exchange import Exchange
 from tests.asgi_rig import MODULES, get, rigged, scope_of
 
 _header_names = st.one_of(
@@ -277,3 +279,25 @@ def test_caches_stay_bounded():
         assert len(origins._origins) < 500
         assert len(origins._agents) < 1_000
         assert len(rig.points("http.server.request.duration")) == 1
+
+
+@pytest.mark.parametrize("sampler", ["always_on", "always_off"])
+def test_a_request_leaves_nothing_for_the_garbage_collector(sampler):
+    """What a request needed is gone with it, without waiting for a collection that stops the event loop."""
+    app = FastAPI()
+
+    @app.get("/m/{x}")
+    async def handler(x: int) -> int:
+        return x
+
+    with rigged(sampler=sampler) as rig:
+        get(app, "/m/1")
+        gc.collect()
+        gc.disable()
+        try:
+            get(app, "/m/1")
+            left = [kept for kept in gc.get_objects() if isinstance(kept, Exchange)]
+        finally:
+            gc.enable()
+        assert left == []
+        assert rig.lines == []
