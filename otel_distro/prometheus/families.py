@@ -7,7 +7,7 @@ only themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -85,7 +85,14 @@ class Family:
         return {self.name + suffix for suffix in _SUFFIXES[self.type]}
 
 
-def build(entries: Sequence[Entry], resource: Resource | None, guard: Guard, *, scope_labels: bool) -> list[Family]:
+def build(
+    entries: Sequence[Entry],
+    resource: Resource | None,
+    guard: Guard,
+    *,
+    scope_labels: bool,
+    pause: Callable[[], None],
+) -> list[Family]:
     """The families of all entries, `target` with the resource first.
 
     Args:
@@ -93,6 +100,7 @@ def build(entries: Sequence[Entry], resource: Resource | None, guard: Guard, *, 
         resource: for `target_info`; None leaves it out.
         guard: gets the warnings about collisions.
         scope_labels: whether every sample names its instrumentation scope.
+        pause: called now and then.
     """
     families: dict[str, Family] = {}
     claimed: dict[str, str] = {}
@@ -103,6 +111,8 @@ def build(entries: Sequence[Entry], resource: Resource | None, guard: Guard, *, 
         claimed.update(dict.fromkeys(target.claims(), "target"))
     scopes: dict[Any, list[tuple[str, Any]]] = {}
     for index, entry in enumerate(entries):
+        if index % 16 == 15:
+            pause()
         family = _family(entry.identity, families, claimed, guard)
         if family is None:
             continue

@@ -6,7 +6,6 @@ threads after every slice of lines, so that a scrape of any size delays nobody b
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
@@ -14,12 +13,13 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_distro.guard import Guard
 from otel_distro.metrics.identity import Kind
+from otel_distro.metrics.pauses import Pauses
 from otel_distro.metrics.source import Snapshot
 
 from . import families
 from .families import Exemplars, Family, Item
 
-_SLICE = 24  # series a slice: some 400 lines of histograms, a third of a millisecond
+_SLICE = 8  # series a slice: some 150 lines of histograms
 
 
 class _Lines(Protocol):
@@ -33,7 +33,7 @@ class Renderer:
         guard: gets warnings about colliding names.
         resource: gives the resource of `target_info` now; None leaves that out.
         scope_labels: whether samples name their instrumentation scope (specification: by default they do).
-        pause: called after every slice of lines; gives other threads their turn.
+        pause: called after every slice of lines; gives other threads their turn. Made here unless given.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Renderer:
         resource: Callable[[], Resource | None],
         *,
         scope_labels: bool = True,
-        pause: Callable[[], None] = lambda: time.sleep(0),
+        pause: Callable[[], None] | None = None,
     ) -> None:
         self._guard = guard
         self._resource = resource
         self._scope_labels = scope_labels
-        self.pause = pause
+        self.pause = pause or Pauses()
         self._plans: dict[bool, tuple[Hashable, Resource | None, list[tuple[str, list[_Lines]]]]] = {}
 
     def render(self, snapshot: Snapshot, *, openmetrics: bool) -> bytes:
@@ -81,7 +81,8 @@ class Renderer:
         kept = self._plans.get(openmetrics)
         if kept is not None and kept[0] == snapshot.version and kept[1] is resource:
             return kept[2]
-        made = families.build(snapshot.entries, resource, self._guard, scope_labels=self._scope_labels)
+        labels = self._scope_labels
+        made = families.build(snapshot.entries, resource, self._guard, scope_labels=labels, pause=self.pause)
         plan: list[tuple[str, list[_Lines]]] = []
         for family in made:
             lines: list[_Lines] = []

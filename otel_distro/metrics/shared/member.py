@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,8 +79,12 @@ class Member:
         """Whether the files are still in the directory."""
         return (self._directory / (self.name + INDEX)).exists()
 
-    def refresh(self) -> bool:
-        """Take the index's new records; whether there were any. A damaged index keeps what was read before."""
+    def refresh(self, pause: Callable[[], None] = lambda: None) -> bool:
+        """Take the index's new records; whether there were any. A damaged index keeps what was read before.
+
+        Args:
+            pause: called now and then.
+        """
         size = os.fstat(self._index).st_size
         if size <= self._parsed or self.damaged:
             return False
@@ -90,6 +94,8 @@ class Member:
             for kind, payload, end in records.frames(data):
                 self._take(kind, payload)
                 parsed = end
+                if len(self.places) % 64 == 0:
+                    pause()
         except (ValueError, KeyError, TypeError, struct.error):
             self.damaged = True
         self._parsed += parsed

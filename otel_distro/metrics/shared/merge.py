@@ -20,8 +20,8 @@ from . import records
 from .member import Place
 from .store import Key
 
-_CHUNK: Final = 512  # cells of all processes that are added without a pause
-_STEPS: Final = 2000  # entries that are looked at without a pause
+_CHUNK: Final = 256  # cells of all processes that are added without a pause
+_STEPS: Final = 200  # entries that are looked at without a pause
 _OVERFLOW: Final = records.attributes_bytes(OVERFLOW)
 
 Pause = Callable[[], None]
@@ -100,7 +100,7 @@ class Table:
                 layout.extras.append((place, index))
             used.add(index)
             layout.indices.append(index)
-            if number % _STEPS == _STEPS - 1:
+            if number % 32 == 31:
                 self._pause()
         layout.taken = len(places)
         self._order(layout, places)
@@ -115,24 +115,28 @@ class Table:
             aligned[entry.at : entry.at + entry.size] = combine(entry.identity, [now, mine])
         return aligned
 
-    def total(self, vectors: Sequence[Sequence[float]]) -> list[float]:
-        """All processes' aligned cells as one."""
+    def total(self, vectors: list[list[float]]) -> list[float]:
+        """All processes' aligned cells as one; `vectors` is empty afterwards."""
         width = self.width
         if not vectors:
             return [0.0] * width
+        for vector in vectors:
+            vector.extend([0.0] * (width - len(vector)))
+        if len(vectors) == 1:
+            return vectors.pop()
         totals: list[float] = []
-        short = [v if len(v) == width else [*v, *([0.0] * (width - len(v)))] for v in vectors]
-        if len(short) == 1:
-            return list(short[0])
         for start in range(0, width, _CHUNK):
-            totals.extend(map(sum, zip(*[v[start : start + _CHUNK] for v in short], strict=True)))
+            totals.extend(map(sum, zip(*[v[start : start + _CHUNK] for v in vectors], strict=True)))
             self._pause()
         for number, index in enumerate(self.singles):
             entry = self.entries[index]
             span = slice(entry.at, entry.at + entry.size)
-            totals[span] = combine(entry.identity, [v[span] for v in short])
+            totals[span] = combine(entry.identity, [v[span] for v in vectors])
             if number % 16 == 15:
                 self._pause()
+        while vectors:
+            vectors.pop()  # one by one, because freeing hundreds of thousands of numbers at once takes milliseconds
+            self._pause()
         return totals
 
     def _entry(self, place: Place) -> int:

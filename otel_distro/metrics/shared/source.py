@@ -149,6 +149,7 @@ class GroupSource:
         for _ in range(_TRIES):
             self._read_folded()
             self._list()
+            self._pause()
             vectors, dead = self._vectors()
             if fold.version(self._store.group.path) == self._folded.version:
                 return self._table.total(vectors), dead
@@ -176,10 +177,10 @@ class GroupSource:
         new = sorted(there - self._known.keys() - self._strange - self._folded.processes)
         for start in range(0, len(new), _BATCH):
             opened = [name for name in new[start : start + _BATCH] if self._open(name)]
+            self._pause()
             if len(new) > _BATCH:
                 # thousands of ended processes: fold as they come, not to hold all of them open
                 self._fold([self._known[n].member for n in opened if not self._known[n].member.alive()])
-                self._pause()
         if len(new) > _BATCH:
             self._read_folded()
 
@@ -214,7 +215,7 @@ class GroupSource:
             # whether it lives is asked before it is read: what it counts and dies after is then in what is read
             alive = known.member.alive()
             try:
-                known.member.refresh()
+                known.member.refresh(self._pause)
                 table.learn(known.layout, known.member.places)
             except (OSError, ValueError, TypeError, KeyError) as error:
                 self._ignore(name, error)
@@ -249,6 +250,8 @@ class GroupSource:
 
     def _take(self, places: list[Place], layout: Layout, region: bytes, seen: Sequence[float]) -> Sequence[float]:
         times: Sequence[float] = memoryview(region[: len(region) // SLOT * SLOT]).cast("d")[2::_WORDS].tolist()
+        if times == seen:
+            return seen
         if len(seen) < len(times):
             seen = [*seen, *([0.0] * (len(times) - len(seen)))]
         new = set(compress(count(), map(gt, times, seen)))
