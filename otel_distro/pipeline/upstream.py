@@ -103,8 +103,8 @@ def span_limits(limits: settings.Limits) -> SpanLimits:
         max_events=limits.event_count,
         max_links=limits.link_count,
         max_span_attributes=_or(limits.span_attribute_count, limits.attribute_count),
-        max_event_attributes=limits.event_attribute_count,
-        max_link_attributes=limits.link_attribute_count,
+        max_event_attributes=_or(limits.event_attribute_count, limits.attribute_count),
+        max_link_attributes=_or(limits.link_attribute_count, limits.attribute_count),
         max_attribute_length=_or(limits.attribute_length, unset),
         max_span_attribute_length=_or(limits.span_attribute_length, _or(limits.attribute_length, unset)),
     )

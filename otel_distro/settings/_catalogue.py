@@ -82,10 +82,12 @@ class Limits:
     )
     event_count: int = variable("OTEL_SPAN_EVENT_COUNT_LIMIT", COUNT, 128, "Most events of a span.")
     link_count: int = variable("OTEL_SPAN_LINK_COUNT_LIMIT", COUNT, 128, "Most links of a span.")
-    event_attribute_count: int = variable(
-        "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", COUNT, 128, "Most attributes of an event."
+    event_attribute_count: int | None = variable(
+        "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", COUNT, None, "Most attributes of an event; else the general limit."
     )
-    link_attribute_count: int = variable("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", COUNT, 128, "Most attributes of a link.")
+    link_attribute_count: int | None = variable(
+        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", COUNT, None, "Most attributes of a link; else the general limit."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,13 +49,15 @@ class SpanLimits:
     def from_settings(cls, limits: settings.Limits) -> SpanLimits:
         """The limits of a span, a special one before the general one."""
         general, length = limits.attribute_count, limits.attribute_length
+        special = (limits.span_attribute_count, limits.event_attribute_count, limits.link_attribute_count)
+        span, event, link = (general if limit is None else limit for limit in special)
         return cls(
-            attributes=general if limits.span_attribute_count is None else limits.span_attribute_count,
+            attributes=span,
             length=length if limits.span_attribute_length is None else limits.span_attribute_length,
             events=limits.event_count,
             links=limits.link_count,
-            event_attributes=limits.event_attribute_count,
-            link_attributes=limits.link_attribute_count,
+            event_attributes=event,
+            link_attributes=link,
             other_length=length,
         )
 

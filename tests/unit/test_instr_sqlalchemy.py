@@ -166,6 +166,29 @@ def test_a_failing_insertmanyvalues_is_one_failed_span(recording: Recording) -> 
     assert (recording.one().attributes or {})["error.type"] == "IntegrityError"
 
 
+def test_templates_of_compiled_statements_are_not_shown(recording: Recording) -> None:
+    """Expanding lists and translated schemas make one statement, whatever is filled in."""
+    engine = memory()
+    users = sa.table("users", sa.column("id"), schema="tenant")
+    recording.take()
+    translated = engine.execution_options(schema_translate_map={"tenant": None})
+    with translated.connect() as connection:
+        connection.execute(sa.select(users.c.id).where(users.c.id.in_([1, 2, 3])))
+        connection.execute(sa.select(users.c.id).where(users.c.id.in_([4])))
+    texts = {" ".join(str((span.attributes or {})["db.query.text"]).split()) for span in recording.spans}
+    assert texts == {"SELECT users.id FROM users WHERE users.id IN (?)"}
+    assert {span.name for span in recording.spans} == {"SELECT users"}
+
+
+def test_a_statement_that_never_reaches_the_driver_fails(recording: Recording) -> None:
+    """A missing parameter is raised as without us, and marked."""
+    engine = memory()
+    recording.take()
+    with engine.connect() as connection, pytest.raises(sa.exc.StatementError):
+        connection.execute(sa.text("SELECT :missing"))
+    assert (recording.one().attributes or {})["error.type"] in {"StatementError", "InvalidRequestError"}
+
+
 def test_durations_are_recorded_by_operation(recording: Recording) -> None:
     """The histogram has a series for each operation and one for each way to fail, without the text."""
     engine = memory()
