@@ -186,3 +186,25 @@ def test_client(app: App, **options: Any) -> Any:
 
 
 test_client.__test__ = False  # type: ignore[attr-defined]
+
+
+# --- applications of several suites ----------------------------------------------------------------------------------
+
+
+class Broken(RuntimeError):
+    """What applications of these tests raise."""
+
+
+def ok(request: Any) -> Any:
+    """A handler that answers `fine`."""
+    from starlette.responses import PlainTextResponse
+
+    return PlainTextResponse("fine")
+
+
+def one_route(handler: Any = ok, path: str = "/p/{x}", **more: Any) -> Any:
+    """A Starlette application with one route."""
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    return Starlette(routes=[Route(path, handler, methods=["GET", "POST", "PUT"])], **more)
