@@ -10,8 +10,7 @@ from __future__ import annotations
 import io
 import select
 import socket
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import ssl
@@ -29,8 +28,7 @@ class TlsUnusable(ValueError):
     """A certificate or key file cannot be used; there is no safe way to go on without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """PEM files for TLS: authorities to trust (None: the system's); the client's certificate and key, for mTLS."""
 
     certificate: str | None = None

@@ -15,6 +15,7 @@ _MAX_REASON = 256
 _MAX_KEYS = 512
 _VALUES_PER_KEY = 512
 _LONGEST_CACHED = 1024
+_LONGEST_KEY = 256
 _CACHE_BYTES = 4_000_000
 _ENTRY_BYTES = 200  # what a dict entry, a str and a bytes object weigh beside their characters
 
@@ -77,7 +78,7 @@ def key_value(key: object, value: Any, depth: int = 0) -> bytes:
 class KeyValues:
     """Encodes attributes as repeated `KeyValue` fields under one tag, repeated pairs only once.
 
-    Text (up to 1,024 characters) and numbers are kept encoded by key and value. Types do not mix although
+    Text and numbers of up to 1,024 bytes are kept encoded by key and value. Types do not mix although
     `True == 1 == 1.0`: only exact `str` and `int` are looked up. A key's values are forgotten at 512 of them,
     everything at 512 keys or about 4 MB.
 
@@ -85,11 +86,12 @@ class KeyValues:
         tag: the field's number and wire type, one byte.
     """
 
-    __slots__ = ("_room", "_tag", "known")
+    __slots__ = ("_heads", "_room", "_tag", "known")
 
     def __init__(self, tag: bytes) -> None:
         self._tag = tag
         self._room = _CACHE_BYTES
+        self._heads: dict[str, bytes] = {}
         self.known: dict[str, dict[Any, bytes]] = {}
 
     def extend(self, parts: list[bytes], attributes: Mapping[str, Any]) -> None:
@@ -114,16 +116,29 @@ class KeyValues:
 
     def pair(self, key: Any, value: Any) -> bytes:
         """Encode one attribute, and keep it if it may come again."""
-        encoded = delimited(self._tag, key_value(key, value))
         kind = type(value)
-        if (kind is int or (kind is str and len(value) <= _LONGEST_CACHED)) and type(key) is str:
+        if (kind is not str and kind is not int) or type(key) is not str:
+            return delimited(self._tag, key_value(key, value))
+        head = self._heads.get(key) or self._head(key)
+        payload = any_value(value) if kind is int else b"\x0a" + varint(len(text := utf8(value))) + text
+        payload = head + varint(len(payload)) + payload
+        encoded = self._tag + varint(len(payload)) + payload
+        if len(encoded) <= _LONGEST_CACHED:
             self._keep(key, value, encoded)
         return encoded
+
+    def _head(self, key: str) -> bytes:
+        """The key's field and the tag of the value's, which are the same for each of its values."""
+        head = _wire.text_field(b"\x0a", key) + b"\x12"
+        if len(self._heads) < _MAX_KEYS and len(key) <= _LONGEST_KEY:
+            self._heads[key] = head
+        return head
 
     def _keep(self, key: str, value: str | int, encoded: bytes) -> None:
         self._room -= len(encoded) * 2 + _ENTRY_BYTES
         if self._room < 0 or (len(self.known) >= _MAX_KEYS and key not in self.known):
             self.known.clear()
+            self._heads.clear()
             self._room = _CACHE_BYTES
         values = self.known.setdefault(key, {})
         if len(values) >= _VALUES_PER_KEY:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 LONGEST_RETRY_AFTER = 300.0
 """Seconds; a server that asks for more is asked again after this."""
@@ -28,8 +27,7 @@ class Result(Enum):
     """Not delivered, and never will be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The outcome of one attempt.
 
     Attributes:

@@ -322,4 +322,4 @@ def _u32(number: Any) -> int:
 
 
 def _without_defaults(fields: Fields) -> Fields:
-    return {name: value for name, value in fields.items() if value not in (None, "", 0, "0", [])}
+    return {name: value for name, value in fields.items() if value not in (None, "", 0, [])}

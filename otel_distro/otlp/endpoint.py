@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A URL taken apart. `str()` of it never holds credentials or a query.
 
     Attributes:
@@ -78,11 +77,11 @@ def _basic(parts: SplitResult) -> str | None:
     if not separator:
         return None
     name, _, password = user.partition(":")
-    return "Basic " + b64encode(unquote_to_bytes(name) + b":" + unquote_to_bytes(password)).decode()
+    pair = unquote_to_bytes(name) + b":" + unquote_to_bytes(password)
+    return "Basic " + b2a_base64(pair, newline=False).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Proxies:
+class Proxies(NamedTuple):
     """The proxies of a process.
 
     Attributes:

@@ -1,0 +1,77 @@
+"""What the exporters of the three signals share: encode, hand over, wait for the senders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from otel_distro.guard import Guard
+from otel_distro.process import Deadline
+
+from ._batch import Encoder, breathe
+from .sender import Sender
+
+if TYPE_CHECKING:
+    from .stats import SenderStats
+
+
+class Export:
+    """Encodes once and gives the same bytes to every sender.
+
+    Args:
+        encoder: for the signal.
+        senders: one for each target; all take the encoder's content type.
+        guard: gets what goes wrong in encoding.
+    """
+
+    def __init__(self, encoder: Encoder, senders: Sequence[Sender], guard: Guard) -> None:
+        self._encoder = encoder
+        self._senders = tuple(senders)
+        self._guard = guard
+        self.ended = False
+
+    def __call__(self, data: Any) -> bool:
+        """Encode and hand over; False when nothing could be encoded, or after the end. Never waits, never raises."""
+        if self.ended:
+            return False
+        try:
+            encoded = self._encoder.encode(data, breathe)
+            for sender in self._senders:
+                sender.submit(encoded)
+        except Exception as error:  # noqa: BLE001 - a processor's thread must not die of a batch
+            self._guard.failed(f"OTLP export, {self._encoder.signal}", error)
+            return False
+        if encoded.lost:
+            self._guard.failed(
+                f"OTLP encoding, {self._encoder.signal}",
+                f"{encoded.lost} could not be encoded",
+                remedy="they are left out, the others are sent",
+            )
+        return True
+
+    def flush(self, milliseconds: float) -> bool:
+        """Wait until every sender has settled what it has; see `Sender.flush`."""
+        deadline = Deadline(_seconds(milliseconds))
+        for sender in self._senders:
+            sender.hurry()
+        flushed = [sender.flush(deadline.left()) for sender in self._senders]
+        return all(flushed)
+
+    def shutdown(self, milliseconds: float) -> None:
+        """End every sender within this time altogether; see `Sender.shutdown`."""
+        self.ended = True
+        deadline = Deadline(_seconds(milliseconds))
+        for sender in self._senders:
+            sender.hurry()
+        for sender in self._senders:
+            sender.shutdown(deadline.left())
+
+    @property
+    def stats(self) -> tuple[SenderStats, ...]:
+        """What each sender has done."""
+        return tuple(sender.stats() for sender in self._senders)
+
+
+def _seconds(milliseconds: float) -> float:
+    return min(max(milliseconds, 0.0), 3_600_000.0) / 1000 if math.isfinite(milliseconds) else 3600.0

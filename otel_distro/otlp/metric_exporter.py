@@ -1,0 +1,96 @@
+"""Metrics by OTLP, behind upstream's exporter interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.metrics import (
+    Counter,
+    Histogram,
+    ObservableCounter,
+    ObservableGauge,
+    ObservableUpDownCounter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.metrics.view import (
+    Aggregation,
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+)
+
+from otel_distro.guard import Guard
+
+from ._batch import Encoder
+from ._export import Export
+from .sender import Sender
+
+if TYPE_CHECKING:
+    from .stats import SenderStats
+
+# specification, metrics exporter for OTLP, "Additional environment variable configuration"
+_DELTA: dict[str, tuple[type, ...]] = {
+    "cumulative": (),
+    "delta": (Counter, Histogram, ObservableCounter),
+    "lowmemory": (Counter, Histogram),
+}
+_INSTRUMENTS = (Counter, UpDownCounter, Histogram, ObservableCounter, ObservableUpDownCounter, ObservableGauge)
+
+
+def preferred_temporality(name: str) -> dict[type, AggregationTemporality]:
+    """The temporality of each instrument under `cumulative`, `delta` or `lowmemory`; any other name is `cumulative`."""
+    delta = _DELTA.get(name, ())
+    return {
+        instrument: AggregationTemporality.DELTA if instrument in delta else AggregationTemporality.CUMULATIVE
+        for instrument in _INSTRUMENTS
+    }
+
+
+def preferred_aggregation(name: str) -> dict[type, Aggregation]:
+    """The aggregation of histograms under `explicit_bucket_histogram` or `base2_exponential_bucket_histogram`."""
+    exponential = name == "base2_exponential_bucket_histogram"
+    return {Histogram: ExponentialBucketHistogramAggregation() if exponential else ExplicitBucketHistogramAggregation()}
+
+
+class OtlpMetricExporter(MetricExporter):
+    """Encodes what a reader has collected and returns at once; senders deliver it.
+
+    Args:
+        encoder: `MetricEncoder`, or `JsonMetricEncoder`.
+        senders: where to; each gets the same bytes.
+        guard: gets what goes wrong in encoding.
+        shutdown_timeout: most milliseconds a `shutdown` may take.
+        temporality: `cumulative`, `delta` or `lowmemory`.
+        aggregation: `explicit_bucket_histogram` or `base2_exponential_bucket_histogram`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        senders: Sequence[Sender],
+        guard: Guard,
+        *,
+        shutdown_timeout: int,
+        temporality: str = "cumulative",
+        aggregation: str = "explicit_bucket_histogram",
+    ) -> None:
+        super().__init__(preferred_temporality(temporality), preferred_aggregation(aggregation))
+        self._export = Export(encoder, senders, guard)
+        self._shutdown_timeout = shutdown_timeout
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
+        """Take a collection: SUCCESS means that it is encoded and on its way, FAILURE that it is lost."""
+        return MetricExportResult.SUCCESS if self._export(metrics_data) else MetricExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Wait until what was exported so far has been delivered; False if it was not."""
+        return self._export.flush(timeout_millis)
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        """Deliver, keep or count what waits, within the timeout and the distro's own."""
+        self._export.shutdown(min(timeout_millis, self._shutdown_timeout))
+
+    def stats(self) -> tuple[SenderStats, ...]:
+        """What each target got."""
+        return self._export.stats

@@ -1,0 +1,329 @@
+"""One thread for each target that sends what waits, in order, and outlives every answer."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections import Counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from otel_distro.process import Deadline, in_forked_child
+
+from ._batch import Encoded
+from ._http import TlsUnusable
+from .answer import Answer, Result
+from .client import OtlpClient
+from .spool import SHUTDOWN, Spool
+from .voice import Later, Voice
+
+if TYPE_CHECKING:
+    from .stats import SenderStats
+
+NOT_ENCODED, REJECTED, OFF = "not encodable", "rejected by the collector", "exporter off"
+
+GATHER = 0.02
+"""Seconds a batch waits for others, so that the slices of one burst leave as one request."""
+
+_ADOPT_EVERY = (10.0, 20.0)
+_KEEP_FOR_DISK = 0.25
+_TOO_LARGE = 413
+
+
+class Backoff(NamedTuple):
+    """Exponential back-off with full jitter (OTLP specification, "OTLP/HTTP Throttling").
+
+    Attributes:
+        first: seconds; the longest wait after the first failure.
+        longest: seconds; the longest wait after any.
+    """
+
+    first: float = 1.0
+    longest: float = 30.0
+
+    def wait(self, failures: int, asked: float | None, chance: random.Random) -> float:
+        """Seconds until the next attempt: anything up to the doubled limit, so that a thousand workers spread out.
+
+        Args:
+            failures: in a row so far, 1 or more.
+            asked: what the server asked for (`Retry-After`), None where it did not; waited in full and a little more.
+            chance: a source of randomness that workers do not share.
+        """
+        limit = min(self.longest, self.first * 2.0 ** min(failures - 1, 30))
+        if asked is not None:
+            return asked + chance.uniform(0.0, min(limit, 0.1 * asked + self.first))
+        return chance.uniform(0.02 * limit, limit)
+
+
+class Sender:
+    """Takes encoded batches and delivers them, from a daemon thread that starts with the first of them.
+
+    Nothing here raises or waits for the network, but `flush` and `shutdown`, which wait as long as they are told. A
+    forked child starts without the parent's batches, connection and thread.
+
+    Args:
+        signal: `traces`, `metrics` or `logs`.
+        client: posts one request.
+        spool: where batches wait.
+        later: gets what a person has to know; the one that `spool` has too.
+        backoff: how long to wait between attempts.
+        most_items: waiting batches are joined to requests of up to so many items; 0 sends each by itself.
+    """
+
+    def __init__(
+        self,
+        signal: str,
+        client: OtlpClient,
+        spool: Spool,
+        later: Later,
+        *,
+        backoff: Backoff | None = None,
+        most_items: int = 0,
+    ) -> None:
+        self._most_items = most_items
+        self.signal = signal
+        self._client = client
+        self._spool = spool
+        self._later = later
+        self._backoff = backoff or Backoff()
+        self._voice = Voice(later, signal, str(client.endpoint), client.endpoint.authority)
+        self._start()
+        in_forked_child(self._after_fork, later.failed)
+
+    def _start(self) -> None:
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        # not the module's generator: an application that seeds it would make all its workers wait alike
+        self._chance = random.Random(os.urandom(8))  # noqa: S311 - jitter is no secret
+        self._not_before = 0.0
+        self._gather_until = 0.0
+        self._adopt_at = 0.0
+        self._hurry = False
+        self._closing: Deadline | None = None
+        self._closed = False
+        self._off = ""
+        self._sent = 0
+        self._lost: Counter[str] = Counter()
+        self._attempts = 0
+        self._failed_attempt = 0
+        self._failures = 0
+        self._streak = 0
+        self._latency = 0.0
+        self._away_since: float | None = None
+        self._dropped_before = 0
+
+    def submit(self, batch: Encoded) -> None:
+        """Hand over a batch; what does not fit into the spool is dropped and counted there."""
+        with self._changed:
+            if batch.lost:
+                self._lost[NOT_ENCODED] += batch.lost
+            if not batch.items:
+                return
+            if self._closed or self._closing or self._off:
+                self._lost[OFF if self._off else SHUTDOWN] += batch.items
+                return
+            before = self._spool.items
+            self._spool.put(batch.body, batch.items, away=self._away_since is not None)
+            if not before and self._most_items:
+                self._gather_until = time.monotonic() + GATHER
+            # woken for the first of a burst and for a full request, not for each slice in between
+            if not self._ensure_thread() or not before or before < self._most_items <= self._spool.items:
+                self._changed.notify_all()
+        self._later.say()
+
+    def hurry(self) -> None:
+        """Attempt to send now, also in the middle of a back-off."""
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until everything submitted so far is settled (delivered, refused or dropped).
+
+        Returns:
+            False when the time was over or an attempt made meanwhile failed: a dead collector costs one quick attempt.
+        """
+        deadline = Deadline(seconds)
+        with self._changed:
+            last, begun = self._spool.last_number, self._attempts
+            self._hurry = bool(len(self._spool))
+            running = self._ensure_thread() if self._hurry else True
+            self._changed.notify_all()
+            while self._spool.first_number <= last and self._failed_attempt <= begun and not self._off:
+                if deadline.left() <= 0:
+                    break
+                if running:
+                    self._changed.wait(deadline.left())
+                elif not self._send_one(deadline.left()):
+                    break
+            flushed = self._spool.first_number > last
+        self._later.say()
+        return flushed
+
+    def shutdown(self, seconds: float) -> None:
+        """End: one last attempt to deliver; what is left goes to the spool's directory, else it is counted and said.
+
+        Args:
+            seconds: how long all of it may take.
+        """
+        with self._changed:
+            if self._closed or self._closing:
+                return
+            network = seconds * (1 - _KEEP_FOR_DISK) if self._spool.has_directory else seconds
+            deadline, self._closing = Deadline(seconds), Deadline(network)
+        self.flush(network)
+        with self._changed:
+            self._closed = True
+            kept, dropped = self._spool.close(deadline.left)
+            thread = self._thread
+            self._changed.notify_all()
+            self._voice.ended(kept, dropped)
+        self._later.say()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(min(deadline.left(), 1.0))
+        if thread is None:
+            self._client.close()
+
+    def stats(self) -> SenderStats:
+        """What has become of everything so far."""
+        from .stats import SenderStats
+
+        with self._changed:
+            away = self._away_since
+            return SenderStats(
+                signal=self.signal,
+                endpoint=str(self._client.endpoint),
+                sent=self._sent,
+                dropped=MappingProxyType(dict(self._lost + self._spool.dropped)),
+                queued=self._spool.items,
+                queued_bytes=self._spool.memory + self._spool.disk,
+                requests=self._attempts,
+                failures=self._failures,
+                latency=self._latency,
+                away_for=None if away is None else time.monotonic() - away,
+                off=self._off,
+            )
+
+    def _after_fork(self) -> None:
+        self._client.close()
+        self._spool.after_fork()
+        self._start()
+
+    def _ensure_thread(self) -> bool:
+        """Whether a thread runs; at the interpreter's end no new one can be started."""
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._run, name=f"otel-distro-otlp-{self.signal}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+        return True
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    if not self._wait_for_work():
+                        return
+                    self._send_one(None)
+                self._later.say()
+        except Exception as error:  # noqa: BLE001 - the next batch starts a new thread
+            self._later.failed(f"OTLP sender, {self.signal}", error)
+        finally:
+            self._later.say()
+            self._client.close()
+
+    def _wait_for_work(self) -> bool:
+        """Wait, with the lock given up, until there is something to send and it is time; False at the end."""
+        while not (self._closed or self._off):
+            now = time.monotonic()
+            if now >= self._adopt_at:
+                self._adopt_at = now + self._chance.uniform(*_ADOPT_EVERY)
+                self._spool.adopt()
+            ready_at = self._not_before
+            if self._spool.items < self._most_items:
+                ready_at = max(ready_at, self._gather_until)
+            if len(self._spool) and (self._hurry or now >= ready_at):
+                return True
+            until = ready_at if len(self._spool) else float("inf")
+            if self._spool.has_directory:
+                until = min(until, self._adopt_at)
+            self._changed.wait(None if until == float("inf") else max(until - now, 0.001))
+        return False
+
+    def _send_one(self, seconds: float | None) -> bool:
+        """Send the oldest, with the lock given up meanwhile; False when nothing is there or it was not delivered."""
+        self._hurry = False
+        items, body = self._spool.take(self._most_items)
+        if not self._spool.sending:
+            self._changed.notify_all()
+            return False
+        if self._closing is not None:
+            seconds = max(self._closing.left(), 0.01)
+        self._attempts += 1
+        number, started = self._attempts, time.monotonic()
+        self._changed.release()
+        try:
+            answer = self._client.send(body, seconds=seconds)
+        except TlsUnusable as error:
+            answer = Answer(Result.REFUSED, None, str(error))
+        finally:
+            self._changed.acquire()
+        if self._closed:
+            return False  # what was under way has been accounted for by `shutdown`
+        settled = self._settle(items, answer, number, time.monotonic() - started)
+        self._changed.notify_all()
+        return settled
+
+    def _settle(self, items: int, answer: Answer, number: int, took: float) -> bool:
+        if answer.result is Result.RETRY:
+            self._failed(answer, number)
+            return False
+        if answer.status is None:
+            self._switch_off(answer.message)
+            return False
+        if self._away_since is not None:
+            self._back()
+        self._streak = 0
+        self._not_before = 0.0
+        if answer.result is Result.REFUSED:
+            self._failures += 1
+            if answer.status == _TOO_LARGE and self._spool.sending > 1:
+                self._most_items = 0  # from now on each by itself, as they came
+                return True
+            self._spool.done(refused=f"refused with status {answer.status}")
+            self._voice.refused(answer, items)
+            return True
+        rejected = min(answer.rejected, items)
+        self._latency = took
+        self._sent += items - rejected
+        self._spool.done()
+        if rejected:
+            self._lost[REJECTED] += rejected
+            self._voice.rejected(answer, rejected)
+        return True
+
+    def _failed(self, answer: Answer, number: int) -> None:
+        self._failures += 1
+        self._streak += 1
+        self._failed_attempt = number
+        wait = self._backoff.wait(self._streak, answer.retry_after, self._chance)
+        self._not_before = time.monotonic() + wait
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            self._dropped_before = self._spool.dropped.total()
+            self._voice.away(answer)
+        self._spool.failed()
+
+    def _back(self) -> None:
+        away = time.monotonic() - (self._away_since or 0.0)
+        self._away_since = None
+        self._voice.back(away, self._spool.items, self._spool.dropped.total() - self._dropped_before)
+
+    def _switch_off(self, reason: str) -> None:
+        self._off = reason
+        self._spool.drop_all(OFF)
+        self._voice.off(reason)

@@ -1,0 +1,49 @@
+"""Spans by OTLP, behind upstream's exporter interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_distro.guard import Guard
+
+from ._batch import Encoder
+from ._export import Export
+from .sender import Sender
+
+if TYPE_CHECKING:
+    from .stats import SenderStats
+
+
+class OtlpSpanExporter(SpanExporter):
+    """Encodes finished spans and returns at once; senders deliver them.
+
+    Args:
+        encoder: `SpanEncoder`, or `JsonSpanEncoder`.
+        senders: where to; each gets the same bytes.
+        guard: gets what goes wrong in encoding.
+        shutdown_timeout: milliseconds a `shutdown` without a timeout may take.
+    """
+
+    def __init__(self, encoder: Encoder, senders: Sequence[Sender], guard: Guard, *, shutdown_timeout: int) -> None:
+        self._export = Export(encoder, senders, guard)
+        self._shutdown_timeout = shutdown_timeout
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Take a batch: SUCCESS means that it is encoded and on its way, FAILURE that it is lost."""
+        return SpanExportResult.SUCCESS if self._export(spans) else SpanExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: float = 30_000) -> bool:
+        """Wait until what was exported so far has been delivered; False if it was not."""
+        return self._export.flush(timeout_millis)
+
+    def shutdown(self, timeout_millis: float | None = None) -> None:
+        """Deliver, keep or count what waits, within the timeout."""
+        self._export.shutdown(self._shutdown_timeout if timeout_millis is None else timeout_millis)
+
+    def stats(self) -> tuple[SenderStats, ...]:
+        """What each target got."""
+        return self._export.stats

@@ -1,0 +1,265 @@
+"""Batches that wait to be sent: in memory, and while the collector is away in a directory if there is one.
+
+When there is no room, the oldest goes first: after an outage people ask what happens now, backends refuse what is too
+old, and the newest data is what an operator looks for. Everything that goes is counted by reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from .voice import Later
+
+if TYPE_CHECKING:
+    from .directory import Directory, Stored
+
+FULL, CORRUPT, SHUTDOWN = "spool full", "file unreadable", "not sent before the end"
+
+_MOST_BYTES = 1_000_000
+_DISK_PAUSE = 30.0
+_LOOK_AROUND = 10.0
+
+
+class Waiting:
+    """One batch: its bytes, or the file they are in."""
+
+    __slots__ = ("body", "born", "items", "number", "size", "stored")
+
+    def __init__(self, number: int, born: int, items: int, kept: bytes | Stored) -> None:
+        self.number = number
+        self.born = born
+        self.items = items
+        self.body: bytes | None = kept if isinstance(kept, bytes) else None
+        self.stored: Stored | None = None if isinstance(kept, bytes) else kept
+        self.size = len(kept) if isinstance(kept, bytes) else kept.size
+
+
+class Spool:
+    """A bounded queue of encoded batches. Not thread-safe: the sender that owns it holds its lock around each call.
+
+    What is being sent is never dropped; so memory may hold the limit and one request.
+
+    Args:
+        memory_limit: most bytes in memory.
+        directory: where batches go while the collector is away, None for nowhere.
+        directory_limit: most bytes under the directory's root, of all processes together; each drops its own.
+        later: gets the failures of the disk.
+    """
+
+    def __init__(self, *, memory_limit: int, directory: Directory | None, directory_limit: int, later: Later) -> None:
+        self._memory_limit = memory_limit
+        self._directory = directory
+        self._directory_limit = directory_limit
+        self._later = later
+        self._disk_again = 0.0
+        self._looked = 0.0
+        self._start()
+
+    def _start(self) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.items = 0
+        self.memory = 0
+        self.disk = 0
+        self.last_number = 0
+        self._queue: deque[Waiting] = deque()
+        self._sending = 0
+        self._others = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def first_number(self) -> int:
+        """The number of the oldest batch of this process that waits; above all numbers when none does."""
+        return next((one.number for one in self._queue if one.number), self.last_number + 1)
+
+    @property
+    def has_directory(self) -> bool:
+        """Whether what is left at the end is kept."""
+        return self._directory is not None
+
+    def put(self, body: bytes, items: int, *, away: bool) -> None:
+        """Let a batch wait.
+
+        Args:
+            body: the encoded request.
+            items: how many spans, points or records are in it.
+            away: whether the collector is away; then it goes to the directory at once.
+        """
+        self.last_number += 1
+        waiting = Waiting(self.last_number, time.time_ns(), items, body)
+        self._queue.append(waiting)
+        self.items += items
+        self.memory += waiting.size
+        if away or self.memory > self._memory_limit:
+            self._store(waiting)
+        self._make_room()
+
+    def take(self, most_items: int) -> tuple[int, bytes]:
+        """The oldest batches, joined as one request of at most `most_items` and 1 MB (or a single one, however large).
+
+        They stay here while they are being sent, until `done` or `failed`.
+
+        Returns:
+            How many items, and the request; 0 and nothing when nothing waits.
+        """
+        bodies: list[bytes] = []
+        items = size = 0
+        while len(bodies) < len(self._queue):
+            waiting = self._queue[len(bodies)]
+            if bodies and (items + waiting.items > most_items or size + waiting.size > _MOST_BYTES):
+                break
+            try:
+                body = self._body(waiting)
+            except OSError as error:
+                name = waiting.stored.name if waiting.stored is not None else ""
+                self._later.failed("spool directory, a file", f"{name}: {error}", remedy="it is left out and counted")
+                self._drop(waiting, CORRUPT)
+                continue
+            bodies.append(body)
+            items, size = items + waiting.items, size + len(body)
+        self._sending = len(bodies)
+        return items, bodies[0] if len(bodies) == 1 else b"".join(bodies)
+
+    @property
+    def sending(self) -> int:
+        """How many batches are in the request under way."""
+        return self._sending
+
+    def done(self, refused: str | None = None) -> None:
+        """What was taken is settled: delivered, or refused for the reason given (its items are counted as dropped)."""
+        taken = [self._queue[at] for at in range(self._sending)]
+        self._sending = 0
+        for waiting in taken:
+            if refused is not None:
+                self.dropped[refused] += waiting.items
+            self._remove(waiting)
+
+    def failed(self) -> None:
+        """What was taken was not delivered, the collector is away: all goes to the directory, if there is one."""
+        self._sending = 0
+        for waiting in list(self._queue):
+            if waiting.stored is None and not self._store(waiting):
+                break
+
+    def adopt(self) -> int:
+        """Put what dead processes have left in front, oldest first; returns how many items that is."""
+        if self._directory is None:
+            return 0
+        try:
+            stored, foreign = self._directory.adopt()
+            self._directory.tidy()
+        except OSError as error:
+            self._disk_failed(error)
+            return 0
+        for name in foreign:
+            self._later.failed("spool directory, a file that is not ours", name, remedy="it is left where it is")
+        self._queue.extendleft(Waiting(0, 0, one.items, one) for one in reversed(stored))
+        self.disk += sum(one.size for one in stored)
+        adopted = sum(one.items for one in stored)
+        self.items += adopted
+        return adopted
+
+    def close(self, left: Callable[[], float]) -> tuple[int, int]:
+        """End: what waits goes to the directory as far as `left()` seconds allow; the rest is dropped.
+
+        Returns:
+            Items kept in the directory and items dropped.
+        """
+        self._sending = 0
+        for waiting in list(self._queue):
+            if waiting.stored is None and (left() <= 0 or not self._store(waiting)):
+                self._drop(waiting, SHUTDOWN)
+        kept, dropped = self.items, self.dropped[SHUTDOWN]
+        if self._directory is not None:
+            try:
+                self._directory.close()
+            except OSError as error:
+                self._disk_failed(error)
+        self._queue.clear()
+        self.items = self.memory = self.disk = 0
+        return kept, dropped
+
+    def drop_all(self, reason: str) -> None:
+        """Nothing of what waits will ever be sent."""
+        self._sending = 0
+        for waiting in list(self._queue):
+            self._drop(waiting, reason)
+
+    def after_fork(self) -> None:
+        """A child starts empty: what waits is the parent's, who will send it."""
+        if self._directory is not None:
+            self._directory.after_fork()
+        self._start()
+
+    def _body(self, waiting: Waiting) -> bytes:
+        if waiting.body is not None:
+            return waiting.body
+        assert self._directory is not None and waiting.stored is not None  # noqa: S101, PT018 - for the type checker
+        return self._directory.read(waiting.stored)
+
+    def _store(self, waiting: Waiting) -> bool:
+        """Move a batch from memory to the directory; False when that is not possible now."""
+        if self._directory is None or waiting.body is None or time.monotonic() < self._disk_again:
+            return False
+        try:
+            waiting.stored = self._directory.write(waiting.body, waiting.items, waiting.born, waiting.number)
+        except OSError as error:
+            self._disk_failed(error)
+            return False
+        waiting.body = None
+        self.memory -= waiting.size
+        waiting.size = waiting.stored.size
+        self.disk += waiting.size
+        self._look_around()
+        return True
+
+    def _disk_failed(self, error: OSError) -> None:
+        self._disk_again = time.monotonic() + _DISK_PAUSE
+        reason = error.strerror or str(error)
+        self._later.failed(
+            "spool directory", reason, remedy="batches wait in memory; give OTEL_DISTRO_SPOOL_DIR room and rights"
+        )
+
+    def _look_around(self) -> None:
+        """See now and then how much the other processes have under the same root."""
+        now = time.monotonic()
+        if self._directory is not None and now - self._looked > _LOOK_AROUND:
+            self._looked = now
+            self._others = max(self._directory.sizes() - self.disk, 0)
+
+    def _make_room(self) -> None:
+        while self.memory > self._memory_limit and self._drop_oldest(stored=False):
+            pass
+        while self.disk + self._others > self._directory_limit and self._drop_oldest(stored=True):
+            pass
+
+    def _drop_oldest(self, *, stored: bool) -> bool:
+        """Drop the oldest batch in files, or in memory; False when only the newest or the one being sent is there."""
+        for waiting in islice(self._queue, self._sending, None):
+            if (waiting.stored is not None) is stored:
+                if waiting is self._queue[-1]:
+                    return False
+                self._drop(waiting, FULL)
+                return True
+        return False
+
+    def _drop(self, waiting: Waiting, reason: str) -> None:
+        self.dropped[reason] += waiting.items
+        self._remove(waiting)
+
+    def _remove(self, waiting: Waiting) -> None:
+        try:
+            self._queue.remove(waiting)  # found at once: what goes is in front
+        except ValueError:
+            return
+        self.items -= waiting.items
+        if waiting.stored is not None and self._directory is not None:
+            self._directory.remove(waiting.stored)
+            self.disk -= waiting.size
+        else:
+            self.memory -= waiting.size
