@@ -35,8 +35,8 @@ def meter_of(provider: MeterProvider, library: str) -> Meter:
 
 
 def error_type(error: BaseException) -> str:
-    """`error.type` of an exception: its class, as contrib writes it."""
-    return type(error).__qualname__
+    """`error.type` of an exception: the name of its class, as contrib writes it."""
+    return type(error).__name__
 
 
 def guarded(guard: Guard, part: str, hook: Callable[..., Any] | None) -> Callable[..., Any] | None:

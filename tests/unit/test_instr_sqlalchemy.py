@@ -169,7 +169,7 @@ def test_a_failing_insertmanyvalues_is_one_failed_span(recording: Recording) -> 
 def test_templates_of_compiled_statements_are_not_shown(recording: Recording) -> None:
     """Expanding lists and translated schemas make one statement, whatever is filled in."""
     engine = memory()
-    users = sa.table("users", sa.column("id"), schema="tenant")
+    users = sa.Table("users", sa.MetaData(), sa.Column("id", sa.Integer), schema="tenant")
     recording.take()
     translated = engine.execution_options(schema_translate_map={"tenant": None})
     with translated.connect() as connection:

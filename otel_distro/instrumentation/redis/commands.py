@@ -206,17 +206,17 @@ class Commands:
 
 
 def _cluster_of(client: Any) -> Any:
-    """The object that stands for a cluster: pipelines share their client's node manager."""
-    manager = getattr(client, "nodes_manager", None)
-    if manager is None:
-        manager = getattr(getattr(client, "_client", None), "nodes_manager", None)
-    return client if manager is None else manager
+    """The object that stands for a cluster, the same for a client and its pipelines."""
+    client = getattr(client, "cluster_client", None) or getattr(client, "_client", None) or client
+    manager = client.nodes_manager
+    # synchronous pipelines share only their client's node manager; the asynchronous one takes no weak references
+    return manager if type(manager).__weakrefoffset__ else client
 
 
 def _attributes(owner: Any) -> dict[str, Any]:
     attributes: dict[str, Any] = {"db.system.name": "redis"}
     options = getattr(owner, "connection_kwargs", None)
-    nodes = getattr(owner, "startup_nodes", None)
+    nodes = getattr(getattr(owner, "nodes_manager", owner), "startup_nodes", None)
     if isinstance(options, dict) and nodes is None:
         attributes["db.namespace"] = str(options.get("db") or 0)
         if "path" in options:
