@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, compress, count, repeat
+from operator import gt
 from typing import Protocol
 
 from .cells import Entry
@@ -63,9 +65,24 @@ class LocalSource:
 
 def read_exemplars(entries: Sequence[Entry], region: bytes) -> Iterable[tuple[tuple[int, int], Exemplar]]:
     """The exemplars in a store's slots; torn and empty ones are left out."""
+    filled = filled_slots(region)
+    if not filled:
+        return
     for index, entry in enumerate(entries):
-        for slot in range(entry.slots if entry.exemplars_at >= 0 else 0):
-            at = entry.exemplars_at + slot * SLOT
-            exemplar = unpack(region[at : at + SLOT])
-            if exemplar is not None:
-                yield (index, slot), exemplar
+        first = entry.exemplars_at // SLOT
+        for slot in range(entry.slots):
+            if first + slot in filled:
+                exemplar = unpack(region[(first + slot) * SLOT : (first + slot + 1) * SLOT])
+                if exemplar is not None:
+                    yield (index, slot), exemplar
+
+
+def filled_slots(region: bytes, seen: Sequence[float] = ()) -> set[int]:
+    """The slots that have a time, or a later one than in `seen`."""
+    times = slot_times(region)
+    return set(compress(count(), map(gt, times, chain(seen, repeat(0.0)))))
+
+
+def slot_times(region: bytes) -> Sequence[float]:
+    """When each slot was written, seconds since the epoch; 0 while it is empty."""
+    return memoryview(region[: len(region) // SLOT * SLOT]).cast("d")[2 :: SLOT // 8].tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 import weakref
@@ -15,6 +16,7 @@ import pytest
 from opentelemetry import context as context_api
 from opentelemetry import metrics as api
 from opentelemetry import trace
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import (
     Counter,
@@ -23,7 +25,13 @@ from opentelemetry.sdk.metrics import (
     ObservableCounter,
     UpDownCounter,
 )
-from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    InMemoryMetricReader,
+    MetricExporter,
+    MetricExportResult,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.metrics.view import (
     Aggregation,
     DropAggregation,
@@ -32,9 +40,11 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
 
 from otel_distro.guard import Guard
-from otel_distro.metrics import LeanMeterProvider, LocalStore
+from otel_distro.metrics import LeanMeterProvider, LocalStore, unsupported
 
 DELTA = AggregationTemporality.DELTA
 
@@ -522,3 +532,46 @@ def test_a_flush_reports_whether_every_reader_managed() -> None:
     assert made.provider.force_flush() is True
     made.provider.add_metric_reader(Broken())
     assert made.provider.force_flush() is False
+
+
+def test_upstreams_periodic_reader_exports_what_was_measured() -> None:
+    """`PeriodicExportingMetricReader` works unchanged: its flush exports, its end exports once more."""
+    exported: list[float] = []
+
+    class Exporter(MetricExporter):
+        def export(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
+            exported.append(metrics_data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points[0].value)
+            return MetricExportResult.SUCCESS
+
+        def force_flush(self, timeout_millis: float = 10_000) -> bool:
+            return True
+
+        def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+            exported.append(-1)
+
+    made = Setup()
+    made.provider.add_metric_reader(PeriodicExportingMetricReader(Exporter(), export_interval_millis=3_600_000))
+    counter = made.meter.create_counter("c")
+    counter.add(1)
+    assert made.provider.force_flush()
+    counter.add(1)
+    made.provider.shutdown()
+    assert exported == [1, 2, -1]
+
+
+def test_upstreams_prometheus_reader_shows_what_was_measured() -> None:
+    """`PrometheusMetricReader` works unchanged."""
+    registry = CollectorRegistry()
+    made = Setup()
+    made.provider.add_metric_reader(PrometheusMetricReader(registry=registry, scope_info_enabled=False))
+    made.meter.create_counter("c").add(3, {"a": "b"})
+    made.meter.create_histogram("h").record(3)
+    text = generate_latest(registry).decode()
+    assert 'c_total{a="b"} 3.0' in text
+    assert "h_count 1.0" in text
+
+
+def test_this_interpreter_can_keep_cells() -> None:
+    """With the interpreter lock there is no reason against cells; without it there is one."""
+    enabled = getattr(sys, "_is_gil_enabled", lambda: True)()
+    assert (unsupported() is None) == enabled

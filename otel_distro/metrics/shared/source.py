@@ -7,14 +7,12 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, count
-from operator import gt
 from typing import Final
 
 from otel_distro.guard import Guard
 from otel_distro.metrics.exemplars import SLOT, unpack
 from otel_distro.metrics.provider import LeanMeterProvider
-from otel_distro.metrics.source import Exemplar, LocalSource, Snapshot
+from otel_distro.metrics.source import Exemplar, LocalSource, Snapshot, filled_slots, slot_times
 
 from . import fold
 from .member import Member, Place, names
@@ -24,7 +22,6 @@ from .store import SharedStore, remove_unfinished
 _TRIES: Final = 5
 _BATCH: Final = 64  # processes that are opened before the dead among them are folded
 _PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
-_WORDS: Final = SLOT // 8
 PART: Final = "metrics: group"
 
 
@@ -249,14 +246,10 @@ class GroupSource:
         return self._exemplars
 
     def _take(self, places: list[Place], layout: Layout, region: bytes, seen: Sequence[float]) -> Sequence[float]:
-        times: Sequence[float] = memoryview(region[: len(region) // SLOT * SLOT]).cast("d")[2::_WORDS].tolist()
+        times = slot_times(region)
         if times == seen:
             return seen
-        if len(seen) < len(times):
-            seen = [*seen, *([0.0] * (len(times) - len(seen)))]
-        new = set(compress(count(), map(gt, times, seen)))
-        if not new:
-            return times
+        new = filled_slots(region, seen)
         for place, index in zip(places, layout.indices, strict=False):
             first = place.exemplars_at // SLOT
             for slot in range(place.slots):
