@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from .guard import Guard
+
+if TYPE_CHECKING:
+    # the base classes ask for importlib.resources and more, and the import system wants no base class
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
 
 Callback = Callable[[ModuleType], object]
 
 
-class ImportHooks(MetaPathFinder):
+class ImportHooks:
     """A finder that hands every import on and, after those it was asked about, calls back once.
 
     wrapt has the like; its import costs more than this whole module, and start-up is part of what is promised.
@@ -56,7 +60,7 @@ class ImportHooks(MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                    spec.loader = _CallingLoader(spec.loader, self)
+                    spec.loader = _CallingLoader(spec.loader, self)  # type: ignore[assignment]  # one by shape
                 return spec
         return None
 
@@ -66,7 +70,7 @@ class ImportHooks(MetaPathFinder):
             self._guard.call(f"import hook {module.__name__}", None, callback, module)
 
 
-class _CallingLoader(Loader):
+class _CallingLoader:
     """Stands in for a loader until the module has run, then leaves no trace on it."""
 
     def __init__(self, loader: Loader, hooks: ImportHooks) -> None:
