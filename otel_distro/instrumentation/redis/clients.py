@@ -168,9 +168,7 @@ class Clients:
             commands = _queued(pipeline)
             if (context and suppressed(context)) or not commands:
                 return None
-            transaction = getattr(pipeline, "transaction", False) or getattr(pipeline, "explicit_transaction", False)
-            kind = "MULTI" if transaction is True or getattr(pipeline, "_transaction", False) else "PIPELINE"
-            operation, text = self._commands.batch(pipeline, commands, kind)
+            operation, text = self._commands.batch(pipeline, commands, "MULTI" if _atomic(pipeline) else "PIPELINE")
             attributes = {**operation.attributes, "db.query.text": text}
             if len(commands) > 1:
                 attributes["db.operation.batch.size"] = len(commands)
@@ -202,6 +200,13 @@ class Clients:
                 operation.fail(span, started, error, status_code(error))
         except Exception as failure:  # noqa: BLE001 - see above
             self._guard.failed(_PART, failure)
+
+
+def _atomic(pipeline: Any) -> bool:
+    """Whether a pipeline is a transaction; synchronous, asynchronous and cluster pipelines have a name of their own."""
+    # on cluster pipelines `transaction` is a method
+    names = ("transaction", "is_transaction", "_transaction", "explicit_transaction")
+    return any(getattr(pipeline, name, False) is True for name in names)
 
 
 def _queued(pipeline: Any) -> Sequence[Sequence[Any]]:
