@@ -38,6 +38,7 @@ COUNTS = st.one_of(st.integers(0, 200), st.integers(0, U64))
 # st.text() makes no surrogates; few keys and small values, so that caches are hit
 TEXT = st.one_of(st.sampled_from(["", "a", "GET", "été", "日本", "\0", "x" * 200]), st.text(max_size=300))
 KEYS = st.one_of(st.sampled_from(["", "http.route", "a", "b", "ключ"]), st.text(max_size=20))
+NAMES = st.one_of(st.sampled_from(["service.name", "host", "ключ"]), st.text(min_size=1, max_size=20))
 DOUBLES = st.one_of(st.sampled_from([0.0, -0.0, 1.0, float("nan"), float("inf"), float("-inf")]), st.floats())
 SCALARS = st.one_of(
     st.none(),
@@ -63,19 +64,17 @@ ATTRIBUTES = st.one_of(st.none(), st.dictionaries(KEYS, SCALARS, max_size=6), st
 # upstream's own types are handed what upstream's SDK would have put into them, so nothing is cleaned on the way
 RESOURCES = st.builds(
     Resource,
-    st.dictionaries(KEYS.filter(bool), st.one_of(TEXT, I64, st.booleans()), max_size=3),
+    st.dictionaries(NAMES, st.one_of(TEXT, I64, st.booleans()), max_size=3),
     st.one_of(st.none(), st.just("https://opentelemetry.io/schemas/1.37.0")),
 )
-SCOPES = st.one_of(
-    st.none(),
-    st.builds(
-        InstrumentationScope,
-        TEXT,
-        st.one_of(st.none(), TEXT),
-        st.one_of(st.none(), st.just("https://example.org/schema")),
-        st.dictionaries(KEYS.filter(bool), st.one_of(TEXT, I64, st.booleans()), max_size=2),
-    ),
+NAMED_SCOPES = st.builds(
+    InstrumentationScope,
+    TEXT,
+    st.one_of(st.none(), TEXT),
+    st.one_of(st.none(), st.just("https://example.org/schema")),
+    st.dictionaries(NAMES, st.one_of(TEXT, I64, st.booleans()), max_size=2),
 )
+SCOPES = st.one_of(st.none(), NAMED_SCOPES)
 TRACE_STATES = st.sampled_from(
     [None, TraceState(), TraceState([("a", "1")]), TraceState([("rojo", "00f0"), ("b", "t")])]
 )
@@ -155,9 +154,13 @@ def readable_span(thing: Any) -> ReadableSpan:
 @st.composite
 def batches(draw: Any, items: Any) -> list[Any]:
     """Up to 12 items of at most two resources and three scopes, mixed."""
-    resources = st.sampled_from(draw(st.lists(RESOURCES, min_size=1, max_size=2, unique_by=_resource_key)))
-    scopes = st.sampled_from(draw(st.lists(SCOPES, min_size=1, max_size=3, unique_by=_scope_key)))
+    resources = st.sampled_from(_distinct(draw(st.lists(RESOURCES, min_size=1, max_size=2)), _resource_key))
+    scopes = st.sampled_from(_distinct(draw(st.lists(SCOPES, min_size=1, max_size=3)), _scope_key))
     return list(draw(st.lists(items(resources, scopes), max_size=12)))
+
+
+def _distinct(things: list[Any], key: Any) -> list[Any]:
+    return list({key(thing): thing for thing in things}.values())
 
 
 def _resource_key(resource: Resource) -> Any:
@@ -233,15 +236,15 @@ METRICS = st.builds(Metric, TEXT, st.one_of(st.none(), TEXT), st.one_of(st.none(
 @st.composite
 def metrics_data(draw: Any) -> MetricsData:
     """What a reader collects: resources, each with scopes, each with metrics."""
-    resources = draw(st.lists(RESOURCES, min_size=1, max_size=2, unique_by=_resource_key))
-    scopes = SCOPES.filter(lambda scope: scope is not None)
+    resources = _distinct(draw(st.lists(RESOURCES, min_size=1, max_size=2)), _resource_key)
+    scopes = st.lists(NAMED_SCOPES, min_size=1, max_size=2)
     return MetricsData(
         [
             ResourceMetrics(
                 resource,
                 [
                     ScopeMetrics(scope, draw(st.lists(METRICS, min_size=1, max_size=4)), "")
-                    for scope in draw(st.lists(scopes, min_size=1, max_size=2, unique_by=_scope_key))
+                    for scope in _distinct(draw(scopes), _scope_key)
                 ],
                 "",
             )

@@ -32,7 +32,8 @@ from otel_distro.otlp.exporters import (
     build_sender,
     build_span_exporter,
 )
-from otel_distro.otlp.sender import Backoff, SenderStats
+from otel_distro.otlp.sender import Backoff
+from otel_distro.otlp.stats import SenderStats
 from otel_distro.settings import Distro, Metrics, Otlp
 from tests.otlp_servers import OK, QUICK, RawServer, Speaking, batch, keep_answering, read_request
 from tests.servers.sink import Answer, OtlpSink
@@ -69,6 +70,28 @@ def test_an_outage_loses_nothing_and_is_said_once_each_way() -> None:
         assert "connection refused" in speaking.lines[0]
         assert f"http://127.0.0.1:{sink.port}/v1/traces" in speaking.lines[0]
         assert "is back" in speaking.lines[1]
+
+
+def test_all_signals_of_one_collector_say_once_that_it_is_away() -> None:
+    """Three signals that go to the same dead collector make one line, without credentials, with what to check."""
+    lines: list[str] = []
+    guard = Guard(output=lambda level, text: lines.append(text))
+    base = refused_url().removesuffix("/v1/traces").replace("http://", "http://me:hunter2@")
+    senders = [
+        build_sender(
+            Otlp(endpoint=f"{base}/v1/{signal}"), build_encoder(signal, "http/protobuf"), Distro(), guard, backoff=QUICK
+        )
+        for signal in ("traces", "metrics", "logs")
+    ]
+    for sender in senders:
+        sender.submit(batch(1))
+        assert not sender.flush(10)
+    assert len(lines) == 1
+    assert "connection refused" in lines[0]
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in lines[0]
+    assert "hunter2" not in lines[0]
+    for sender in senders:
+        sender.shutdown(0.5)
 
 
 def test_memory_is_bounded_and_the_oldest_goes_first() -> None:

@@ -322,7 +322,7 @@ def test_a_child_owns_nothing_of_its_parents(tmp_path: Path) -> None:
     """A forked child's spool is empty; it inherits no lock, and may adopt only once the parent has let go."""
     kept = Kept(tmp_path)
     kept.spool.put(b"parent", 1, away=True)
-    reader, writer = os.pipe()
+    looked, let_go = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
@@ -330,11 +330,13 @@ def test_a_child_owns_nothing_of_its_parents(tmp_path: Path) -> None:
             kept.spool.after_fork()
             empty = len(kept.spool) == 0
             adopted = kept.spool.adopt()
-            os.close(writer)
-            os.read(reader, 1)  # until the parent has let go
+            os.write(looked[1], b"1")
+            os.read(let_go[0], 1)
             code = 0 if empty and adopted == 0 and kept.spool.adopt() == 1 else 2
         os._exit(code)
-    os.close(reader)
+    os.read(looked[0], 1)
     assert kept.spool.close(lambda: 1.0) == (1, 0)
-    os.close(writer)
+    os.write(let_go[1], b"1")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    for descriptor in (*looked, *let_go):
+        os.close(descriptor)

@@ -271,7 +271,7 @@ def test_others_get_the_interpreter_after_every_64_items() -> None:
     breaths: list[int] = []
     SpanEncoder().encode([span() for _ in range(200)], lambda: breaths.append(1))
     MetricEncoder().encode(metrics(*[NumberDataPoint({}, 0, 1, 1)] * 130), lambda: breaths.append(2))
-    LogEncoder().encode([log()] * 64, lambda: breaths.append(3))
+    LogEncoder().encode([log()] * 65, lambda: breaths.append(3))
     JsonSpanEncoder().encode([span() for _ in range(128)], lambda: breaths.append(4))
     assert breaths == [1, 1, 1, 2, 2, 3, 4, 4]
 
