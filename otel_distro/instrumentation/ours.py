@@ -32,5 +32,29 @@ OURS: tuple[Own, ...] = (
         target="otel_distro.instrumentation.redis:RedisInstrumentation",
         replaces=("redis",),
     ),
+    Own(
+        name="httpx",
+        modules=("httpx", "opentelemetry.instrumentation.httpx"),
+        target="otel_distro.instrumentation.httpx:HttpxInstrumentation",
+        replaces=("httpx",),
+    ),
+    Own(
+        name="requests",
+        modules=("requests", "opentelemetry.instrumentation.requests"),
+        target="otel_distro.instrumentation.requests:RequestsInstrumentation",
+        replaces=("requests",),
+    ),
+    Own(
+        name="urllib3",
+        modules=("urllib3", "opentelemetry.instrumentation.urllib3"),
+        target="otel_distro.instrumentation.urllib3:Urllib3Instrumentation",
+        replaces=("urllib3",),
+    ),
+    Own(
+        name="aiohttp-client",
+        modules=("aiohttp", "opentelemetry.instrumentation.aiohttp_client"),
+        target="otel_distro.instrumentation.aiohttp_client:AiohttpClientInstrumentation",
+        replaces=("aiohttp-client",),
+    ),
 )
 """A contract test holds this table against the classes it names."""

@@ -157,7 +157,7 @@ def where(http: str, redis_port: str) -> Mapping[str, str]:
 
 @pytest.mark.parametrize("library", EXPECTED)
 def test_spans_are_contribs_but_for_the_listed_differences(library: str, where: Mapping[str, str]) -> None:
-    """Names, kinds, parents, attributes, status and events agree; each difference is in the table, and is still there."""
+    """Names, kinds, parents, attributes, status and events agree; differences are in the table and still there."""
     expected = EXPECTED[library]
     contrib = traffic(library, "contrib", where[library])
     ours = traffic(library, "ours", where[library])
