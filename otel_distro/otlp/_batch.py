@@ -44,6 +44,6 @@ class Encoder(Protocol):
 def breathe() -> None:
     """Let other threads run: a sleep that is long enough for a waiting one to wake up and take the interpreter.
 
-    `sleep(0)` releases it too, but takes it back before the other is awake.
+    `sleep(0)` releases it too, but often has it back before the other is awake.
     """
     time.sleep(0.000_05)
