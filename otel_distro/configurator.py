@@ -99,3 +99,6 @@ def _watch_exits(session: Session, pipeline: Pipeline) -> None:
     )
     exits.watch()
     session.hooks.on_import("uvicorn.server", exits.watch_uvicorn)
+    if pipeline.scrapes is not None:
+        # the port is bound before the server takes its first request
+        session.hooks.on_import("uvicorn.server", pipeline.scrapes.begin)

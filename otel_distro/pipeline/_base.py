@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_distro.guard import Guard
 from otel_distro.process import Deadline
+
+if TYPE_CHECKING:
+    from ._scrapes import Scrapes
 
 Ending = Callable[[float], object]
 """Ends one signal; gets the seconds it may take."""
@@ -25,12 +29,14 @@ class Pipeline:
         meter_provider: None when metrics are off.
         flushes: one call a signal, each sends what waits.
         endings: one call a signal, each sends what waits and stops.
+        scrapes: None when this pipeline answers none, or upstream's exporter does.
     """
 
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     flushes: list[tuple[str, Ending]] = field(default_factory=list)
     endings: list[tuple[str, Ending]] = field(default_factory=list)
+    scrapes: Scrapes | None = None
 
     def flush(self, seconds: float, guard: Guard) -> None:
         """Send what waits, all signals at once, within `seconds`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,11 @@ from opentelemetry.sdk.resources import Resource
 from otel_distro import resource as resources
 from otel_distro import sampling, settings
 from otel_distro.guard import Guard
-from otel_distro.metrics import LeanMeterProvider
+from otel_distro.metrics import LeanMeterProvider, LocalStore
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.tracing import BatchQueue, LeanTracerProvider
 
-from . import _exporters
+from . import _exporters, _scrapes
 from ._base import Pipeline
 from ._console import console
 
@@ -51,7 +51,7 @@ class Ground:
         resource: what all telemetry carries.
         child: the resource of a forked child.
         guard: gets every part that cannot be built.
-        environ: for the proxies' variables, which belong to no signal.
+        environ: for the proxies' variables, and for what is left to child processes.
         serves: whether this process may bind the port of `/metrics`.
     """
 
@@ -59,12 +59,12 @@ class Ground:
     resource: Resource
     child: ChildResource
     guard: Guard
-    environ: Mapping[str, str]
+    environ: MutableMapping[str, str]
     serves: bool
 
 
 def build(
-    chosen: settings.Settings, resource: Resource, guard: Guard, *, environ: Mapping[str, str], serves: bool
+    chosen: settings.Settings, resource: Resource, guard: Guard, *, environ: MutableMapping[str, str], serves: bool
 ) -> Pipeline:
     """Assemble our providers; `environ` is also read for proxies, the rest as of `upstream.build`."""
     ground = Ground(chosen, resource, ChildResource(resource, chosen.general), guard, environ, serves)
@@ -74,7 +74,7 @@ def build(
         pipeline.tracer_provider = tracer_provider
         pipeline.flushes.append(("traces", lambda seconds: tracer_provider.force_flush(int(seconds * 1000))))
         pipeline.endings.append(("traces", lambda seconds: tracer_provider.shutdown(seconds * 1000)))
-    meter_provider = _meter_provider(ground)
+    meter_provider = _meter_provider(ground, pipeline)
     if meter_provider is not None:
         pipeline.meter_provider = meter_provider
         pipeline.flushes.append(("metrics", lambda seconds: meter_provider.force_flush(seconds * 1000)))
@@ -114,7 +114,7 @@ def _otlp_span_exporter(ground: Ground) -> Any:
     return build_span_exporter(otlp, ground.settings.distro, ground.guard, proxies=parse_proxies(ground.environ))
 
 
-def _meter_provider(ground: Ground) -> LeanMeterProvider | None:
+def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | None:
     metrics, guard = ground.settings.metrics, ground.guard
     if metrics.exporters == ("none",):
         return None
@@ -124,14 +124,39 @@ def _meter_provider(ground: Ground) -> LeanMeterProvider | None:
     }
     names = [name for name in metrics.exporters if name != "prometheus"]
     readers = [_as_reader(made, metrics) for _, made in _exporters.build("metrics", names, built_in, guard)]
-    return LeanMeterProvider(
+    scraped = "prometheus" in metrics.exporters
+    service = str(ground.resource.attributes["service.name"])
+    group = _scrapes.group(ground.environ, service, metrics.prometheus_port) if scraped else ""
+    provider = _scrapes.ScrapedMeterProvider(
         resource=ground.resource,
         guard=guard,
         exemplar_filter=metrics.exemplar_filter,
         readers=readers,
-        scraped="prometheus" in metrics.exporters,
+        store=_scrapes.store(ground.environ, group, guard) if scraped else None,
+        scraped=scraped,
         child_resource=ground.child,
     )
+    if scraped:
+        _answer_scrapes(ground, provider, group, pipeline)
+    return provider
+
+
+def _answer_scrapes(ground: Ground, provider: _scrapes.ScrapedMeterProvider, group: str, pipeline: Pipeline) -> None:
+    from otel_distro.prometheus import Endpoint
+
+    metrics, own_id = ground.settings.metrics, "service.instance.id" in ground.settings.general.resource_attributes
+    endpoint = Endpoint(
+        provider,
+        ground.guard,
+        host=metrics.prometheus_host,
+        port=metrics.prometheus_port,
+        # numbers of a group belong to none of its processes
+        instance_id=None if own_id or isinstance(provider.store, LocalStore) else group,
+    )
+    scrapes = _scrapes.Scrapes(endpoint, serves=ground.serves, guard=ground.guard)
+    provider.on_meter = scrapes.begin
+    pipeline.scrapes = scrapes
+    pipeline.endings.append(("/metrics", lambda seconds: endpoint.stop(min(seconds, 1.0))))
 
 
 def _as_reader(made: Any, metrics: settings.Metrics) -> MetricReader:

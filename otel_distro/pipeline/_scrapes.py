@@ -1,0 +1,103 @@
+"""`/metrics` in the life of a process: which group it belongs to, and when it begins to answer."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, MutableMapping
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from opentelemetry.metrics import Meter
+from opentelemetry.util.types import Attributes
+
+from otel_distro.guard import Guard
+from otel_distro.metrics import LeanMeterProvider, LocalStore, Store
+from otel_distro.process import in_forked_child
+
+if TYPE_CHECKING:
+    from otel_distro.prometheus import Endpoint
+
+LAUNCH = "OTEL_DISTRO_LAUNCH"
+"""What tells the processes of one launch from all others; left in the environment by the first of them."""
+
+
+def group(environ: MutableMapping[str, str], service: str, port: int) -> str:
+    """The name of this process's group: the processes of one launch of one service on one port.
+
+    The launch is that of the first process that was started with the distro, which its children inherit; siblings
+    that something else started (PM2's cluster mode, systemd) share the parent, which is told by pid and start time.
+
+    Args:
+        environ: read, and written for the children.
+        service: `service.name`.
+        port: of `/metrics`.
+    """
+    from otel_distro.metrics.shared import group_name, started
+
+    launch = environ.get(LAUNCH)
+    if not launch:
+        parent = os.getppid()
+        launch = environ[LAUNCH] = f"{parent}-{started(parent)}"
+    return group_name(launch, service, port)
+
+
+def store(environ: MutableMapping[str, str], name: str, guard: Guard) -> Store:
+    """The series of this process: shared with its group, or its own where nothing can be shared (said once)."""
+    from otel_distro.metrics.shared import directories, open_store
+
+    return guard.call(
+        "shared metrics", LocalStore(), open_store, directories(environ, tempfile.gettempdir()), name, guard
+    )
+
+
+class Scrapes:
+    """Begins to answer scrapes when somebody measures, or a server is about to start; never in a supervisor.
+
+    A thread that is older than a fork makes Python 3.12 warn in the application, and a program that measures nothing
+    needs no port.
+
+    Args:
+        endpoint: answers.
+        serves: this process does the application's work; else only its forked children do.
+        guard: gets what fails.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, serves: bool, guard: Guard) -> None:
+        self.endpoint = endpoint
+        self._serves = serves
+        self._guard = guard
+        self._begun = False
+        in_forked_child(self._in_child, guard.failed)
+
+    def begin(self, module: ModuleType | None = None) -> None:
+        """Answer from now on, where this process serves; again is harmless.
+
+        Args:
+            module: what was imported, when an import was the sign.
+        """
+        del module
+        if self._serves and not self._begun:
+            self._begun = True
+            self._guard.call("/metrics", None, self.endpoint.start)
+
+    def _in_child(self) -> None:
+        # children of a supervisor are workers; those of a process that serves may outlive it and take over
+        if not self._serves or self._begun:
+            self._serves, self._begun = True, False
+            self.begin()
+
+
+class ScrapedMeterProvider(LeanMeterProvider):
+    """A meter provider that tells when it is first asked for a meter."""
+
+    on_meter: Callable[[], None] | None = None
+
+    def get_meter(
+        self, name: str, version: str | None = None, schema_url: str | None = None, attributes: Attributes = None
+    ) -> Meter:
+        """As the base class; the first call begins the scrapes."""
+        asked, self.on_meter = self.on_meter, None
+        if asked is not None:
+            asked()
+        return super().get_meter(name, version, schema_url, attributes)
