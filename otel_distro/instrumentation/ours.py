@@ -22,7 +22,12 @@ OURS: tuple[Own, ...] = (
     ),
     Own(
         name="sqlalchemy",
-        modules=("sqlalchemy", "opentelemetry.instrumentation.sqlalchemy"),
+        modules=(
+            "sqlalchemy",
+            "opentelemetry.instrumentation.sqlalchemy",
+            "opentelemetry.instrumentation.dbapi",
+            "opentelemetry.instrumentation.asyncpg",
+        ),
         target="otel_distro.instrumentation.sqlalchemy:SqlalchemyInstrumentation",
         replaces=("sqlalchemy",),
     ),

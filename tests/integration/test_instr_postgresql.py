@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,7 @@ SECRET = "joe@example.org"
 MODERN = sa.__version__ >= "2"
 # SQLAlchemy 1.4 does not know psycopg 3
 SYNC = "psycopg" if MODERN else "psycopg2"
+DBAPI = "opentelemetry.instrumentation.dbapi"
 ASYNC = ["psycopg", "asyncpg"] if MODERN else ["asyncpg"]
 METADATA = sa.MetaData()
 USERS = sa.Table(
@@ -179,3 +181,30 @@ def test_sqlcommenter_reaches_the_server(server: PostgresServer) -> None:
     assert f"traceparent='00-{span.context.trace_id:032x}-{span.context.span_id:016x}-" in seen
     assert "db_framework='sqlalchemy%3A" in seen
     assert recording.failures == []
+
+
+@pytest.mark.parametrize("driver", ASYNC)
+def test_an_instrumented_driver_makes_no_second_span(server: PostgresServer, driver: str) -> None:
+    """Contrib's instrumentor of the driver, also in an asynchronous engine's greenlet, is silent below a statement."""
+    module = pytest.importorskip(f"opentelemetry.instrumentation.{driver}")
+    instrumentor = module.AsyncPGInstrumentor() if driver == "asyncpg" else module.PsycopgInstrumentor()
+    recording = Recording()
+
+    async def work() -> None:
+        engine = create_async_engine(server.url(driver))
+        async with engine.connect() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+            recording.take()
+            await connection.execute(sa.text("SELECT 2"))
+        await engine.dispose()
+
+    with instrumented(SqlalchemyInstrumentation, recording) as instrumentation:
+        instrumentor.instrument(tracer_provider=recording.tracer_provider)
+        try:
+            instrumentation.instrument(module if driver == "asyncpg" else importlib.import_module(DBAPI))
+            asyncio.run(work())
+        finally:
+            instrumentor.uninstrument()
+    scopes = [span.instrumentation_scope.name for span in recording.spans if span.instrumentation_scope]
+    assert scopes.count("otel_distro.instrumentation.sqlalchemy") == 1
+    assert [span.name for span in recording.spans if span.name.startswith("SELECT")] == ["SELECT"]

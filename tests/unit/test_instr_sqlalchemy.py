@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 import sqlalchemy as sa
@@ -313,20 +314,21 @@ def test_contribs_instrumentor_configures_ours() -> None:
     assert recording.failures == []
 
 
-def test_drivers_are_silent_when_asked() -> None:
-    """`silence_drivers` suppresses instrumentations below a statement, and only there."""
+def test_drivers_are_silent_below_a_statement() -> None:
+    """Once contrib instruments a driver, that is suppressed below a statement, and only there."""
     seen: list[bool] = []
     utils = importlib.import_module("opentelemetry.instrumentation.utils")
     recording = Recording()
     with instrumented(SqlalchemyInstrumentation, recording) as instrumentation:
-        instrumentation.silence_drivers()
         engine = memory()
         sa.event.listen(engine, "before_cursor_execute", lambda *_: seen.append(utils.is_instrumentation_enabled()))
         with engine.connect() as connection:
             connection.execute(sa.text("SELECT 1"))
+            instrumentation.instrument(ModuleType("opentelemetry.instrumentation.dbapi"))
+            connection.execute(sa.text("SELECT 1"))
         seen.append(utils.is_instrumentation_enabled())
-    assert seen == [False, True]
-    assert [span.name for span in recording.spans] == ["CREATE TABLE users", "SELECT"]
+    assert seen == [True, False, True]
+    assert [span.name for span in recording.spans] == ["CREATE TABLE users", "SELECT", "SELECT"]
 
 
 @pytest.mark.parametrize(

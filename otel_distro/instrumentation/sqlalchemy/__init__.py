@@ -16,6 +16,8 @@ from .pools import PoolMetrics
 from .statements import Statements
 
 _CONTRIB = "opentelemetry.instrumentation.sqlalchemy"
+_DRIVERS = ("opentelemetry.instrumentation.dbapi", "opentelemetry.instrumentation.asyncpg")
+"""Imported when contrib instruments a driver: nearly all of its instrumentors are built on the first."""
 
 
 class SqlalchemyInstrumentation:
@@ -29,7 +31,7 @@ class SqlalchemyInstrumentation:
     """
 
     name: ClassVar[str] = "sqlalchemy"
-    modules: ClassVar[tuple[str, ...]] = ("sqlalchemy", _CONTRIB)
+    modules: ClassVar[tuple[str, ...]] = ("sqlalchemy", _CONTRIB, *_DRIVERS)
     replaces: ClassVar[tuple[str, ...]] = ("sqlalchemy",)
 
     def __init__(self, toolbox: Toolbox) -> None:
@@ -44,9 +46,15 @@ class SqlalchemyInstrumentation:
             self._statements.comment_with(Commenter())
 
     def instrument(self, module: ModuleType) -> None:
-        """Patch SQLAlchemy; contrib's own module is made to configure this instead of patching as well."""
+        """Patch SQLAlchemy.
+
+        Contrib's own module is made to configure this instead of patching as well. Once contrib instruments a driver,
+        that is silenced below our statements, so that one call makes one span.
+        """
         if module.__name__ == _CONTRIB:
             self._take_over(module)
+        elif module.__name__ in _DRIVERS:
+            self._statements.silence_drivers()
         else:
             self._statements.wrap()
             self._pools.wrap()
@@ -57,16 +65,6 @@ class SqlalchemyInstrumentation:
         if self._takeover is not None:
             self._takeover.restore()
             self._takeover = None
-
-    def silence_drivers(self, silent: bool = True) -> None:
-        """Let instrumentations of drivers (contrib's psycopg, sqlite3, ...) make no span below one of ours.
-
-        For the arbiter, when it loads one of them. It costs a context switch a statement, so it is off until asked for.
-
-        Args:
-            silent: whether the drivers shall be silent from now on.
-        """
-        self._statements.silence_drivers(silent)
 
     def _stop(self) -> None:
         self._statements.unwrap()

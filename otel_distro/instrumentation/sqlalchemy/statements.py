@@ -58,10 +58,10 @@ class Statements:
         self._silent = False
         self._has_extras = False
 
-    def silence_drivers(self, silent: bool) -> None:
-        """Whether instrumentations of drivers are to make no spans below ours from now on."""
-        self._silent = silent
-        self._has_extras = self._silent or self._listening
+    def silence_drivers(self) -> None:
+        """Let instrumentations of drivers make no spans below ours from now on; costs a context for each statement."""
+        self._silent = True
+        self._has_extras = True
 
     def wrap(self) -> None:
         """Start; engines that exist and connections that are open count from their next statement on."""
