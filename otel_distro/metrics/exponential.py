@@ -103,18 +103,26 @@ class ExponentialValue:
     def combined(self, other: ExponentialValue, max_size: int, sign: int = 1) -> ExponentialValue:
         """Both together (`sign` -1: without `other`), at a scale where each side fits into `max_size` buckets."""
         scale = min(self.scale, other.scale)
-        while True:
-            positive = self.positive.at_scale(self.scale - scale).plus(
-                other.positive.at_scale(other.scale - scale), sign
-            )
-            negative = self.negative.at_scale(self.scale - scale).plus(
-                other.negative.at_scale(other.scale - scale), sign
-            )
-            if max(len(positive.counts), len(negative.counts)) <= max_size or scale <= MIN_SCALE:
-                break
+        # the width is looked at first: two far buckets at a fine scale are billions of buckets apart
+        while (
+            scale > MIN_SCALE and max(self._width(other, side, scale) for side in ("positive", "negative")) > max_size
+        ):
             scale -= 1
+        mine, its = self.scale - scale, other.scale - scale
+        positive = self.positive.at_scale(mine).plus(other.positive.at_scale(its), sign)
+        negative = self.negative.at_scale(mine).plus(other.negative.at_scale(its), sign)
         total = self.sum + sign * other.sum
         return ExponentialValue(scale, self.zeros + sign * other.zeros, total, positive, negative)
+
+    def _width(self, other: ExponentialValue, side: str, scale: int) -> int:
+        """How many buckets of `scale` one side of both spans."""
+        ends: list[int] = []
+        for value in (self, other):
+            buckets: Buckets = getattr(value, side)
+            if buckets.counts:
+                shift = value.scale - scale
+                ends += (buckets.offset >> shift, (buckets.offset + len(buckets.counts) - 1) >> shift)
+        return max(ends) - min(ends) + 1 if ends else 0
 
 
 def decode(cells: Sequence[float], at: int, max_size: int) -> ExponentialValue:

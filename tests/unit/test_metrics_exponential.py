@@ -126,3 +126,15 @@ def test_cumulative_collections_go_on_after_zeros_and_new_signs() -> None:
         assert data is not None
         counts.append(data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points[0].count)  # type: ignore[union-attr]
     assert counts == [1, 2, 3, 4, 5]
+
+
+def test_values_far_apart_are_merged_without_the_buckets_between() -> None:
+    """One process saw the smallest values, another the largest: the merge is small, and exact."""
+    far = []
+    for value in (1e-300, 1e300):
+        made = series(memoryview(bytearray(size(20) * 8)).cast("d"), 20)
+        made.measure(value)
+        far.append(made.value())
+    merged = far[0].combined(far[1], 20)
+    assert merged.count == 2
+    assert len(merged.positive.counts) <= 20
