@@ -26,7 +26,18 @@ class Configurator:
         del kwargs
         from .distro import OtelDistro
 
-        configure(OtelDistro().session())
+        distro = OtelDistro()
+        session = distro.session()
+        configure(session)
+        if distro.chosen and session.active:
+            # here and not in the launcher's loop, where another package's hook that raises would come before
+            session.guard.call("instrumentors", None, _load, session)
+
+
+def _load(session: Session) -> None:
+    from .instrumentation.load import load
+
+    load(session)
 
 
 def configure(session: Session) -> None:
@@ -51,7 +62,7 @@ def _configure(session: Session) -> None:
 def _propagate(session: Session) -> None:
     from . import propagators
 
-    propagators.install(session.settings.general.propagators, session.guard)
+    propagators.install(session.settings.general.propagators, session.environ, session.guard)
 
 
 def _resource(session: Session) -> Resource:
@@ -65,7 +76,9 @@ def _resource(session: Session) -> Resource:
         inherited_name=inherited,
         detected=resource.detect(general.resource_detectors, session.guard),
     )
-    session.environ[resource.PARENT_SERVICE_NAME] = str(made.attributes["service.name"])
+    name = str(made.attributes["service.name"])
+    # an environment holds no control characters
+    session.environ[resource.PARENT_SERVICE_NAME] = "".join(c for c in name if c.isprintable())
     return made
 
 
@@ -99,6 +112,7 @@ def _watch_exits(session: Session, pipeline: Pipeline) -> None:
     )
     exits.watch()
     session.hooks.on_import("uvicorn.server", exits.watch_uvicorn)
+    session.hooks.on_import("multiprocessing.util", exits.watch_multiprocessing)
     if pipeline.scrapes is not None:
         # the port is bound before the server takes its first request
         session.hooks.on_import("uvicorn.server", pipeline.scrapes.begin)

@@ -1,8 +1,8 @@
-"""Entry point `otel_distro` of `opentelemetry_distro`: settings first, then instrumentors, each failing alone.
+"""Entry point `otel_distro` of `opentelemetry_distro`: what the stock launcher calls, and in which order.
 
-The stock launcher calls, in this order: `OtelDistro.configure()`, every configurator, every
-`opentelemetry_pre_instrument` hook (ours is `before_instrumentors`), then its own loop over instrumentors. That loop
-stops at the first instrumentor that raises, so it is told to load nothing, and the distro loads them itself.
+First `OtelDistro.configure()`, then every configurator, every `opentelemetry_pre_instrument` hook (ours is
+`before_instrumentors`), then its own loop over instrumentors. That loop stops at the first instrumentor that raises, so
+it is told to load nothing: our configurator loads them, each in its own guard.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from opentelemetry.instrumentation.distro import (  # type: ignore[attr-defined]
     BaseDistro,
 )
 
-from .session import Session, installed_names, this_process
+from .session import Session, borrow_disabled, give_back_disabled, installed_names, this_process
 
 NAME = "otel_distro"
 _CONFIGURATOR = "OTEL_PYTHON_CONFIGURATOR"
 _DISTRO = "OTEL_PYTHON_DISTRO"
-_DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 
 class OtelDistro(BaseDistro):  # type: ignore[misc]
     """The distro; upstream makes it a singleton, so its session is the process's one."""
 
     _session: Session | None = None
-    _disabled_by_user: str | None = None
     _chosen = False
 
     def session(self) -> Session:
@@ -44,37 +42,24 @@ class OtelDistro(BaseDistro):  # type: ignore[misc]
         environ = self.session().environ
         # without this, whichever configurator the file system lists first wins
         environ.setdefault(_CONFIGURATOR, NAME)
-        self._disabled_by_user = environ.get(_DISABLED)
-        environ[_DISABLED] = "*"
-
-    def load_instrumentors(self) -> None:
-        """Load every instrumentor that the settings leave on, each in its own guard."""
-        session = self.session()
-        if self._disabled_by_user is None:
-            session.environ.pop(_DISABLED, None)
-        else:
-            session.environ[_DISABLED] = self._disabled_by_user
-        if session.active:
-            session.guard.call("instrumentors", None, _load, session)
-
-
-def _load(session: Session) -> None:
-    # late: a process that is switched off imports no instrumentation
-    from .instrumentation.load import load
-
-    load(session)
+        borrow_disabled(environ)
 
 
 def before_instrumentors() -> None:
     """Entry point `otel_distro` of `opentelemetry_pre_instrument`, which runs whatever distro was chosen.
 
-    Loads the instrumentors when the choice was ours, and says in one line when it was not.
+    Ends what the distro has borrowed, and says in one line when ours was not chosen.
     """
     distro = OtelDistro()
-    if distro.chosen:
-        distro.load_instrumentors()
-        return
     session = distro.session()
+    give_back_disabled(session.environ)
+    if distro.chosen:
+        if session.active and session.pipeline is None and not session.guard.failures:
+            session.guard.warn(
+                f"no telemetry: {_CONFIGURATOR}={session.environ.get(_CONFIGURATOR)!r} names another configurator;"
+                f" {_CONFIGURATOR}={NAME} is this distro's"
+            )
+        return
     wanted = session.environ.get(_DISTRO, "")
     if wanted == NAME or not wanted:
         reason = "another distro was found first"

@@ -18,11 +18,16 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from .guard import Guard
+from .process import Deadline
 
 _SAME_END = 30.0
 """Seconds within which two flushes belong to one end of the process, and share the budget."""
 _LEAST = 0.1
 """Seconds that a flush gets even when the budget is used up: enough for a collector that answers."""
+
+
+_POLL = 0.01
+"""Seconds between two looks at a flush that runs beside an event loop."""
 
 
 class Exits:
@@ -70,12 +75,31 @@ class Exits:
             try:
                 return await original(server, *args, **kwargs)
             finally:
-                import asyncio
-
-                # in a thread: the application's own tasks may still use the loop
-                await asyncio.to_thread(self._end, self._flush)
+                await self._end_beside_the_loop()
 
         module.Server.shutdown = shutdown
+
+    def watch_multiprocessing(self, module: ModuleType) -> None:
+        """Flush in forked children of multiprocessing, which end without `atexit`; called when it is imported."""
+
+        def in_child(exits: Exits) -> None:
+            # among the last of the finalizers: the application's own may still make spans
+            module.Finalize(None, exits._end, args=(exits._flush,), exitpriority=-100)
+
+        module.register_after_fork(self, in_child)
+
+    async def _end_beside_the_loop(self) -> None:
+        """Flush while the loop runs on; neither the application's executor nor a dead collector can hold it up."""
+        import asyncio
+
+        flushing = threading.Thread(target=self._end, args=(self._flush,), name="otel-distro-end", daemon=True)
+        deadline = Deadline(self._budget)
+        try:
+            flushing.start()
+            while flushing.is_alive() and deadline.left():  # noqa: ASYNC110 - what is waited for ends in a thread
+                await asyncio.sleep(_POLL)
+        except Exception as error:  # noqa: BLE001 - the server's shutdown must succeed or fail as without us
+            self._guard.failed("exit", error)
 
     def _end(self, send: Callable[[float], object]) -> None:
         now = time.monotonic()

@@ -72,7 +72,8 @@ class Guard:
     def __init__(self, *, level: int = logging.INFO, output: Callable[[int, str], None] = say) -> None:
         self._level = level
         self._output = output
-        self._lock = threading.Lock()
+        # re-entrant: a signal handler of ours may come while the main thread holds it
+        self._lock = threading.RLock()
         self._failures: dict[str, Failure] = {}
         self._said: set[str] = set()
 
@@ -100,7 +101,7 @@ class Guard:
         """Call `function`; when it raises, count the failure under `part` and return `default`."""
         try:
             return function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - this is the guard
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - this is the guard; some parts of others call sys.exit()
             self.failed(part, error)
             return default
 
@@ -120,7 +121,7 @@ class Guard:
 
     def after_fork(self) -> None:
         """A child starts with a lock that no vanished thread holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _say(self, level: int, text: str, once: str | None) -> None:
         if once is not None:

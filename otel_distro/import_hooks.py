@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .guard import Guard
 
@@ -76,6 +76,10 @@ class _CallingLoader:
     def __init__(self, loader: Loader, hooks: ImportHooks) -> None:
         self._loader = loader
         self._hooks = hooks
+
+    def __getattr__(self, name: str) -> Any:
+        """Whoever asks before the import sees what the real loader has: `get_data`, `is_package`, ..."""
+        return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)

@@ -23,6 +23,8 @@ examples:
   otel-distro run python app.py
   otel-distro run --service-name shop uvicorn shop.orders:app --workers 4
 """
+_PYTHON_ONLY = {"CONFIGURATOR", "CONTEXT", "DISABLED_INSTRUMENTATIONS", "DISTRO", "EXCLUDED_URLS", "ID_GENERATOR"}
+_STOCK = os.path.join("opentelemetry", "instrumentation", "auto_instrumentation")  # noqa: PTH118 - pathlib is an import of 5 ms
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
 _MISUSED = 2
@@ -37,8 +39,7 @@ def _main(arguments: list[str]) -> int:
     if arguments[:1] == ["run"]:
         return _run(arguments[1:])
     if arguments and arguments[0] in {"-h", "--help"}:
-        sys.stdout.write(_USAGE)
-        return 0
+        return _tell(_USAGE)
     if arguments[:1] == ["--version"]:
         return _version()
     return _misused("no command given" if not arguments else f"no such command: {arguments[0]}")
@@ -50,14 +51,13 @@ def _run(arguments: list[str]) -> int:
     while rest and rest[0].startswith("-"):
         option = rest.pop(0)
         if option in {"-h", "--help"}:
-            sys.stdout.write(_USAGE)
-            return 0
+            return _tell(_USAGE)
         if option == "--version":
             return _version()
         if option == "--":
             break
         name, separator, value = option.partition("=")
-        if not name.startswith("--") or not name[2:].replace("-", "").isalnum():
+        if not name.startswith("--") or not name[2:].replace("-", "").replace("_", "").isalnum():
             return _misused(f"no such option: {option}")
         if not separator:
             if not rest:
@@ -71,25 +71,24 @@ def _run(arguments: list[str]) -> int:
 
 def _variable(option: str) -> str:
     name = option[2:].replace("-", "_").upper()
-    return name if name.startswith(("OTEL_", "SENTRY_")) else f"OTEL_{name}"
+    if name.startswith(("OTEL_", "SENTRY_")):
+        return name
+    return f"OTEL_PYTHON_{name}" if name in _PYTHON_ONLY else f"OTEL_{name}"
 
 
 def _execute(command: list[str], environ: dict[str, str]) -> int:
     path = _find(command[0], environ.get("PATH", os.defpath))
     if path is None:
-        sys.stderr.write(f"otel-distro: error: no such program: {command[0]}\n")
+        _complain(f"error: no such program: {command[0]}")
         return _NOT_FOUND
     environ["PYTHONPATH"] = _python_path(environ.get("PYTHONPATH", ""))
     isolating = _isolating_option(command)
     if isolating:
-        sys.stderr.write(
-            f"otel-distro: warning: python {isolating} ignores PYTHONPATH; the program runs without telemetry\n"
-        )
-    sys.stdout.flush()
+        _complain(f"warning: python {isolating} ignores PYTHONPATH; the program runs without telemetry")
     try:
         os.execve(path, command, environ)  # noqa: S606 - running the given program is the purpose
     except OSError as error:
-        sys.stderr.write(f"otel-distro: error: {command[0]}: {error.strerror}\n")
+        _complain(f"error: {command[0]}: {error.strerror}")
     return _NOT_EXECUTABLE
 
 
@@ -104,23 +103,27 @@ def _find(name: str, search: str) -> str | None:
 
 
 def _python_path(present: str) -> str:
-    """Our directory first, then what was there, then the working directory, as the stock launcher has it."""
+    """Our directory first, then what was there.
+
+    The working directory is not added, as the stock launcher does: a `random.py` there would shadow Python's own in
+    every program and child. The stock launcher's directory goes: it would set everything up a second time.
+    """
     ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_auto")  # noqa: PTH100, PTH118, PTH120
-    entries = [entry for entry in present.split(os.pathsep) if entry and entry != ours] if present else []
-    here = os.getcwd()  # noqa: PTH109
-    if here not in entries:
-        entries.insert(0, here)
-    return os.pathsep.join([ours, *entries])
+    others = [entry for entry in present.split(os.pathsep) if entry != ours and not entry.endswith(_STOCK)]
+    return os.pathsep.join([ours, *others] if present else [ours])
 
 
 def _isolating_option(command: list[str]) -> str | None:
     """The option with which a Python would never look for our `sitecustomize`."""
     if not os.path.basename(command[0]).startswith("python"):  # noqa: PTH119
         return None
-    for argument in command[1:]:
+    rest = iter(command[1:])
+    for argument in rest:
         if not argument.startswith("-") or argument in {"-c", "-m", "-"}:
             return None
-        if not argument.startswith("--") and any(letter in argument for letter in "ISE") and argument[1] not in "WX":
+        if argument in {"-W", "-X"}:
+            next(rest, None)
+        elif argument[1] not in "-WX" and set(argument) & set("ISE"):
             return argument
     return None
 
@@ -128,10 +131,20 @@ def _isolating_option(command: list[str]) -> str | None:
 def _version() -> int:
     from ._version import __version__
 
-    sys.stdout.write(f"otel-distro {__version__}\n")
-    return 0
+    return _tell(f"otel-distro {__version__}\n")
 
 
 def _misused(reason: str) -> int:
-    sys.stderr.write(f"otel-distro: error: {reason}\n\n{_USAGE}")
+    _complain(f"error: {reason}\n\n{_USAGE}")
     return _MISUSED
+
+
+def _tell(text: str) -> int:
+    if sys.stdout is not None:  # a shell may have closed it
+        sys.stdout.write(text)
+    return 0
+
+
+def _complain(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"otel-distro: {text.rstrip()}\n")

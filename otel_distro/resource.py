@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -16,7 +17,7 @@ from opentelemetry.util.types import AttributeValue
 from . import settings
 from ._version import __version__
 from .guard import Guard
-from .process import program
+from .process import Deadline, program
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 """The schema of the attribute names below."""
@@ -121,22 +122,52 @@ def _process() -> dict[str, str | int]:
     }
 
 
-def detect(names: Sequence[str], guard: Guard) -> dict[str, AttributeValue]:
+def detect(names: Sequence[str], guard: Guard, *, seconds: float = 5.0) -> dict[str, AttributeValue]:
     """Run the resource detectors installed under `names`, each guarded; later ones win.
 
     Args:
         names: entry-point names of `opentelemetry_resource_detector`.
-        guard: gets a detector that is missing or raises.
+        guard: gets a detector that is missing, raises or takes too long.
+        seconds: all of them together may take; upstream gives each as long.
     """
+    running = [_Detection(name, guard) for name in names]
+    deadline = Deadline(seconds)
     found: dict[str, AttributeValue] = {}
-    for name in names:
-        part = f"resource detector {name}"
-        points = tuple(entry_points(group="opentelemetry_resource_detector", name=name))
-        if not points:
-            guard.failed(part, "none of this name is installed", remedy="see OTEL_EXPERIMENTAL_RESOURCE_DETECTORS")
-            continue
-        found.update(guard.call(part, {}, _run_detector, points[0]))
+    for detection in running:
+        found.update(detection.result(deadline))
     return found
+
+
+class _Detection:
+    """One detector at work in a daemon thread: cloud detectors ask the network, which may never answer.
+
+    Args:
+        name: its entry point's name.
+        guard: gets what goes wrong.
+    """
+
+    def __init__(self, name: str, guard: Guard) -> None:
+        self._part = f"resource detector {name}"
+        self._guard = guard
+        self._found: dict[str, AttributeValue] = {}
+        self._thread = threading.Thread(target=self._run, args=(name,), name="otel-distro-detector", daemon=True)
+        self._thread.start()
+
+    def result(self, deadline: Deadline) -> dict[str, AttributeValue]:
+        """What it has found until `deadline`."""
+        self._thread.join(deadline.left())
+        if self._thread.is_alive():
+            self._guard.failed(self._part, "it has not answered in time", remedy="the resource does without it")
+            return {}
+        return self._found
+
+    def _run(self, name: str) -> None:
+        points = tuple(entry_points(group="opentelemetry_resource_detector", name=name))
+        if points:
+            self._found = self._guard.call(self._part, {}, _run_detector, points[0])
+        else:
+            remedy = "see OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
+            self._guard.failed(self._part, "none of this name is installed", remedy=remedy)
 
 
 def _run_detector(point: EntryPoint) -> dict[str, AttributeValue]:

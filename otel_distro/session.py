@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from . import settings as settings_
 from .guard import Guard
 from .import_hooks import ImportHooks
-from .process import Role, classify
+from .process import Role, classify, in_forked_child
 
 if TYPE_CHECKING:
     # nothing of OpenTelemetry may be imported before the environment is repaired
     from .instrumentation.contrib import Decision
     from .pipeline import Pipeline
+
+_DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+_BORROWED = "OTEL_DISTRO_DISABLED_INSTRUMENTATIONS"
 
 _LEVELS = {
     "trace": 5,
@@ -76,14 +79,31 @@ def open_session(environ: MutableMapping[str, str], orig_argv: Sequence[str]) ->
         environ: usually `os.environ`; unusable values are repaired in place.
         orig_argv: usually `sys.orig_argv`.
     """
+    give_back_disabled(environ)
     chosen, problems = settings_.parse(environ, installed_names)
     guard = Guard(level=_LEVELS[chosen.general.log_level])
+    in_forked_child(guard.after_fork, lambda part, error: None)
     role = classify(orig_argv, environ)
     if role is not Role.HELPER:
         for problem in problems:
             guard.warn(str(problem))
     settings_.repair(environ, problems)
     return Session(chosen, problems, role, guard, orig_argv, environ, ImportHooks(guard))
+
+
+def borrow_disabled(environ: MutableMapping[str, str]) -> None:
+    """Tell the stock launcher's own loop to load nothing, for as long as it runs; what the user set is kept beside."""
+    environ[_BORROWED] = environ.get(_DISABLED, "")
+    environ[_DISABLED] = "*"
+
+
+def give_back_disabled(environ: MutableMapping[str, str]) -> None:
+    """Put back what the user set; also in a child whose parent never came to it, because another package raised."""
+    text = environ.pop(_BORROWED, None)
+    if text:
+        environ[_DISABLED] = text
+    elif text is not None:
+        environ.pop(_DISABLED, None)
 
 
 def this_process() -> Session:

@@ -137,7 +137,7 @@ class Arbiter:
                 instrumentation = getattr(import_module(path), name)(self._toolbox)
                 self._loaded[own.name] = instrumentation
             instrumentation.instrument(module)
-        except Exception as error:  # noqa: BLE001 - the library works without us
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the library works without us
             remedy = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS={own.name} silences this"
             self._toolbox.guard.failed(f"instrumentation {own.name}", error, remedy=remedy)
             self._decide(Decision(own.name, "nobody", f"it raised {type(error).__name__}"))

@@ -68,7 +68,7 @@ def load_one(point: EntryPoint, *, disabled: Collection[str], skip: Mapping[str,
         point.load()().instrument(skip_dep_check=True, **ARGUMENTS.get(point.name, {}))
     except ModuleNotFoundError as error:
         return Decision(point.name, "nobody", f"{error.name} is not installed")
-    except Exception as error:  # noqa: BLE001 - one instrumentor must not take the others along (contrib #3642)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - one instrumentor must not take the others along (contrib #3642)
         guard.failed(part, error, remedy=f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS={point.name} silences this")
         return Decision(point.name, "nobody", f"it raised {type(error).__name__}")
     return Decision(point.name, "contrib", "loaded at once")

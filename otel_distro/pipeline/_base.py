@@ -49,25 +49,21 @@ class Pipeline:
 
 
 def _together(what: str, calls: Sequence[tuple[str, Ending]], seconds: float, guard: Guard) -> None:
-    """Run all calls side by side and wait for them until the budget is used up."""
-    if not calls:
-        return
+    """Run all calls side by side, each in a thread of its own, and wait for them until the budget is used up."""
     deadline = Deadline(seconds)
-
-    def run(part: str, call: Ending) -> None:
-        guard.call(part, None, call, deadline.left())
-
     threads = []
-    for signal, call in calls[1:]:
+    for signal, call in calls:
+        part = f"{what} {signal}"
         # daemon threads: one that hangs past the budget must not keep the process alive
-        thread = threading.Thread(target=run, args=(f"{what} {signal}", call), name=f"otel-distro-{what}", daemon=True)
+        thread = threading.Thread(
+            target=guard.call, args=(part, None, call, deadline.left()), name="otel-distro-end", daemon=True
+        )
         try:
             thread.start()
         except RuntimeError:
-            # the interpreter refuses threads late in its shutdown: the call runs here instead
-            run(f"{what} {signal}", call)
-            continue
-        threads.append(thread)
-    run(f"{what} {calls[0][0]}", calls[0][1])
+            # the interpreter refuses threads late in its shutdown (CPython 3.12): the call runs here instead
+            guard.call(part, None, call, deadline.left())
+        else:
+            threads.append(thread)
     for thread in threads:
         thread.join(deadline.left())

@@ -15,7 +15,11 @@ _OLD_NAMES = {"otlp_proto_http": "otlp", "otlp_proto_grpc": "otlp"}
 
 
 def build(
-    signal: str, names: Sequence[str], built_in: Mapping[str, ExporterFactory], guard: Guard
+    signal: str,
+    names: Sequence[str],
+    built_in: Mapping[str, ExporterFactory],
+    guard: Guard,
+    kinds: tuple[type, ...] = (object,),
 ) -> list[tuple[str, Any]]:
     """Build the exporters of a signal.
 
@@ -23,7 +27,8 @@ def build(
         signal: `traces`, `metrics` or `logs`.
         names: what the user asked for; `none` among others means none at all.
         built_in: factories by name; another name is looked up among installed entry points.
-        guard: gets an exporter that is unknown or fails to build.
+        guard: gets an exporter that is unknown, fails to build or is none.
+        kinds: what an installed exporter must be an instance of.
 
     Returns:
         (name, exporter) of those that could be built, in the order of `names`.
@@ -35,6 +40,9 @@ def build(
     made = []
     for name in dict.fromkeys(_OLD_NAMES.get(name, name) for name in names):
         exporter = _one(signal, name, built_in, guard)
+        if exporter is not None and not isinstance(exporter, kinds):
+            guard.failed(f"{signal} exporter {name}", f"a {type(exporter).__name__} is no exporter of {signal}")
+            continue
         if exporter is not None:
             made.append((name, exporter))
     return made
@@ -49,7 +57,7 @@ def _one(signal: str, name: str, built_in: Mapping[str, ExporterFactory], guard:
         except ModuleNotFoundError as error:
             # the protocol grpc is the one built-in way that needs an extra
             guard.failed(part, f"{error.name} is not installed", remedy="pip install 'otel-distro[grpc]'")
-        except Exception as error:  # noqa: BLE001 - the other exporters go on
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the other exporters go on
             guard.failed(part, error)
         return None
     points = tuple(entry_points(group=f"opentelemetry_{signal}_exporter", name=name))

@@ -7,8 +7,9 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from otel_distro import resource as resources
 from otel_distro import sampling, settings
@@ -98,7 +99,7 @@ def _tracer_provider(ground: Ground) -> LeanTracerProvider | None:
         "otlp": lambda: _otlp_span_exporter(ground),
         "console": lambda: console(ground.environ, ground.guard),
     }
-    for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard):
+    for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard, (SpanExporter,)):
         provider.add_span_processor(BatchQueue(exporter, batch=traces.batch, guard=guard, name=name))
     return provider
 
@@ -111,7 +112,13 @@ def _otlp_span_exporter(ground: Ground) -> Any:
         return otlp_span_exporter(otlp)
     from otel_distro.otlp.exporters import build_span_exporter
 
-    return build_span_exporter(otlp, ground.settings.distro, ground.guard, proxies=parse_proxies(ground.environ))
+    return build_span_exporter(
+        otlp,
+        ground.settings.distro,
+        ground.guard,
+        proxies=parse_proxies(ground.environ),
+        most_items=ground.settings.traces.batch.max_export_batch_size,
+    )
 
 
 def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | None:
@@ -123,7 +130,9 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
         "console": _console_metrics,
     }
     names = [name for name in metrics.exporters if name != "prometheus"]
-    readers = [_as_reader(made, metrics) for _, made in _exporters.build("metrics", names, built_in, guard)]
+    kinds = (MetricReader, MetricExporter)
+    made = _exporters.build("metrics", names, built_in, guard, kinds)
+    readers = [_as_reader(exporter, metrics) for _, exporter in made]
     scraped = "prometheus" in metrics.exporters
     service = str(ground.resource.attributes["service.name"])
     group = _scrapes.group(ground.environ, service, metrics.prometheus_port) if scraped else ""

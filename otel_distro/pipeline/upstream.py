@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -40,7 +40,7 @@ from ._console import console
 
 
 def build(
-    chosen: settings.Settings, resource: Resource, guard: Guard, *, environ: Mapping[str, str], serves: bool
+    chosen: settings.Settings, resource: Resource, guard: Guard, *, environ: MutableMapping[str, str], serves: bool
 ) -> Pipeline:
     """Assemble upstream's providers.
 
@@ -82,7 +82,7 @@ def _tracer_provider(
         "otlp": lambda: otlp_span_exporter(chosen.otlp_traces),
         "console": lambda: console(environ, guard),
     }
-    for _, exporter in _exporters.build("traces", traces.exporters, built_in, guard):
+    for _, exporter in _exporters.build("traces", traces.exporters, built_in, guard, (SpanExporter,)):
         provider.add_span_processor(
             BatchSpanProcessor(
                 exporter,
@@ -205,7 +205,7 @@ def _meter_provider(
     if serves:
         periodic["prometheus"] = lambda: _prometheus(metrics, guard)
     names = [name for name in metrics.exporters if name != "prometheus" or serves]
-    readers = [reader for _, reader in _exporters.build("metrics", names, periodic, guard)]
+    readers = [reader for _, reader in _exporters.build("metrics", names, periodic, guard, (MetricReader,))]
     filters: dict[str, Callable[[], ExemplarFilter]] = {
         "always_on": AlwaysOnExemplarFilter,
         "always_off": AlwaysOffExemplarFilter,

@@ -333,7 +333,7 @@ class Distro:
         "OTEL_DISTRO_SPOOL_SIZE",
         integer(0, 1_000_000_000_000),
         32_000_000,
-        "Most bytes of encoded batches that wait while the collector is away.",
+        "Most bytes of one signal that wait, in memory or in the directory, while the collector is away.",
         source=OURS,
     )
     spool_dir: str | None = variable(

@@ -97,14 +97,20 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return ",".join(f"{quote(key)}={quote(text)}" for key, text in value.items())
+        return ",".join(f"{_quoted(key)}={_quoted(text)}" for key, text in value.items())
     return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _quoted(text: str) -> str:
+    # bytes that are not UTF-8 arrive as lone surrogates and leave as the same bytes
+    return quote(text, errors="surrogateescape")
 
 
 def _shown(variable: Variable, text: str) -> str:
     if variable.secret:
         return "***"
-    return _rules.without_credentials(text if len(text) <= 80 else text[:79] + "…")
+    shown = _rules.without_credentials(text)
+    return shown if len(shown) <= 80 else shown[:79] + "…"
 
 
 def _unique(problems: list[Problem]) -> list[Problem]:

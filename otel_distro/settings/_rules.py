@@ -52,12 +52,21 @@ def _unsupported(settings: Settings, problems: list[Problem]) -> None:
 
 
 def without_credentials(url: str) -> str:
-    """The text of a URL without its user and password."""
+    """The text of a URL without user, password, query and fragment; other text with neither `://` nor `@` as it is."""
     head, separator, tail = url.partition("://")
     if not separator:
         head, tail = "", url
+    if not separator and "@" not in tail and "?" not in tail:
+        return url
+    # a password may hold any character, so everything up to the last @ goes
+    tail = tail.rpartition("@")[2]
+    for mark in "?#":
+        tail = tail.partition(mark)[0]
     authority, slash, path = tail.partition("/")
-    return head + separator + authority.rpartition("@")[2] + slash + path
+    host, colon, port = authority.rpartition(":")
+    if colon and not port.isdigit() and not authority.endswith("]"):
+        authority = f"{host}:…"  # what stands in the port's place may be a password whose @ is missing
+    return head + separator + authority + slash + path
 
 
 def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Problem]) -> Otlp:

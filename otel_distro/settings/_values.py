@@ -130,8 +130,8 @@ def _url(text: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise Unusable(f"not a URL: {error}") from None
+    except ValueError:
+        raise Unusable("not a URL of the form http://host:port") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise Unusable("not a URL of the form http://host:port")
     del port
