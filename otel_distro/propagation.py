@@ -28,7 +28,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ._compat import FLAGS, SPAN_ID, TRACE_ID, new_span_context, parts_of_propagator
+from ._compat import FLAGS, IS_VALID, SPAN_ID, SPAN_KEY, STATE, TRACE_ID, new_span_context, parts_of_propagator
 
 Headers = Mapping[bytes, bytes]
 """Header names in lower case -> values; repeated headers are joined with a comma."""
@@ -156,11 +156,14 @@ class Propagation:
             textmap.inject(set_header, set_span_in_context(span, context), setter=_SETTER)
             return
         own = span.get_span_context()
-        if own.is_valid:
+        if own[IS_VALID]:
             set_header("traceparent", format_traceparent(own))
-            if own.trace_state:
-                set_header("tracestate", own.trace_state.to_header())
-        if self._with_baggage and baggage.get_all(context):
+            state = own[STATE]
+            if state is not DEFAULT_TRACE_STATE and state:
+                set_header("tracestate", state.to_header())
+        # the usual context holds the span and nothing else
+        maybe = self._with_baggage and (context is None or len(context) > (SPAN_KEY in context))
+        if maybe and baggage.get_all(context):
             W3CBaggagePropagator().inject(set_header, context, setter=_SETTER)
 
     def inject_into(self, carrier: MutableMapping[str, str], span: Span, context: Context | None = None) -> None:

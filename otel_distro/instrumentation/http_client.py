@@ -249,7 +249,7 @@ class HttpClient:
             self._request_headers(span, headers)
         if hook is not None:
             hook(span)
-        self._propagation.inject(set_header, span)
+        self._propagation.inject(set_header, span, context)
         token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True})) if above else attach_span(span)
         return Exchange(self, target, span, token)
 
