@@ -120,18 +120,23 @@ def build(
             scopes.setdefault(entry.identity.scope, names.scope_labels(entry.identity.scope)) if scope_labels else []
         )
         labels = names.labels(entry.attributes, extra)
-        item = family.items.get(labels)
-        if item is None:
-            family.items[labels] = Item(labels, [entry], [index])
-        elif _same_shape(item.entries[0].identity, entry.identity):
-            item.entries.append(entry)
-            item.indices.append(index)
-        else:
-            guard.warn(
-                f"prometheus: {family.name} has two series with equal labels and different buckets; one is left out",
-                once=f"prometheus buckets {family.name}",
-            )
+        _place(family, labels, entry, index, guard)
     return list(families.values())
+
+
+def _place(family: Family, labels: str, entry: Entry, index: int, guard: Guard) -> None:
+    """Add a series to its family, to the line of another where their labels have become equal."""
+    item = family.items.get(labels)
+    if item is None:
+        family.items[labels] = Item(labels, [entry], [index])
+    elif _same_shape(item.entries[0].identity, entry.identity):
+        item.entries.append(entry)
+        item.indices.append(index)
+    else:
+        guard.warn(
+            f"prometheus: {family.name} has two series with equal labels and different buckets; one is left out",
+            once=f"prometheus buckets {family.name}",
+        )
 
 
 def _family(

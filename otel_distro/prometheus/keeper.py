@@ -120,9 +120,9 @@ class Keeper:
             self._server.bind()
         except OSError as error:
             self._guard.failed(
-                "prometheus port",
-                error,
-                remedy="the application runs on; the port is tried again (OTEL_EXPORTER_PROMETHEUS_PORT names another)",
+                "/metrics",
+                f"{self._server.address} cannot be bound: {error.strerror or error}",
+                remedy="everything else works; it is tried again, or set OTEL_EXPORTER_PROMETHEUS_PORT to a free port",
             )
             return
         self._server.start()

@@ -62,6 +62,11 @@ class Server:
         self._wake_end: socket.socket | None = None
 
     @property
+    def address(self) -> str:
+        """What is to be bound, for people."""
+        return f"{self._host}:{self._wanted}"
+
+    @property
     def port(self) -> int:
         """The port that is bound, 0 while none is."""
         return self._listener.getsockname()[1] if self._listener is not None else 0

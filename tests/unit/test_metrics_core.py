@@ -1,23 +1,15 @@
-"""The metrics core: instruments, series, limits, exemplars and forks, by what a reader sees."""
+"""The metrics core: instruments, series and limits, by what a reader sees."""
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
 import threading
-import time
-import weakref
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from opentelemetry import context as context_api
 from opentelemetry import metrics as api
-from opentelemetry import trace
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import (
     Counter,
     Histogram,
@@ -25,57 +17,14 @@ from opentelemetry.sdk.metrics import (
     ObservableCounter,
     UpDownCounter,
 )
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    InMemoryMetricReader,
-    MetricExporter,
-    MetricExportResult,
-    PeriodicExportingMetricReader,
-)
 from opentelemetry.sdk.metrics.view import (
     Aggregation,
     DropAggregation,
-    ExponentialBucketHistogramAggregation,
     View,
 )
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 
-from otel_distro.guard import Guard
-from otel_distro.metrics import LeanMeterProvider, LocalStore, unsupported
-
-DELTA = AggregationTemporality.DELTA
-
-
-class Setup:
-    """A provider with one reader and the lines its guard said."""
-
-    def __init__(self, reader: InMemoryMetricReader | None = None, **options: Any) -> None:
-        self.lines: list[str] = []
-        self.guard = Guard(output=lambda level, text: self.lines.append(text))
-        self.reader = reader or InMemoryMetricReader()
-        self.provider = LeanMeterProvider(
-            resource=Resource({"service.name": "s"}), guard=self.guard, readers=[self.reader], **options
-        )
-        self.meter = self.provider.get_meter("scope")
-
-    def metrics(self, reader: InMemoryMetricReader | None = None) -> dict[str, Any]:
-        data = (reader or self.reader).get_metrics_data()
-        if data is None:
-            return {}
-        return {m.name: m.data for s in data.resource_metrics[0].scope_metrics for m in s.metrics}
-
-    def values(self, name: str) -> dict[Any, Any]:
-        data = self.metrics().get(name)
-        points = data.data_points if data else ()
-        return {tuple(sorted(p.attributes.items(), key=repr)): getattr(p, "value", None) for p in points}
-
-
-def span(number: int, *, sampled: bool = True) -> NonRecordingSpan:
-    flags = TraceFlags(TraceFlags.SAMPLED if sampled else 0)
-    return NonRecordingSpan(SpanContext(number << 64 | 1, number, is_remote=False, trace_flags=flags))
+from otel_distro.metrics import LocalStore, unsupported
+from tests.metrics_rig import Setup
 
 
 def test_the_provider_and_its_instruments_are_upstreams_to_everyone_who_asks() -> None:
@@ -247,153 +196,6 @@ def test_a_full_stream_keeps_no_memory_of_what_it_refused() -> None:
     assert len(counter.binder.known) <= 5
 
 
-def test_callbacks_are_run_at_collection_and_a_failing_one_costs_only_itself() -> None:
-    """Values come from functions and generators; a series that is not observed again disappears."""
-    made = Setup()
-    seen = [Observation(5, {"a": "x"}), Observation(7, {"a": "y"})]
-
-    def broken(_: CallbackOptions) -> Iterator[Observation]:
-        yield Observation(1, {"a": "broken"})
-        raise RuntimeError("no")
-
-    def generator() -> Iterator[Any]:
-        yield []
-        while True:
-            yield [Observation(9, {"a": "z"})]
-
-    made.meter.create_observable_up_down_counter("o", [broken, lambda options: seen, generator()])
-    x, y, z, b = ((("a", letter),) for letter in ("x", "y", "z", "broken"))
-    assert made.values("o") == {x: 5, y: 7, z: 9, b: 1}
-    del seen[0]
-    assert made.values("o") == {y: 7, z: 9, b: 1}
-    assert [f.count for f in made.guard.failures] == [2]
-
-
-def test_a_callback_that_hangs_holds_up_no_other_collection_for_longer_than_its_timeout() -> None:
-    """A second collection gives up when its time is over instead of waiting for the first one's callback."""
-    made = Setup()
-    started, go = threading.Event(), threading.Event()
-
-    def hanging(_: CallbackOptions) -> list[Observation]:
-        started.set()
-        go.wait(30)
-        return []
-
-    made.meter.create_observable_gauge("g", [hanging])
-    thread = threading.Thread(target=made.reader.collect)
-    thread.start()
-    started.wait(30)
-    made.provider.observe(timeout_millis=20)
-    go.set()
-    thread.join(30)
-    assert [f.part for f in made.guard.failures] == ["metrics: collection"]
-
-
-def test_a_reader_added_later_sees_what_was_counted_before() -> None:
-    """Cells are cumulative: a late reader's first numbers are the totals (upstream starts it at zero)."""
-    made = Setup()
-    made.meter.create_counter("c").add(3)
-    late = InMemoryMetricReader()
-    made.provider.add_metric_reader(late)
-    assert made.metrics(late)["c"].data_points[0].value == 3
-    made.provider.remove_metric_reader(late)
-    assert late.get_metrics_data() is None
-
-
-def test_a_late_reader_with_another_aggregation_gets_measurements_of_series_bound_before() -> None:
-    """A series that an instrumentation keeps feeds the exponential histogram of a reader added afterwards."""
-    made = Setup()
-    series = made.meter.create_histogram("h").series({"a": "b"})
-    series.record(1)
-    late = InMemoryMetricReader(preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation()})
-    made.provider.add_metric_reader(late)
-    series.record(2)
-    assert made.metrics()["h"].data_points[0].count == 2
-    assert made.metrics(late)["h"].data_points[0].count == 1
-    assert made.metrics(late)["h"].data_points[0].positive.bucket_counts == (1,)
-
-
-def test_two_delta_readers_do_not_take_from_each_other() -> None:
-    """Each reader's intervals, with their extremes, add up to the whole."""
-    one, two = (InMemoryMetricReader({Counter: DELTA, Histogram: DELTA}) for _ in range(2))
-    made = Setup(one)
-    made.provider.add_metric_reader(two)
-    counter, histogram = made.meter.create_counter("c"), made.meter.create_histogram("h")
-    for value in (5, 1):
-        counter.add(value)
-        histogram.record(value)
-        data = made.metrics(one)
-        assert data["c"].data_points[0].value == value
-        assert (data["h"].data_points[0].min, data["h"].data_points[0].max) == (value, value)
-    data = made.metrics(two)
-    assert data["c"].data_points[0].value == 6
-    assert (data["h"].data_points[0].min, data["h"].data_points[0].max) == (1, 5)
-    assert made.metrics(one) == made.metrics(two) == {}
-
-
-def test_delta_intervals_touch_and_cumulative_ones_begin_at_the_series() -> None:
-    """A delta point starts where the last one ended; a cumulative one where its series began."""
-    made = Setup(InMemoryMetricReader({Counter: DELTA}))
-    cumulative = InMemoryMetricReader()
-    made.provider.add_metric_reader(cumulative)
-    counter = made.meter.create_counter("c")
-    before = time.time_ns()
-    counter.add(1)
-    first, total = made.metrics()["c"].data_points[0], made.metrics(cumulative)["c"].data_points[0]
-    counter.add(1)
-    second, again = made.metrics()["c"].data_points[0], made.metrics(cumulative)["c"].data_points[0]
-    assert before <= first.start_time_unix_nano <= first.time_unix_nano == second.start_time_unix_nano
-    assert total.start_time_unix_nano == again.start_time_unix_nano == first.start_time_unix_nano
-
-
-def test_a_dropped_attribute_is_found_in_the_exemplar() -> None:
-    """What a view takes away from the series is kept with its exemplar (specification, Exemplar)."""
-    made = Setup(views=[View(instrument_name="h", attribute_keys={"route"})])
-    made.meter.create_histogram("h").record(1, {"route": "/", "user": "7"}, trace.set_span_in_context(span(9)))
-    [point] = made.metrics()["h"].data_points
-    assert point.attributes == {"route": "/"}
-    [exemplar] = point.exemplars
-    assert (exemplar.filtered_attributes, exemplar.span_id, exemplar.trace_id) == ({"user": "7"}, 9, 9 << 64 | 1)
-
-
-def test_only_measurements_of_sampled_spans_become_exemplars() -> None:
-    """trace_based takes sampled spans, given or current; always_on takes all; always_off none."""
-    counts = {}
-    for name in ("trace_based", "always_on", "always_off"):
-        made = Setup(exemplar_filter=name)
-        h = made.meter.create_histogram("h", explicit_bucket_boundaries_advisory=[1, 2, 3, 4])
-        token = context_api.attach(trace.set_span_in_context(span(1)))
-        h.record(0.5)
-        context_api.detach(token)
-        h.record(1.5)
-        h.record(2.5, context=trace.set_span_in_context(span(2, sampled=False)))
-        h.series({}).record(3.5, span(3))
-        h.series({}).record(4.5)
-        counts[name] = [(e.value, e.span_id) for e in made.metrics()["h"].data_points[0].exemplars]
-    assert counts["trace_based"] == [(0.5, 1), (3.5, 3)]
-    assert counts["always_on"] == [(0.5, 1), (1.5, None), (2.5, 2), (3.5, 3), (4.5, None)]
-    assert counts["always_off"] == []
-
-
-def test_an_exemplar_is_given_once_to_each_reader() -> None:
-    """A collection shows only exemplars younger than the one before."""
-    made = Setup()
-    made.meter.create_counter("c").add(1, context=trace.set_span_in_context(span(1)))
-    assert len(made.metrics()["c"].data_points[0].exemplars) == 1
-    assert made.metrics()["c"].data_points[0].exemplars == []
-
-
-def test_an_exemplar_does_not_keep_its_span_alive() -> None:
-    """A reservoir holds ids, never the span with its attributes."""
-    made = Setup()
-    recording = span(5)
-    made.meter.create_counter("c").series({}).add(1, recording)
-    reference = weakref.ref(recording)
-    del recording
-    gc.collect()
-    assert reference() is None
-
-
 def test_an_unknown_aggregation_falls_back_with_one_line() -> None:
     """A third party's aggregation class cannot be had; the default one is used and named."""
 
@@ -439,136 +241,6 @@ def test_many_threads_lose_nothing() -> None:
     points = made.metrics()["h"].data_points
     assert sum(p.count for p in points) == 80_000
     assert sum(p.sum for p in points) == 8 * (sum(i % 7 for i in range(5000)) + 2500)
-
-
-def test_a_forked_child_starts_at_zero_and_its_parent_goes_on() -> None:
-    """Inherited totals are not counted twice; bound series go on to work in both; the child has its own resource."""
-    made = Setup(child_resource=lambda parent: parent.merge(Resource({"child": True})))
-    counter, histogram = made.meter.create_counter("c"), made.meter.create_histogram("h").series({"a": "b"})
-    gauge = made.meter.create_gauge("g")
-    counter.add(100)
-    histogram.record(5)
-    gauge.set(1)
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        counter.add(1)
-        histogram.record(7)
-        data = made.metrics()
-        facts = (
-            data["c"].data_points[0].value,
-            data["h"].data_points[0].sum,
-            data["h"].data_points[0].count,
-            "g" in data,
-            made.provider.resource.attributes.get("child"),
-        )
-        os.write(write, repr(facts).encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        assert pipe.read() == repr((1, 7.0, 1, False, True))
-    os.waitpid(pid, 0)
-    counter.add(1)
-    data = made.metrics()
-    assert (data["c"].data_points[0].value, data["h"].data_points[0].sum, data["g"].data_points[0].value) == (101, 5, 1)
-
-
-def test_a_fork_while_a_collection_runs_leaves_the_child_able_to_collect() -> None:
-    """Locks that a vanished thread held are new in the child."""
-    made = Setup()
-    inside, go = threading.Event(), threading.Event()
-
-    def slow(_: CallbackOptions) -> list[Observation]:
-        if threading.current_thread() is not threading.main_thread():
-            inside.set()
-            go.wait(30)
-        return [Observation(4)]
-
-    made.meter.create_observable_gauge("g", [slow])
-    thread = threading.Thread(target=made.reader.collect)
-    thread.start()
-    inside.wait(30)
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        fresh = InMemoryMetricReader()
-        made.provider.add_metric_reader(fresh)
-        made.meter.create_counter("new").add(1)
-        os.write(write, repr(sorted(made.metrics(fresh))).encode())
-        os._exit(0)
-    os.close(write)
-    go.set()
-    thread.join(30)
-    with os.fdopen(read) as pipe:
-        assert pipe.read() == "['g', 'new']"
-    os.waitpid(pid, 0)
-
-
-def test_after_shutdown_meters_do_nothing_and_readers_are_shut_down_once() -> None:
-    """A provider that was shut down gives no-op meters, and a second shutdown changes nothing."""
-    ends: list[float] = []
-
-    class Reader(InMemoryMetricReader):
-        def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-            ends.append(timeout_millis)
-            raise RuntimeError("a reader that fails")
-
-    made = Setup(Reader())
-    made.provider.shutdown(500)
-    made.provider.shutdown(500)
-    assert len(ends) == 1
-    assert ends[0] <= 500
-    assert isinstance(made.provider.get_meter("x"), api.NoOpMeter)
-
-
-def test_a_flush_reports_whether_every_reader_managed() -> None:
-    """One reader that raises makes the result false and does not stop the others."""
-
-    class Broken(InMemoryMetricReader):
-        def force_flush(self, timeout_millis: float = 10_000) -> bool:
-            raise RuntimeError("no")
-
-    made = Setup()
-    assert made.provider.force_flush() is True
-    made.provider.add_metric_reader(Broken())
-    assert made.provider.force_flush() is False
-
-
-def test_upstreams_periodic_reader_exports_what_was_measured() -> None:
-    """`PeriodicExportingMetricReader` works unchanged: its flush exports, its end exports once more."""
-    exported: list[float] = []
-
-    class Exporter(MetricExporter):
-        def export(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
-            exported.append(metrics_data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points[0].value)
-            return MetricExportResult.SUCCESS
-
-        def force_flush(self, timeout_millis: float = 10_000) -> bool:
-            return True
-
-        def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-            exported.append(-1)
-
-    made = Setup()
-    made.provider.add_metric_reader(PeriodicExportingMetricReader(Exporter(), export_interval_millis=3_600_000))
-    counter = made.meter.create_counter("c")
-    counter.add(1)
-    assert made.provider.force_flush()
-    counter.add(1)
-    made.provider.shutdown()
-    assert exported == [1, 2, -1]
-
-
-def test_upstreams_prometheus_reader_shows_what_was_measured() -> None:
-    """`PrometheusMetricReader` works unchanged."""
-    registry = CollectorRegistry()
-    made = Setup()
-    made.provider.add_metric_reader(PrometheusMetricReader(registry=registry, scope_info_enabled=False))
-    made.meter.create_counter("c").add(3, {"a": "b"})
-    made.meter.create_histogram("h").record(3)
-    text = generate_latest(registry).decode()
-    assert 'c_total{a="b"} 3.0' in text
-    assert "h_count 1.0" in text
 
 
 def test_this_interpreter_can_keep_cells() -> None:
