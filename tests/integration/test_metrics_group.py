@@ -286,7 +286,7 @@ def test_a_strangers_port_is_one_warning_and_is_taken_when_it_is_free(start: Sta
     worker.do("add", 1)
     time.sleep(1.2)
     assert worker.do("port") == 0
-    assert [line.split(":")[0] for line in worker.do("said")] == ["prometheus port"]
+    assert [line.split(":")[0] for line in worker.do("said")] == ["/metrics"]
     stranger.kill()
     within(3, lambda: worker.do("port") == port)
 
