@@ -81,6 +81,10 @@ class Keeper:
         """Give the port to another process of the group; waits for the threads at most `timeout` seconds each."""
         thread, self._thread = self._thread, None
         self._ended.set()
+        if self._ear is not None:
+            # a question to itself ends the thread's wait at once
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
+                mouth.sendto(b"", self._ear.getsockname())
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
         self._server.stop(timeout)
@@ -172,6 +176,8 @@ class Keeper:
             if not waiting.poll(seconds * 1000):
                 return
             _, asker = ear.recvfrom(16)
+            if self._ended.is_set():
+                return
             self._guard.call("metrics: group", None, self._observe)
             if asker:
                 ear.sendto(b"y", asker)
