@@ -20,6 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Span, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, InstrumentationScope
 from opentelemetry.trace import propagation as trace_propagation
+from opentelemetry.util._importlib_metadata import entry_points
 
 SPAN_KEY: str = trace_propagation._SPAN_KEY  # noqa: SLF001
 """The key of the current span in a `Context`; made unique at import, so it cannot be spelled out."""
@@ -199,6 +200,7 @@ __all__ = [
     "ProviderFields",
     "SpanFields",
     "context_variable",
+    "entry_points",
     "instrumentation_info",
     "new_span_context",
     "notify_ending",

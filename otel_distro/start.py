@@ -35,7 +35,7 @@ def start() -> None:
 
 def _run_hooks(group: str, session: Session) -> None:
     """Run what other packages want done around the instrumentors."""
-    from importlib.metadata import entry_points
+    from ._compat import entry_points  # upstream keeps what it has read; Python's own reads all metadata again
 
     for point in entry_points(group=group):
         if not point.value.startswith("otel_distro."):

@@ -52,6 +52,7 @@ CONTRIB_MODULES: Mapping[str, str] = {
     "flask": "flask",
     "grpc_client": "grpc",
     "grpc_server": "grpc",
+    "httpx2": "httpx2",
     "jinja2": "jinja2",
     "kafka": "kafka",
     "mysql": "mysql.connector",

@@ -58,13 +58,14 @@ class Scrapes:
     needs no port.
 
     Args:
-        endpoint: answers.
+        make: makes what answers; called when it begins, so that who measures nothing does not pay its import.
         serves: this process does the application's work; else only its forked children do.
         guard: gets what fails.
     """
 
-    def __init__(self, endpoint: Endpoint, *, serves: bool, guard: Guard) -> None:
-        self.endpoint = endpoint
+    def __init__(self, make: Callable[[], Endpoint], *, serves: bool, guard: Guard) -> None:
+        self._make = make
+        self._endpoint: Endpoint | None = None
         self._serves = serves
         self._guard = guard
         self._begun = False
@@ -79,7 +80,17 @@ class Scrapes:
         del module
         if self._serves and not self._begun:
             self._begun = True
-            self._guard.call("/metrics", None, self.endpoint.start)
+            self._guard.call("/metrics", None, self._start)
+
+    def end(self, seconds: float) -> None:
+        """Give the port back to the others of the group, within `seconds`."""
+        if self._endpoint is not None:
+            self._endpoint.stop(min(seconds, 1.0))
+
+    def _start(self) -> None:
+        if self._endpoint is None:
+            self._endpoint = self._make()
+        self._endpoint.start()
 
     def _in_child(self) -> None:
         # children of a supervisor are workers; those of a process that serves may outlive it and take over

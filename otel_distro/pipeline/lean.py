@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -21,6 +21,9 @@ from otel_distro.tracing import BatchQueue, LeanTracerProvider
 from . import _exporters, _scrapes
 from ._base import Pipeline
 from ._console import console
+
+if TYPE_CHECKING:
+    from otel_distro.prometheus import Endpoint
 
 
 class ChildResource:
@@ -151,21 +154,21 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
 
 
 def _answer_scrapes(ground: Ground, provider: _scrapes.ScrapedMeterProvider, group: str, pipeline: Pipeline) -> None:
-    from otel_distro.prometheus import Endpoint
+    own_id = "service.instance.id" in ground.settings.general.resource_attributes
+    # numbers of a group belong to none of its processes
+    instance_id = None if own_id or isinstance(provider.store, LocalStore) else group
 
-    metrics, own_id = ground.settings.metrics, "service.instance.id" in ground.settings.general.resource_attributes
-    endpoint = Endpoint(
-        provider,
-        ground.guard,
-        host=metrics.prometheus_host,
-        port=metrics.prometheus_port,
-        # numbers of a group belong to none of its processes
-        instance_id=None if own_id or isinstance(provider.store, LocalStore) else group,
-    )
+    def endpoint() -> Endpoint:
+        from otel_distro.prometheus import Endpoint
+
+        metrics = ground.settings.metrics
+        host, port = metrics.prometheus_host, metrics.prometheus_port
+        return Endpoint(provider, ground.guard, host=host, port=port, instance_id=instance_id)
+
     scrapes = _scrapes.Scrapes(endpoint, serves=ground.serves, guard=ground.guard)
     provider.on_meter = scrapes.begin
     pipeline.scrapes = scrapes
-    pipeline.endings.append(("/metrics", lambda seconds: endpoint.stop(min(seconds, 1.0))))
+    pipeline.endings.append(("/metrics", scrapes.end))
 
 
 def _as_reader(made: Any, metrics: settings.Metrics) -> MetricReader:

@@ -236,3 +236,13 @@ def test_instrumentation_info_says_what_the_scope_says() -> None:
     assert info is not None
     assert (info.name, info.version, info.schema_url) == ("n", "v", "s")
     assert _compat.instrumentation_info(None) is None
+
+
+def test_entry_points_are_read_once() -> None:
+    """Upstream's look-up finds what Python's finds, and keeps it: a second call reads no files."""
+    from importlib.metadata import entry_points
+
+    group = "opentelemetry_instrumentor"
+    assert {point.name for point in _compat.entry_points(group=group)} == {p.name for p in entry_points(group=group)}
+    first, second = _compat.entry_points(group=group), _compat.entry_points(group=group)
+    assert next(iter(first)) is next(iter(second))
