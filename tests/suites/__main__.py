@@ -72,6 +72,10 @@ def _pytest(*paths: str, environment: Environment = MAIN) -> Callable[[], bool]:
     return lambda: _run(environment, "python", "-m", "pytest", "-q", *paths)
 
 
+_SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+"""For suites without servers: a test file is one process's, so two files run at once."""
+
+
 def _lint() -> bool:
     checks = (
         ("ruff", "check", "."),
@@ -90,14 +94,20 @@ def _matrix() -> bool:
             continue
         print(f"--- {environment.name}: {' '.join(environment.pins) or 'newest libraries'}", flush=True)
         _environment(environment)
-        passed &= _pytest("tests/unit", "tests/conformance", "tests/integration", environment=environment)()
+        passed &= _pytest("tests/unit", "tests/conformance", *_SIDE_BY_SIDE, environment=environment)()
+        passed &= _pytest("tests/integration", environment=environment)()
     return passed
 
 
 SUITES = (
     Suite("lint", "ruff, format, mypy and pyright", (_main_environment,), _lint),
-    Suite("unit", "one part at a time, in seconds", (_main_environment,), _pytest("tests/unit")),
-    Suite("conformance", "ours against upstream's, span by span", (_main_environment,), _pytest("tests/conformance")),
+    Suite("unit", "one part at a time, in seconds", (_main_environment,), _pytest("tests/unit", *_SIDE_BY_SIDE)),
+    Suite(
+        "conformance",
+        "ours against upstream's, span by span",
+        (_main_environment,),
+        _pytest("tests/conformance", *_SIDE_BY_SIDE),
+    ),
     Suite(
         "integration",
         "parts against real servers",
