@@ -29,6 +29,7 @@ class Pipeline:
         meter_provider: None when metrics are off.
         flushes: one call a signal, each sends what waits.
         endings: one call a signal, each sends what waits and stops.
+        closings: called after all endings, for what several signals use.
         scrapes: None when this pipeline answers none, or upstream's exporter does.
     """
 
@@ -36,6 +37,7 @@ class Pipeline:
     meter_provider: MeterProvider | None = None
     flushes: list[tuple[str, Ending]] = field(default_factory=list)
     endings: list[tuple[str, Ending]] = field(default_factory=list)
+    closings: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
     scrapes: Scrapes | None = None
 
     def flush(self, seconds: float, guard: Guard) -> None:
@@ -46,6 +48,9 @@ class Pipeline:
         """Send what waits and stop, all signals at once, within `seconds`; a second call does nothing."""
         endings, self.endings = self.endings, []
         _together("shutdown", endings, seconds, guard)
+        closings, self.closings = self.closings, []
+        for part, close in closings:
+            guard.call(f"shutdown {part}", None, close)
 
 
 def _together(what: str, calls: Sequence[tuple[str, Ending]], seconds: float, guard: Guard) -> None:

@@ -14,7 +14,8 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from otel_distro import resource as resources
 from otel_distro import sampling, settings
 from otel_distro.guard import Guard
-from otel_distro.metrics import LeanMeterProvider, LocalStore
+from otel_distro.metrics import LeanMeterProvider, LocalStore, unsupported
+from otel_distro.metrics.shared import SharedStore
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.tracing import BatchQueue, LeanTracerProvider
 
@@ -126,6 +127,10 @@ def _otlp_span_exporter(ground: Ground) -> Any:
 
 def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | None:
     metrics, guard = ground.settings.metrics, ground.guard
+    refused = unsupported()
+    if refused and metrics.exporters != ("none",):
+        guard.failed("metrics", refused, remedy="OTEL_DISTRO_PIPELINE=upstream has metrics there; traces go on")
+        return None
     if metrics.exporters == ("none",):
         return None
     built_in: dict[str, Callable[[], Any]] = {
@@ -169,6 +174,8 @@ def _answer_scrapes(ground: Ground, provider: _scrapes.ScrapedMeterProvider, gro
     provider.on_meter = scrapes.begin
     pipeline.scrapes = scrapes
     pipeline.endings.append(("/metrics", scrapes.end))
+    if isinstance(provider.store, SharedStore):
+        pipeline.closings.append(("shared metrics", provider.store.close))
 
 
 def _as_reader(made: Any, metrics: settings.Metrics) -> MetricReader:
