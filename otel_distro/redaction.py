@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote_plus
+
+from .bounded import BoundedCache
 
 REDACTED = "REDACTED"
 PLACEHOLDER = "?"
@@ -170,6 +173,7 @@ _SEPARATORS = re.compile(r"[:/|.]")
 _VERSION = re.compile(r"v\d{1,2}")
 _MAX_SEGMENTS = 8
 _MAX_KEY = 256
+_MAX_REMEMBERED = 200_000  # characters of keys and of their first segments
 # Nouns that name a kind of data and never a person or a thing: only these are shown behind the first segment.
 _NOUNS = """
 account accounts address api app auth balance basket blob body book cache cart carts catalog category channel chat
@@ -200,14 +204,7 @@ def key_pattern(key: str | bytes | memoryview | float) -> str:
         key = key.decode("utf-8", "replace")
     if not isinstance(key, str):
         return PLACEHOLDER
-    head, _, tail = key.partition(":")
-    if tail and _SEPARATORS.search(key[: len(head)] + tail) is None:
-        # nearly every key has two segments
-        return (head if _WORD.fullmatch(head) else PLACEHOLDER) + (":" + tail if tail in _VOCABULARY else ":?")
-    return _long_pattern(key if len(key) <= _MAX_KEY else key[:_MAX_KEY])
-
-
-def _long_pattern(text: str) -> str:
+    text = key if len(key) <= _MAX_KEY else key[:_MAX_KEY]
     segments = _SEPARATORS.split(text, _MAX_SEGMENTS)
     if len(segments) == 1:
         return text if text in _VOCABULARY else PLACEHOLDER
@@ -218,11 +215,51 @@ def _long_pattern(text: str) -> str:
             shown.append(text[at])
             at += 1
         at += len(segment)
-        shown.append(segment if index < _MAX_SEGMENTS and _shown(segment, index) else PLACEHOLDER)
+        last = index == len(segments) - 1
+        shown.append(segment if index < _MAX_SEGMENTS and _shown(segment, index, last) else PLACEHOLDER)
     return "".join(shown)
 
 
-def _shown(segment: str, index: int) -> bool:
+def _shown(segment: str, index: int, last: bool) -> bool:
     if index == 0:
         return _WORD.fullmatch(segment) is not None
-    return segment in _VOCABULARY or _VERSION.fullmatch(segment) is not None
+    return segment in _VOCABULARY or (not last and _VERSION.fullmatch(segment) is not None)
+
+
+class KeyPatterns:
+    """`key_pattern` for the hot path, with a limit on how many patterns are told apart.
+
+    Args:
+        limit: of different patterns; the keys of all further ones are `?`.
+    """
+
+    __slots__ = ("_by_head", "_by_key", "_distinct", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._distinct: set[str] = set()
+        self._by_head: BoundedCache[str, str] = BoundedCache(_MAX_REMEMBERED)
+        self._by_key: BoundedCache[str, str] = BoundedCache(_MAX_REMEMBERED)
+
+    def of(self, key: Any) -> str:
+        """The pattern of a key; anything that is not text is `?`."""
+        if key.__class__ is str:
+            text = key
+        elif key.__class__ is bytes:
+            text = key.decode("utf-8", "replace")
+        else:
+            return PLACEHOLDER
+        head, _, tail = text.partition(":")
+        # `user:42` and `session:a1b2` are nearly all keys there are: they need no look at each segment
+        if tail.isalnum() and tail not in _VOCABULARY:
+            return self._by_head.get(head) or self._learn(self._by_head, head, f"{head}:0")
+        return self._by_key.get(text) or self._learn(self._by_key, text, text)
+
+    def _learn(self, cache: BoundedCache[str, str], known_as: str, key: str) -> str:
+        pattern = key_pattern(key)
+        if pattern not in self._distinct:
+            if len(self._distinct) >= self._limit:
+                pattern = PLACEHOLDER
+            else:
+                self._distinct.add(pattern)
+        return cache.keep(known_as, pattern, len(known_as) + 32)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_distro.bounded import BoundedCache
-from otel_distro.redaction import MAX_SQL, key_pattern, redact_query, redact_text, redact_url, sanitize_sql
+from otel_distro.redaction import MAX_SQL, KeyPatterns, key_pattern, redact_query, redact_text, redact_url, sanitize_sql
 
 DIALECTS = ("postgresql", "mysql", "sqlite", "oracle", "mssql", "bigquery", "unheard-of")
 
@@ -115,7 +115,8 @@ def test_urls_inside_messages_are_redacted() -> None:
         ("", "?"),
         (17, "?"),
         ("a:" + "b:" * 50, "a:" + ":".join("?" * 8)),
-        ("k" * 5000 + ":x", "?:?"),
+        ("k" * 5000 + ":x", "?"),
+        ("flag:v2", "flag:?"),
         ("k" * 5000, "?"),
     ],
 )
@@ -145,3 +146,18 @@ def test_a_heavy_entry_is_not_kept() -> None:
     cache.keep(1, "small")
     assert cache.keep(2, "large", weight=50) == "large"
     assert dict(cache) == {1: "small"}
+
+
+@given(
+    st.one_of(st.text(), st.binary(), st.integers(), st.from_regex(r"[a-z]{1,5}[:/.][a-z0-9:]{0,9}", fullmatch=True))
+)
+def test_remembered_patterns_are_the_patterns(key: str | bytes | int) -> None:
+    """What the hot path remembers is what the rule says, however often it is asked."""
+    patterns = KeyPatterns(100)
+    assert [patterns.of(key), patterns.of(key)] == [key_pattern(key)] * 2
+
+
+def test_patterns_have_a_limit() -> None:
+    """Keys of further patterns are placeholders, those of known ones stay known."""
+    patterns = KeyPatterns(2)
+    assert [patterns.of(key) for key in ("a:1", "b:1", "c:1", "a:2", "c:2")] == ["a:?", "b:?", "?", "a:?", "?"]

@@ -13,14 +13,13 @@ from opentelemetry.trace import Span
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.calls import CLIENT, current, suppressed
-from otel_distro.instrumentation.database import Operation
 from otel_distro.instrumentation.hooks import Hooks
 from otel_distro.tracing.context import span_context_in
 
 from .commands import Commands, RedisOperation
 
 _PART = "instrumentation redis"
-Begun = tuple[Span, Operation, float]
+Begun = tuple[Span, RedisOperation, float]
 
 
 class Clients:
@@ -181,11 +180,12 @@ class Clients:
     def _ended(self, begun: Begun, client: Any, reply: Any) -> None:
         try:
             span, operation, started = begun
-            if isinstance(operation, RedisOperation) and operation.looks_up:
+            if operation.looks_up:
                 operation.count(reply)
-            hooks = self._hooks.of(client) if self._hooks.wanted else None
-            if hooks is not None and hooks.response is not None:
-                hooks.response(span, client, reply)
+            if self._hooks.wanted:
+                hooks = self._hooks.of(client)
+                if hooks is not None and hooks.response is not None:
+                    hooks.response(span, client, reply)
             operation.end(span, started)
         except Exception as error:  # noqa: BLE001 - the reply is the application's
             self._guard.failed(_PART, error)

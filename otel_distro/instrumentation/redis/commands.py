@@ -11,10 +11,8 @@ from opentelemetry.metrics import Counter, Histogram
 from otel_distro.bounded import BoundedCache
 from otel_distro.instrumentation.binding import NOTHING, Adds, counter_series
 from otel_distro.instrumentation.database import Operation
-from otel_distro.redaction import PLACEHOLDER, key_pattern
+from otel_distro.redaction import PLACEHOLDER, KeyPatterns
 
-_MAX_KEYS = 200_000
-"""Keys whose patterns are remembered, in characters."""
 _MAX_PATTERNS = 500
 """Different patterns one process tells apart; further keys are all `?`."""
 _MAX_OPERATIONS = 2_000
@@ -98,8 +96,7 @@ class Commands:
     def __init__(self, duration: Histogram | None, lookups: Counter) -> None:
         self._duration = duration
         self._lookups = lookups
-        self._patterns: BoundedCache[object, str] = BoundedCache(_MAX_KEYS)
-        self._distinct: set[str] = set()
+        self._pattern_of = KeyPatterns(_MAX_PATTERNS).of
         self._targets: dict[int, Target] = {}
         self._references: dict[int, weakref.ref[Any]] = {}
 
@@ -118,19 +115,12 @@ class Commands:
         """
         command = args[0]
         number = len(args)
-        if command in _KEYED and number > 1:
-            key = args[1]
-            if key.__class__ is str or key.__class__ is bytes:
-                pattern = self._patterns.get(key) or self._pattern(key)
-            else:
-                pattern = PLACEHOLDER
-        else:
-            pattern = ""
+        pattern = self._pattern_of(args[1]) if command in _KEYED and number > 1 else ""
         number = number if number < _MAX_ARGUMENTS else _MAX_ARGUMENTS
-        target = self.target(client)
+        target = self._targets.get(id(getattr(client, "connection_pool", None))) or self.target(client)
         return target.operations.get((command, pattern, number)) or self._learn(target, command, pattern, number)
 
-    def batch(self, client: Any, commands: Sequence[Sequence[Any]], kind: str) -> tuple[Operation, str]:
+    def batch(self, client: Any, commands: Sequence[Sequence[Any]], kind: str) -> tuple[RedisOperation, str]:
         """The operation of a pipeline and its text, a line for each command.
 
         Args:
@@ -168,15 +158,6 @@ class Commands:
             self._references[key] = weakref.ref(owner, lambda _: self._forget(key))
             self._targets[key] = target
         return target
-
-    def _pattern(self, key: str | bytes) -> str:
-        pattern = key_pattern(key)
-        if pattern not in self._distinct:
-            if len(self._distinct) >= _MAX_PATTERNS:
-                pattern = PLACEHOLDER
-            else:
-                self._distinct.add(pattern)
-        return self._patterns.keep(key, pattern, len(key) + 32)
 
     def _learn(self, target: Target, command: Any, pattern: str, number: int) -> RedisOperation:
         name = command.decode("utf-8", "replace") if isinstance(command, bytes) else str(command)
