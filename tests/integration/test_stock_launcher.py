@@ -107,7 +107,10 @@ def test_an_unknown_exporter_is_one_line_and_the_program_runs(name: str) -> None
 
 def test_a_taken_port_is_one_line_and_tracing_works() -> None:
     """A port that is taken costs the /metrics endpoint of this process, nothing else."""
-    code = "from opentelemetry import trace; s = trace.get_tracer('x').start_span('a'); print(s.is_recording())"
+    code = (
+        "from opentelemetry import metrics, trace; metrics.get_meter('x').create_counter('n').add(1)\n"
+        "print(trace.get_tracer('x').start_span('a').is_recording())"
+    )
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

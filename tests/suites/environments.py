@@ -52,7 +52,14 @@ OLDEST = (
     "aiohttp<3.12",
 )
 # FastAPI between: after its routing changed, before its own telemetry; the last SQLAlchemy that contrib knows
-MIDDLE = ("fastapi==0.140.0", "sqlalchemy<2.1", "redis<6")
+# with contrib's instrumentations of database drivers, which must stay silent below SQLAlchemy
+MIDDLE = (
+    "fastapi==0.140.0",
+    "sqlalchemy<2.1",
+    "redis<6",
+    "opentelemetry-instrumentation-asyncpg==0.66b1",
+    "opentelemetry-instrumentation-psycopg==0.66b1",
+)
 
 # the extra, which the other environments do without
 GRPC = ("opentelemetry-exporter-otlp-proto-grpc==1.45.1",)
