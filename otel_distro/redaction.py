@@ -34,10 +34,11 @@ _NUMBERS = (
     r"|(?<![\w.\])])\.\d+(?:[eE][+-]?\d+)?)"
 )
 _DOLLAR_QUOTED = r"(?<![\w$])\$(?P<tag>[A-Za-z_]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)"
-_STANDARD_QUOTED = r"(?<!\w)[eE]'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)|(?:(?<!\w)(?:[nNxXbB]|[uU]&))?'(?:[^']|'')*+(?:'|\Z)"
-_BACKSLASH_QUOTED = r"(?:(?<!\w)[nNxXbBrR])?'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)"
+# a prefix letter (E'...', N'...', q'[...]') stays in the text: it says nothing
+_STANDARD_QUOTED = r"(?<=(?<!\w)[eE])'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)|'(?:[^']|'')*+(?:'|\Z)"
+_BACKSLASH_QUOTED = r"'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)"
 _ORACLE_QUOTED = (
-    r"(?<!\w)[nN]?[qQ]'(?:\[.*?(?:\]'|\Z)|\{.*?(?:\}'|\Z)|\(.*?(?:\)'|\Z)|<.*?(?:>'|\Z)|(?P<q>.).*?(?:(?P=q)'|\Z))"
+    r"(?<=[qQ])'(?:\[.*?(?:\]'|\Z)|\{.*?(?:\}'|\Z)|\(.*?(?:\)'|\Z)|<.*?(?:>'|\Z)|(?P<q>.).*?(?:(?P=q)'|\Z))"
 )
 _DOUBLE_QUOTED = r'(?P<double>"(?:[^"]|"")*+(?:"|\Z))'
 _DOUBLE_QUOTED_STRING = r'"(?:[^"\\]|\\.|"")*+(?:"|\\?\Z)'
@@ -46,7 +47,9 @@ _BRACKETED = r"(?P<bracketed>\[[^\]\[]*\])"
 
 
 def _literals(*alternatives: str) -> re.Pattern[str]:
-    return re.compile("|".join((_COMMENTS, *alternatives, _IDENTIFIERS, _NUMBERS)), re.DOTALL)
+    # nothing below starts with another character, and nearly all characters of a statement are others
+    first = r"(?=[-'\"`/#$\[.\d])"
+    return re.compile(first + "(?:" + "|".join((*alternatives, _NUMBERS, _IDENTIFIERS, _COMMENTS)) + ")", re.DOTALL)
 
 
 _STANDARD = _literals(_STANDARD_QUOTED, _DOLLAR_QUOTED, _DOUBLE_QUOTED)

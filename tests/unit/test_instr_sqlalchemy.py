@@ -343,3 +343,19 @@ def test_drivers_are_silent_below_a_statement() -> None:
 def test_the_databases_code_is_found(error: Exception, expected: str | None) -> None:
     """SQLSTATE and MySQL's numbers are taken from where drivers keep them."""
     assert status_code(error) == expected
+
+
+def test_what_is_remembered_of_statements_is_bounded() -> None:
+    """Ten thousand statements that differ in their literals are one series, and memory for them has an end."""
+    recording = Recording()
+    with instrumented(SqlalchemyInstrumentation, recording) as instrumentation:
+        engine = memory()
+        with engine.connect() as connection:
+            for number in range(10_000):
+                connection.exec_driver_sql(f"SELECT {number} -- {'x' * 400}")
+        kept = [text for state in instrumentation._statements._states.values() for text in state.statements]
+    assert 0 < sum(map(len, kept)) < 4_000_000
+    counted = [
+        count for a, count in recording.points("db.client.operation.duration") if a["db.query.summary"] == "SELECT"
+    ]
+    assert counted == [10_000]

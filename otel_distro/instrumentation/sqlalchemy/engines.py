@@ -19,7 +19,8 @@ from otel_distro.redaction import sanitize_sql
 
 _MAX_WEIGHT = 4_000_000
 """Statements remembered in one process, in characters; when they are more, all are forgotten and learnt again."""
-_WEIGHT_OF_OPERATION = 500
+_WEIGHT_OF_OPERATION = 1000
+_WEIGHT_OF_ENTRY = 100
 _HEAVIEST = 100_000
 
 _LIST_TEMPLATE = re.compile(r"__\[POSTCOMPILE_[^\]]*\]")
@@ -46,6 +47,7 @@ class EngineState:
         attributes: of every span: system, namespace, server.
         statements: operations by the text of their statement.
         batches: operations of `executemany` by text.
+        texts: both by sanitised text: statements that differ in their literals alone are one operation.
         pool: the newest pool; an engine makes a new one when it is disposed of.
         pool_name: for metrics.
         waiting: one entry for each thread or task that waits for a connection.
@@ -60,6 +62,7 @@ class EngineState:
         "pool_name",
         "pool_series",
         "statements",
+        "texts",
         "waiting",
     )
 
@@ -70,6 +73,7 @@ class EngineState:
         self.attributes = _attributes(self.dialect, url)
         self.statements: dict[str, Operation] = {}
         self.batches: dict[str, Operation] = {}
+        self.texts: dict[tuple[str, bool], Operation] = {}
         self.pool: weakref.ref[Any] = weakref.ref(engine.pool)
         self.pool_name = _pool_name(engine.pool, self.attributes)
         self.pool_series: Any = None
@@ -88,7 +92,8 @@ class Engines:
         self._left = _MAX_WEIGHT
         self.states: dict[int, EngineState] = {}
         self._references: dict[int, weakref.ref[Any]] = {}
-        self._texts: BoundedCache[tuple[str, str], tuple[str, Summary]] = BoundedCache(_MAX_WEIGHT)
+        self._texts: BoundedCache[tuple[str, str], str] = BoundedCache(_MAX_WEIGHT)
+        self._summaries: BoundedCache[str, Summary] = BoundedCache(_MAX_WEIGHT)
 
     def learn(self, engine: Any) -> EngineState:
         """The state of an engine, made at its first use."""
@@ -103,27 +108,32 @@ class Engines:
 
     def learn_statement(self, state: EngineState, statement: str, batch: bool) -> Operation:
         """The operation of a statement, made at its first execution."""
-        text, summary = self._analysed(statement, state.dialect)
-        operation = _operation(state, text, summary, batch, self._histogram)
+        text = self._text(statement, state.dialect)
+        operation = state.texts.get((text, batch))
+        if operation is None:
+            summary = self._summaries.get(text) or self._summaries.keep(text, summarize(text), 2 * len(text))
+            operation = state.texts[text, batch] = _operation(state, text, summary, batch, self._histogram)
+            self._left -= len(text) + _WEIGHT_OF_OPERATION
         self._keep(state.batches if batch else state.statements, statement, operation)
         return operation
 
-    def _analysed(self, statement: str, dialect: str) -> tuple[str, Summary]:
-        known = self._texts.get((dialect, statement))
-        if known is None:
+    def _text(self, statement: str, dialect: str) -> str:
+        text = self._texts.get((dialect, statement))
+        if text is None:
             text = sanitize_sql(_without_templates(statement), dialect)
-            known = self._texts.keep((dialect, statement), (text, summarize(text)), 2 * len(statement))
-        return known
+            self._texts.keep((dialect, statement), text, 2 * len(statement))
+        return text
 
     def _keep(self, statements: dict[str, Operation], statement: str, operation: Operation) -> None:
         if len(statement) > _HEAVIEST:
             return
-        self._left -= len(statement) + _WEIGHT_OF_OPERATION
+        self._left -= len(statement) + _WEIGHT_OF_ENTRY
         if self._left < 0:
             self._left = _MAX_WEIGHT
             for state in tuple(self.states.values()):
                 state.statements.clear()
                 state.batches.clear()
+                state.texts.clear()
         statements[statement] = operation
 
     def _forget(self, key: int) -> None:
