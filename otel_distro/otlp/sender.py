@@ -316,6 +316,8 @@ class Sender:
             self._away_since = time.monotonic()
             self._dropped_before = self._spool.dropped.total()
             self._voice.away(answer)
+        elif self._closing is None:  # at the end there is one line, about what was lost and why
+            self._voice.still_away()
         self._spool.failed()
 
     def _back(self) -> None:

@@ -81,15 +81,27 @@ class Voice:
         self._outages = 0
         self._said_at = float("-inf")
         self._saying = False
+        self._unsaid: Answer | None = None
 
     def away(self, answer: Answer) -> None:
-        """The first failure after a success, or at all."""
+        """The first failure after a success, or at all.
+
+        A connection that was not made is said with the second failure: a program that ends before has one line, about
+        what was lost and why.
+        """
         self._outages += 1
-        now = time.monotonic()
-        self._saying = now - self._said_at > _QUIET
-        if not self._saying:
+        self._saying = time.monotonic() - self._said_at > _QUIET
+        if self._saying:
+            self._unsaid = answer
+            if answer.status is not None:
+                self.still_away()
+
+    def still_away(self) -> None:
+        """A further failure of the same outage."""
+        answer, self._unsaid = self._unsaid, None
+        if answer is None:
             return
-        self._said_at = now
+        self._said_at = time.monotonic()
         self._later.warn(
             f"the collector at {self._endpoint} does not take telemetry: {_words(answer)}; it waits, and is sent when"
             " the collector is back (check that it runs, and OTEL_EXPORTER_OTLP_ENDPOINT)",
@@ -98,7 +110,9 @@ class Voice:
 
     def back(self, seconds: float, waiting: int, dropped: int) -> None:
         """The first answer after an outage."""
-        if self._saying:
+        if self._unsaid is not None:
+            self._unsaid = None
+        elif self._saying:
             self._later.info(
                 f"the collector at {self._endpoint} is back after {seconds:.0f} s:"
                 f" {waiting} {self._items} waited and are sent now, {dropped} were dropped"
@@ -129,12 +143,19 @@ class Voice:
     def ended(self, kept: int, dropped: int) -> None:
         """The process ends and something was not delivered."""
         if dropped:
+            unsaid = self._unsaid
+            why = f": {_words(unsaid)}" if unsaid is not None else ""
+            check = "check that the collector runs, and OTEL_EXPORTER_OTLP_ENDPOINT; " if unsaid is not None else ""
             self._later.warn(
-                f"{dropped} {self._items} were not delivered to {self._endpoint} before the process ended"
-                " (OTEL_DISTRO_SPOOL_DIR keeps them for the next)"
+                f"{_counted(dropped, self._items)} not delivered to {self._endpoint} before the process ended{why}"
+                f" ({check}OTEL_DISTRO_SPOOL_DIR keeps them for the next)"
             )
         if kept:
             self._later.info(f"{kept} {self._items} for {self._endpoint} are kept in the spool directory")
+
+
+def _counted(number: int, items: str) -> str:
+    return f"1 {items.removesuffix('s')} was" if number == 1 else f"{number} {items} were"
 
 
 def _words(answer: Answer) -> str:

@@ -85,7 +85,7 @@ def test_all_signals_of_one_collector_say_once_that_it_is_away() -> None:
     ]
     for sender in senders:
         sender.submit(batch(1))
-        assert not sender.flush(10)
+        wait_until(lambda sender=sender: sender.stats().failures >= 2, seconds=10, what="a second failure")
     assert len(lines) == 1
     assert "connection refused" in lines[0]
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in lines[0]
@@ -226,8 +226,20 @@ def test_the_end_keeps_its_time(collector: str, waiting: int) -> None:
         assert stats.sent == waiting
         assert speaking.lines == []
     elif waiting:
-        assert any("were not delivered" in line for line in speaking.lines)
+        assert any("not delivered" in line for line in speaking.lines)
     assert len(speaking.lines) <= 2
+
+
+def test_a_program_that_ends_soon_says_one_line_about_what_was_lost_and_why() -> None:
+    """When the process ends before the second attempt, one line says what was lost, where to, why and what to check."""
+    speaking = Speaking(refused_url(), backoff=SLOW)
+    speaking.sender.submit(batch(1))
+    speaking.sender.flush(0.2)
+    speaking.sender.shutdown(0.2)
+    assert len(speaking.lines) == 1
+    assert "1 span was not delivered" in speaking.lines[0]
+    assert "connection refused" in speaking.lines[0]
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in speaking.lines[0]
 
 
 def test_the_end_in_the_middle_of_a_back_off_tries_once_more() -> None:
