@@ -59,12 +59,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is what some tests want."""
+
+
 @contextmanager
 def serve() -> Iterator[Echo]:
     """A server for the length of the block."""
     echo = Echo("", 0)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"echo": echo}))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"echo": echo}))
     echo.port = server.server_address[1]
     echo.url = f"http://127.0.0.1:{echo.port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

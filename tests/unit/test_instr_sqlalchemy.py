@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import weakref
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -31,10 +32,22 @@ def recording() -> Iterator[Recording]:
     assert recording.failures == []
 
 
+OPENED: weakref.WeakSet[sa.engine.Engine] = weakref.WeakSet()
+
+
+@pytest.fixture(autouse=True)
+def _dispose() -> Iterator[None]:
+    """No connection outlives its test."""
+    yield
+    for engine in tuple(OPENED):
+        engine.dispose()
+
+
 def memory() -> sa.engine.Engine:
     """A SQLite database with a table `users`, on a queueing pool of one connection."""
     engine = sa.create_engine("sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.05,
                               connect_args={"check_same_thread": False})  # fmt: skip
+    OPENED.add(engine)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE)"))
     return engine
