@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from functools import wraps
 from types import ModuleType, SimpleNamespace
@@ -42,6 +43,7 @@ class AiohttpClientInstrumentation:
         self._aiohttp: Any = None
         self._original: Callable[..., Any] | None = None
         self._further: tuple[Any, ...] = ()
+        self._options: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
     def instrument(self, module: ModuleType) -> None:
         """Patch aiohttp; contrib's own module is made to configure this instead of patching as well."""
@@ -75,6 +77,7 @@ class AiohttpClientInstrumentation:
             if config not in configs:
                 configs.append(config)
             original(session, *args, trace_configs=configs, **kwargs)
+            self._guard.call(_PART, None, self._adopt, session, configs)
 
         self._aiohttp.ClientSession.__init__ = init
 
@@ -82,6 +85,11 @@ class AiohttpClientInstrumentation:
         if self._original is not None:
             self._aiohttp.ClientSession.__init__ = self._original
             self._original = None
+
+    def _adopt(self, session: Any, configs: list[Any]) -> None:
+        for config in configs:
+            if config in self._options:
+                self._hooks.use_for(session, self._options[config])
 
     async def _on_start(self, session: Any, state: SimpleNamespace, params: Any) -> None:
         state.exchange = None
@@ -140,6 +148,13 @@ class AiohttpClientInstrumentation:
             uninstrument=self._unwrap,
         )
         self._takeover.replace("uninstrument_session", staticmethod(self._hooks.silence))
+        self._takeover.put(module, "create_trace_config", self._carrying)
+
+    def _carrying(self, **options: Any) -> Any:
+        """In the place of contrib's `create_trace_config`: no second span, but its hooks for sessions that have it."""
+        config = self._aiohttp.TraceConfig()
+        self._options[config] = options
+        return config
 
     def _configure(self, options: dict[str, Any]) -> None:
         self._wrap()

@@ -15,7 +15,7 @@ Configure = Callable[[dict[str, Any]], Any]
 
 
 class Takeover:
-    """Replaces methods of contrib's instrumentor class until `restore`.
+    """Replaces what contrib's package offers to applications until `restore`.
 
     Args:
         instrumentor: contrib's class.
@@ -37,22 +37,26 @@ class Takeover:
         self._class = instrumentor
         self._name = name
         self._guard = guard
-        self._replaced: dict[str, Any] = {}
+        self._replaced: list[tuple[Any, str, Any]] = []
         self.replace("instrument", lambda _self, **kwargs: self._call(configure, kwargs))
         self.replace("uninstrument", lambda _self, **_kwargs: self._call(uninstrument))
 
     def replace(self, method: str, function: Any) -> None:
         """Put `function` (a plain function or a `staticmethod`) in the place of a method of the class."""
-        self._replaced[method] = self._class.__dict__.get(method)
-        setattr(self._class, method, function)
+        self.put(self._class, method, function)
+
+    def put(self, place: Any, name: str, thing: Any) -> None:
+        """Put `thing` in the place of an attribute of any class or module of contrib's."""
+        self._replaced.append((place, name, vars(place).get(name)))
+        setattr(place, name, thing)
 
     def restore(self) -> None:
-        """Give the class its own methods back."""
-        for method, original in self._replaced.items():
+        """Give every place its own back."""
+        for place, name, original in reversed(self._replaced):
             if original is None:
-                delattr(self._class, method)
+                delattr(place, name)
             else:
-                setattr(self._class, method, original)
+                setattr(place, name, original)
         self._replaced.clear()
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:

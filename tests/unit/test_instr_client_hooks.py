@@ -149,3 +149,23 @@ def test_aiohttp_keeps_the_sessions_own_trace_configurations(echo: Echo) -> None
     assert seen == ["GET", "GET"]
     assert configs == [own]
     assert len(recording.spans) == 2
+
+
+def test_aiohttps_explicit_trace_configuration_makes_no_second_span(echo: Echo) -> None:
+    """A session with contrib's `create_trace_config(...)` has one span, with that configuration's hooks."""
+    contrib = importlib.import_module("opentelemetry.instrumentation.aiohttp_client")
+    recording = Recording()
+
+    async def work() -> None:
+        config = contrib.create_trace_config(request_hook=lambda span, params: span.set_attribute("hook", "yes"))
+        async with aiohttp.ClientSession(trace_configs=[config]) as hooked, aiohttp.ClientSession() as other:
+            await (await hooked.get(echo.url)).read()
+            await (await other.get(echo.url)).read()
+
+    before = contrib.create_trace_config
+    with instrumented(AiohttpClientInstrumentation, recording) as instrumentation:
+        instrumentation.instrument(contrib)
+        asyncio.run(work())
+    assert [(span.attributes or {}).get("hook") for span in recording.spans] == ["yes", None]
+    assert contrib.create_trace_config is before
+    assert recording.failures == []

@@ -198,3 +198,20 @@ def test_hooks_of_one_client_are_its_own(echo: Echo) -> None:
             contrib.HTTPXClientInstrumentor.uninstrument_client(hooked)
             hooked.get(echo.url)
     assert [(span.attributes or {}).get("hook") for span in recording.spans] == ["yes", None]
+
+
+def test_contribs_own_transport_is_the_only_one_that_traces(echo: Echo) -> None:
+    """A transport that the application wraps in contrib's makes contrib's span and not ours as well."""
+    contrib = importlib.import_module("opentelemetry.instrumentation.httpx")
+    recording = Recording()
+    with instrumented(HttpxInstrumentation, recording) as instrumentation:
+        instrumentation.instrument(contrib)
+        wrapped = contrib.SyncOpenTelemetryTransport(
+            httpx.HTTPTransport(), tracer_provider=recording.tracer_provider, meter_provider=recording.meter_provider
+        )
+        with httpx.Client(transport=wrapped) as client:
+            client.get(echo.url)
+    span = recording.one()
+    assert span.instrumentation_scope is not None
+    assert span.instrumentation_scope.name == "opentelemetry.instrumentation.httpx"
+    assert recording.failures == []

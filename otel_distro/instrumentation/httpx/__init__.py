@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -67,6 +68,19 @@ class HttpxInstrumentation:
         )
         self._takeover.replace("instrument_client", staticmethod(self._instrument_client))
         self._takeover.replace("uninstrument_client", staticmethod(self._uninstrument_client))
+        for name in ("SyncOpenTelemetryTransport", "AsyncOpenTelemetryTransport"):
+            self._leave_alone_below(getattr(module, name), self._takeover)
+
+    def _leave_alone_below(self, kind: type, takeover: Takeover) -> None:
+        """Make no span for a transport that the application wraps in contrib's own: that one makes it."""
+        original = kind.__init__  # type: ignore[misc]
+
+        @wraps(original)
+        def init(wrapper: Any, transport: Any, *args: Any, **kwargs: Any) -> None:
+            self._guard.call("httpx takeover", None, self._hooks.silence, transport)
+            original(wrapper, transport, *args, **kwargs)
+
+        takeover.put(kind, "__init__", init)
 
     def _configure(self, options: dict[str, Any]) -> None:
         if self._httpx is not None:

@@ -66,7 +66,7 @@ class Transports:
                 raise
             if self._answered(exchange, response):
                 if hooks is not None and hooks.response is not None:
-                    hooks.response(exchange.span, *_infos(request, response))
+                    self._guard.call(_PART, None, _respond, hooks.response, exchange.span, request, response)
                 exchange.leave()
                 response.stream = SyncBody(response.stream, exchange)
             return response
@@ -83,14 +83,14 @@ class Transports:
                 return await original(transport, request)
             try:
                 if hooks is not None and hooks.async_request is not None:
-                    await self._awaited(hooks.async_request(exchange.span, _request_info(request)))
+                    await self._awaited(_request, hooks.async_request, exchange.span, request)
                 response = await original(transport, request)
             except BaseException as error:
                 self._failed(exchange, error)
                 raise
             if self._answered(exchange, response):
                 if hooks is not None and hooks.async_response is not None:
-                    await self._awaited(hooks.async_response(exchange.span, *_infos(request, response)))
+                    await self._awaited(_respond, hooks.async_response, exchange.span, request, response)
                 exchange.leave()
                 response.stream = AsyncBody(response.stream, exchange)
             return response
@@ -125,9 +125,11 @@ class Transports:
     def _failed(self, exchange: Exchange, error: BaseException) -> None:
         self._guard.call(_PART, None, exchange.fail, error)
 
-    async def _awaited(self, result: Any) -> None:
+    async def _awaited(self, call: Callable[..., Any], *arguments: Any) -> None:
         try:
-            await result
+            result = call(*arguments)
+            if result is not None:
+                await result
         except Exception as error:  # noqa: BLE001 - the hook is the user's, the request must go on
             self._guard.failed("httpx hook", error)
 
@@ -136,14 +138,18 @@ def _bound(hook: Callable[..., Any] | None, request: Any) -> Callable[[Span], An
     return None if hook is None else lambda span: hook(span, _request_info(request))
 
 
+def _request(hook: Callable[..., Any], span: Span, request: Any) -> Any:
+    return hook(span, _request_info(request))
+
+
 def _request_info(request: Any) -> Any:
     from opentelemetry.instrumentation.httpx import RequestInfo
 
     return RequestInfo(request.method.encode(), request.url, request.headers, request.stream, request.extensions)
 
 
-def _infos(request: Any, response: Any) -> tuple[Any, Any]:
+def _respond(hook: Callable[..., Any], span: Span, request: Any, response: Any) -> Any:
     from opentelemetry.instrumentation.httpx import ResponseInfo
 
     answer = ResponseInfo(response.status_code, response.headers, response.stream, response.extensions)
-    return _request_info(request), answer
+    return hook(span, _request_info(request), answer)
