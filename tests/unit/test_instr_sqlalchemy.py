@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import weakref
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -32,22 +31,22 @@ def recording() -> Iterator[Recording]:
     assert recording.failures == []
 
 
-OPENED: weakref.WeakSet[sa.engine.Engine] = weakref.WeakSet()
+OPENED: list[sa.engine.Engine] = []
 
 
 @pytest.fixture(autouse=True)
 def _dispose() -> Iterator[None]:
     """No connection outlives its test."""
     yield
-    for engine in tuple(OPENED):
-        engine.dispose()
+    while OPENED:
+        OPENED.pop().dispose()
 
 
 def memory() -> sa.engine.Engine:
     """A SQLite database with a table `users`, on a queueing pool of one connection."""
     engine = sa.create_engine("sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.05,
                               connect_args={"check_same_thread": False})  # fmt: skip
-    OPENED.add(engine)
+    OPENED.append(engine)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE)"))
     return engine
@@ -281,7 +280,9 @@ def test_a_disposed_engine_reports_its_new_pool(recording: Recording) -> None:
 def test_engines_that_are_garbage_are_forgotten(recording: Recording) -> None:
     """Telemetry keeps no engine alive, and what it knew of one goes with it."""
     for _ in range(5):
-        memory().dispose()
+        memory()
+    while OPENED:
+        OPENED.pop().dispose()
     gc.collect()
     assert recording.points("db.client.connection.count") == []
 
