@@ -164,6 +164,26 @@ def _without_userinfo(url: str) -> str:
 _URL_IN_TEXT = re.compile(r"(?:\b[a-zA-Z][\w+.-]*://|(?<=url: )/)[^\s'\"<>)\]]+")
 
 
+_STATEMENT_IN_TEXT = re.compile(
+    r"\n\[(?:SQL|parameters): .*?(?=\n\(Background on this error|\n\nThe above exception|\n\nDuring handling|\Z)",
+    re.DOTALL,
+)
+_KEY_IN_TEXT = re.compile(r"(Key \([^)\n]{0,200}\)=)\([^\n]{0,1000}?\)(?= (?:already exists|is not present|is still))")
+
+
+def redact_exception(text: str) -> str:
+    """An exception's message or stack trace without what the spans below it do not tell either.
+
+    SQLAlchemy appends the statement and its parameters to the message, PostgreSQL the key that was violated, HTTP
+    clients the whole URL.
+    """
+    if "\n[" in text:
+        text = _STATEMENT_IN_TEXT.sub("", text)
+    if "Key (" in text:
+        text = _KEY_IN_TEXT.sub(rf"\1({PLACEHOLDER})", text)
+    return redact_text(text)
+
+
 def redact_text(text: str) -> str:
     """Free text (an exception's message) in which every URL is redacted, also the bare path urllib3 quotes."""
     return _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text) if "/" in text else text

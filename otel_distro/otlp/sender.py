@@ -27,6 +27,8 @@ NOT_ENCODED, REJECTED, OFF = "not encodable", "rejected by the collector", "expo
 GATHER = 0.02
 """Seconds a batch waits for others, so that the slices of one burst leave as one request."""
 
+_TRIES_ALONE = 2
+"""How often the oldest batch is tried by itself before the others go first."""
 _ADOPT_EVERY = (10.0, 20.0)
 _KEEP_FOR_DISK = 0.25
 _TOO_LARGE = 413
@@ -97,6 +99,8 @@ class Sender:
         self._thread: threading.Thread | None = None
         # not the module's generator: an application that seeds it would make all its workers wait alike
         self._chance = random.Random(os.urandom(8))  # noqa: S311 - jitter is no secret
+        self._alone = 0
+        self._probing = False
         self._not_before = 0.0
         self._gather_until = 0.0
         self._adopt_at = 0.0
@@ -257,7 +261,7 @@ class Sender:
     def _send_one(self, seconds: float | None) -> bool:
         """Send the oldest, with the lock given up meanwhile; False when nothing is there or it was not delivered."""
         self._hurry = False
-        items, body = self._spool.take(self._most_items)
+        items, body = self._spool.take(0 if self._alone else self._most_items)
         if not self._spool.sending:
             self._changed.notify_all()
             return False
@@ -288,6 +292,8 @@ class Sender:
         if self._away_since is not None:
             self._back()
         self._streak = 0
+        self._alone = 0
+        self._probing = False
         self._not_before = 0.0
         if answer.result is Result.REFUSED:
             self._failures += 1
@@ -319,6 +325,15 @@ class Sender:
         elif self._closing is None:  # at the end there is one line, about what was lost and why
             self._voice.still_away()
         self._spool.failed()
+        if answer.status is not None and self._streak > 1:
+            # it answers: one of the batches that were joined may be what it cannot take
+            self._alone += 1
+            if self._probing:
+                self._probing = False
+                self._spool.put_back()
+            elif self._alone > _TRIES_ALONE:
+                self._alone = 1
+                self._probing = self._spool.postpone(self._sent)
 
     def _back(self) -> None:
         away = time.monotonic() - (self._away_since or 0.0)

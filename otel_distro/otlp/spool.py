@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from .directory import Directory, Stored
 
 FULL, CORRUPT, SHUTDOWN = "spool full", "file unreadable", "not sent before the end"
+GIVEN_UP = "not taken while others were"
 
 _MOST_BYTES = 1_000_000
+_MOST_POSTPONED = 3
 _DISK_PAUSE = 30.0
 _LOOK_AROUND = 10.0
 
@@ -27,7 +29,7 @@ _LOOK_AROUND = 10.0
 class Waiting:
     """One batch: its bytes, or the file they are in."""
 
-    __slots__ = ("body", "born", "items", "number", "size", "stored")
+    __slots__ = ("body", "born", "delivered", "items", "number", "postponed", "size", "stored")
 
     def __init__(self, number: int, born: int, items: int, kept: bytes | Stored) -> None:
         self.number = number
@@ -36,6 +38,8 @@ class Waiting:
         self.body: bytes | None = kept if isinstance(kept, bytes) else None
         self.stored: Stored | None = None if isinstance(kept, bytes) else kept
         self.size = len(kept) if isinstance(kept, bytes) else kept.size
+        self.postponed = 0
+        self.delivered = 0
 
 
 class Spool:
@@ -68,6 +72,7 @@ class Spool:
         self._queue: deque[Waiting] = deque()
         self._sending = 0
         self._others = 0
+        self._postponed: Waiting | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -75,7 +80,7 @@ class Spool:
     @property
     def first_number(self) -> int:
         """The number of the oldest batch of this process that waits; above all numbers when none does."""
-        return next((one.number for one in self._queue if one.number), self.last_number + 1)
+        return min((one.number for one in self._queue if one.number), default=self.last_number + 1)
 
     @property
     def has_directory(self) -> bool:
@@ -145,6 +150,36 @@ class Spool:
         for waiting in list(self._queue):
             if waiting.stored is None and not self._store(waiting):
                 break
+
+    def postpone(self, delivered: int) -> bool:
+        """Let the next go before the oldest, which the collector answers again and again but does not take.
+
+        When others have been delivered since, three times, the batch itself is the reason, and it is given up.
+
+        Args:
+            delivered: how many items the collector has taken so far.
+
+        Returns:
+            Whether another is first now.
+        """
+        if len(self._queue) < 2:
+            return False
+        head = self._queue[0]
+        head.postponed += not head.postponed or delivered > head.delivered
+        head.delivered = delivered
+        if head.postponed > _MOST_POSTPONED:
+            self._drop(head, GIVEN_UP)
+            return False
+        self._queue.rotate(-1)
+        self._postponed = head
+        return True
+
+    def put_back(self) -> None:
+        """The next was not taken either, so it is not the batch: it goes first again, as it came."""
+        head, self._postponed = self._postponed, None
+        if head is not None and head in self._queue:
+            self._queue.remove(head)
+            self._queue.appendleft(head)
 
     def adopt(self) -> int:
         """Put what dead processes have left in front, oldest first; returns how many items that is."""

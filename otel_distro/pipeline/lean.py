@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from otel_distro.prometheus import Endpoint
 
 
+_SLICE = 64
+"""Spans encoded at a stretch: under a millisecond, so that an event loop hardly notices."""
+
+
 class ChildResource:
     """The resource of a forked child, one for all signals, so that they share a `service.instance.id`.
 
@@ -74,11 +78,11 @@ def build(
     """Assemble our providers; `environ` is also read for proxies, the rest as of `upstream.build`."""
     ground = Ground(chosen, resource, ChildResource(resource, chosen.general), guard, environ, serves)
     pipeline = Pipeline()
+    # also without any exporter: `none` stops no context from passing through, and applications add processors
     tracer_provider = _tracer_provider(ground)
-    if tracer_provider is not None:
-        pipeline.tracer_provider = tracer_provider
-        pipeline.flushes.append(("traces", lambda seconds: tracer_provider.force_flush(int(seconds * 1000))))
-        pipeline.endings.append(("traces", lambda seconds: tracer_provider.shutdown(seconds * 1000)))
+    pipeline.tracer_provider = tracer_provider
+    pipeline.flushes.append(("traces", lambda seconds: tracer_provider.force_flush(int(seconds * 1000))))
+    pipeline.endings.append(("traces", lambda seconds: tracer_provider.shutdown(seconds * 1000)))
     meter_provider = _meter_provider(ground, pipeline)
     if meter_provider is not None:
         pipeline.meter_provider = meter_provider
@@ -87,10 +91,8 @@ def build(
     return pipeline
 
 
-def _tracer_provider(ground: Ground) -> LeanTracerProvider | None:
+def _tracer_provider(ground: Ground) -> LeanTracerProvider:
     traces, guard = ground.settings.traces, ground.guard
-    if traces.exporters == ("none",):
-        return None
     fallback = sampling.build("parentbased_always_on")
     provider = LeanTracerProvider(
         resource=ground.resource,
@@ -104,7 +106,10 @@ def _tracer_provider(ground: Ground) -> LeanTracerProvider | None:
         "console": lambda: console(ground.environ, ground.guard),
     }
     for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard, (SpanExporter,)):
-        provider.add_span_processor(BatchQueue(exporter, batch=traces.batch, guard=guard, name=name))
+        # ours is encoded in small slices and sent in whole batches; others get the batches they were promised
+        ours = name in built_in and not (name == "otlp" and ground.settings.otlp_traces.protocol == "grpc")
+        slices = _SLICE if ours else traces.batch.max_export_batch_size
+        provider.add_span_processor(BatchQueue(exporter, batch=traces.batch, guard=guard, name=name, slice_size=slices))
     return provider
 
 

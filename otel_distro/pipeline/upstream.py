@@ -54,10 +54,9 @@ def build(
     quieten()
     pipeline = Pipeline()
     tracer_provider = _tracer_provider(chosen, resource, guard, environ)
-    if tracer_provider is not None:
-        pipeline.tracer_provider = tracer_provider
-        pipeline.flushes.append(("traces", lambda seconds: tracer_provider.force_flush(int(seconds * 1000))))
-        pipeline.endings.append(("traces", lambda _: tracer_provider.shutdown()))
+    pipeline.tracer_provider = tracer_provider
+    pipeline.flushes.append(("traces", lambda seconds: tracer_provider.force_flush(int(seconds * 1000))))
+    pipeline.endings.append(("traces", lambda _: tracer_provider.shutdown()))
     meter_provider = _meter_provider(chosen, resource, guard, serves=serves)
     if meter_provider is not None:
         pipeline.meter_provider = meter_provider
@@ -68,10 +67,8 @@ def build(
 
 def _tracer_provider(
     chosen: settings.Settings, resource: Resource, guard: Guard, environ: Mapping[str, str]
-) -> TracerProvider | None:
+) -> TracerProvider:
     traces = chosen.traces
-    if traces.exporters == ("none",):
-        return None
     provider = TracerProvider(
         sampler=guard.call("sampler", DEFAULT_ON, sampler, traces),
         resource=resource,

@@ -23,7 +23,7 @@ def apply(
     problems: list[Problem],
 ) -> Settings:
     """Return `settings` with every rule between variables applied; each correction becomes a problem."""
-    _unsupported(settings, problems)
+    _unsupported(settings, environ, problems)
     return replace(
         settings,
         general=replace(
@@ -41,14 +41,33 @@ def apply(
     )
 
 
-def _unsupported(settings: Settings, problems: list[Problem]) -> None:
+def _unsupported(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> None:
     """What the specification knows and this version does not do is named, not ignored in silence."""
     if settings.general.config_file is not None:
         reason = "declarative configuration is not read by this version"
         _note(problems, "OTEL_CONFIG_FILE", settings.general.config_file[:80], reason, "the other variables count")
+    if settings.distro.pipeline == "lean" and environ.get("OTEL_BSP_EXPORT_TIMEOUT", "").strip():
+        reason = "an export only hands spans to the sender, which takes no time"
+        used = "OTEL_EXPORTER_OTLP_TIMEOUT bounds a request"
+        _note(problems, "OTEL_BSP_EXPORT_TIMEOUT", str(settings.traces.batch.export_timeout), reason, used)
     if settings.logs.exporters not in {("none",), ()}:
         reason = "log records are not exported by this version"
         _note(problems, "OTEL_LOGS_EXPORTER", ",".join(settings.logs.exporters)[:80], reason, "none is used")
+
+
+_SURELY_SECONDS = 100
+
+
+def _timeout(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Problem]) -> Otlp:
+    """Milliseconds by the specification, seconds in upstream Python; nobody means 10 ms for a request."""
+    if not 0 < otlp.timeout < _SURELY_SECONDS:
+        return otlp
+    names = (f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+    name = next((name for name in names if environ.get(name, "").strip()), names[1])
+    meant = otlp.timeout * 1000
+    reason = "the unit is milliseconds, and so few are seconds as upstream's Python exporters read them"
+    problems.append(Problem(name, str(otlp.timeout), reason, f"{meant} is used", repair=str(meant)))
+    return replace(otlp, timeout=meant)
 
 
 def without_credentials(url: str) -> str:
@@ -74,6 +93,7 @@ def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Pr
     general = "OTEL_EXPORTER_OTLP_"
     name = next((n for n in (own + "ENDPOINT", general + "ENDPOINT") if environ.get(n, "").strip()), None)
     grpc = otlp.protocol == "grpc"
+    otlp = _timeout(otlp, signal, environ, problems)
     if name is None:
         port = GRPC_PORT if grpc else HTTP_PORT
         return replace(otlp, endpoint=f"http://localhost:{port}" + ("" if grpc else _path(signal)))

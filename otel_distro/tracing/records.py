@@ -55,7 +55,10 @@ def is_link(context: object, attributes: object) -> bool:
 
 
 def exception_attributes(error: BaseException, escaped: bool) -> dict[str, AnyValue]:
-    """Attributes of the event `exception`; text that an exception refuses to give is replaced."""
+    """Attributes of the event `exception`, redacted; text that an exception refuses to give is replaced."""
+    # late: a process without errors does not need it
+    from otel_distro.redaction import redact_exception
+
     kind = type(error)
     module = kind.__module__
     try:
@@ -64,8 +67,8 @@ def exception_attributes(error: BaseException, escaped: bool) -> dict[str, AnyVa
         stack = f"{kind.__qualname__}: {text_of(error)}"
     return {
         "exception.type": f"{module}.{kind.__qualname__}" if module and module != "builtins" else kind.__qualname__,
-        "exception.message": text_of(error),
-        "exception.stacktrace": stack,
+        "exception.message": redact_exception(text_of(error)),
+        "exception.stacktrace": redact_exception(stack),
         "exception.escaped": str(escaped),
     }
 

@@ -133,7 +133,11 @@ def _websocket(case: str, result: dict[str, Any]) -> None:
         span = _server_span(result)
         span["name"] = "WS /ws/{room}"
         del span["attributes"]["network.protocol.version"]
-        span["attributes"] |= {"network.protocol.name": "websocket", "http.response.status_code": 101}
+        span["attributes"] |= {
+            "http.request.method": "GET",
+            "network.protocol.name": "websocket",
+            "http.response.status_code": 101,
+        }
 
 
 DIFFERENCES = (
@@ -146,7 +150,9 @@ DIFFERENCES = (
     Difference("the status keeps its description; contrib overwrites it when the 500 is sent", _description),
     Difference("an exception after a 200 has an error.type, and is recorded once and not twice", _broken_stream),
     Difference("bodies without a content length have a size: what was sent", _counted_sizes),
-    Difference("a WebSocket's span is named as FastAPI names it, and has the handshake's status", _websocket),
+    Difference(
+        "a WebSocket's span is named as FastAPI names it, and has the handshake's method and status", _websocket
+    ),
 )
 
 

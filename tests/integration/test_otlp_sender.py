@@ -40,6 +40,7 @@ from tests.servers.sink import Answer, OtlpSink
 from tests.servers.waiting import wait_until
 
 SLOW = Backoff(60.0, 60.0)
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 def refused_url() -> str:
@@ -240,6 +241,26 @@ def test_a_program_that_ends_soon_says_one_line_about_what_was_lost_and_why() ->
     assert "1 span was not delivered" in speaking.lines[0]
     assert "connection refused" in speaking.lines[0]
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in speaking.lines[0]
+
+
+def test_one_batch_that_is_never_taken_does_not_stop_the_others() -> None:
+    """A collector that answers 503 to one batch and 200 to the rest gets the rest; the one is given up and counted."""
+    poison = b"\x06span 7"  # with its length before it: no other span's name contains it
+
+    def answering(connection: Any, _: int) -> None:
+        while request := read_request(connection):
+            connection.sendall(UNAVAILABLE if poison in request else OK)
+
+    with RawServer(answering) as server, Speaking(server.url) as speaking:
+        for number in range(1, 20):
+            speaking.sender.submit(batch(number))
+        wait_until(lambda: speaking.sender.stats().sent == 18, seconds=20, what="the others")
+        for number in range(20, 40):
+            speaking.sender.submit(batch(number))
+            time.sleep(0.05)
+        wait_until(lambda: speaking.sender.stats().queued == 0, seconds=30, what="an empty spool")
+        stats = speaking.sender.stats()
+        assert (stats.sent, dict(stats.dropped)) == (38, {"not taken while others were": 1})
 
 
 def test_the_end_in_the_middle_of_a_back_off_tries_once_more() -> None:

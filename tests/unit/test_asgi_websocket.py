@@ -52,7 +52,7 @@ def test_a_websocket_has_one_span_for_its_life(rig):
     assert span.attributes["http.response.status_code"] == 101
     assert span.attributes["url.scheme"] == "ws"
     assert span.attributes["network.protocol.name"] == "websocket"
-    assert "http.request.method" not in span.attributes
+    assert span.attributes["http.request.method"] == "GET"
 
 
 def test_a_refused_handshake_says_so(rig):

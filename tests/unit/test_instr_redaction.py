@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_distro.bounded import BoundedCache
-from otel_distro.redaction import MAX_SQL, KeyPatterns, key_pattern, redact_query, redact_text, redact_url, sanitize_sql
+from otel_distro.redaction import (
+    MAX_SQL,
+    KeyPatterns,
+    key_pattern,
+    redact_exception,
+    redact_query,
+    redact_text,
+    redact_url,
+    sanitize_sql,
+)
 
 DIALECTS = ("postgresql", "mysql", "sqlite", "oracle", "mssql", "bigquery", "unheard-of")
 
@@ -161,3 +170,21 @@ def test_patterns_have_a_limit() -> None:
     """Keys of further patterns are placeholders, those of known ones stay known."""
     patterns = KeyPatterns(2)
     assert [patterns.of(key) for key in ("a:1", "b:1", "c:1", "a:2", "c:2")] == ["a:?", "b:?", "?", "a:?", "?"]
+
+
+def test_exceptions_tell_no_parameters_keys_or_tokens() -> None:
+    """What SQLAlchemy, PostgreSQL and HTTP clients append to a message does not leave with the server span either."""
+    message = (
+        "(sqlite3.IntegrityError) UNIQUE constraint failed: users.email\n"
+        "[SQL: INSERT INTO users (email) VALUES (?)]\n[parameters: ('CANARY@x.com', 's3[c]ret')]\n"
+        "(Background on this error at: https://sqlalche.me/e/20/gkpj)"
+    )
+    kept = redact_exception(f"Traceback (most recent call last):\nsqlalchemy.exc.IntegrityError: {message}\n")
+    assert "CANARY" not in kept
+    assert "s3" not in kept
+    assert "UNIQUE constraint failed: users.email" in kept
+    assert "Background on this error" in kept
+    detail = redact_exception("duplicate key\nDETAIL:  Key (email)=(CANARY@x.com) already exists.")
+    assert detail == "duplicate key\nDETAIL:  Key (email)=(?) already exists."
+    url = redact_exception("500 for url 'https://api.x/y?token=CANARY&page=2'")
+    assert url == "500 for url 'https://api.x/y?token=REDACTED&page=2'"

@@ -17,6 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_distro.instrumentation.redis import RedisInstrumentation
 from otel_distro.instrumentation.redis.clients import status_code
+from otel_distro.instrumentation.redis.commands import plain
 from tests.recording import Recording, instrumented
 
 SECRET = "joe@example.org"
@@ -318,3 +319,21 @@ def test_native_metrics_are_not_doubled(port: int) -> None:
 def test_redis_prefixes_are_status_codes(error: Exception, expected: str | None) -> None:
     """Only an upper-case prefix is a status code."""
     assert status_code(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "name", "key", "parts"),
+    [
+        (("SET user:joe@x.com s3cret",), "SET", "user:joe@x.com", 3),
+        (("get", "user:1"), "GET", "user:1", 2),
+        (("AUTH hunter2",), "AUTH", None, 2),
+        (("CLIENT SETINFO", "LIB-NAME", "x"), "CLIENT SETINFO", None, 3),
+        (("CONFIG", "get", "*"), "CONFIG GET", None, 2),
+        ((b"PING",), "PING", None, 1),
+        (("secret-as-a-command!",), "OTHER", None, 1),
+        (("",), "OTHER", None, 1),
+    ],
+)
+def test_only_a_name_becomes_a_name(args: tuple[object, ...], name: str, key: str | None, parts: int) -> None:
+    """redis-py splits a whole line given as a command; keys and values in it are no operation's name."""
+    assert plain(args) == (name, key, parts)

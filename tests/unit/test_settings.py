@@ -200,3 +200,12 @@ def test_any_environment_gives_settings(environ: dict[str, str]) -> None:
     assert all("\n" not in str(problem) for problem in problems)
     repair(environ, problems)
     assert not [problem for problem in parse(environ)[1] if not problem.leave]
+
+
+@pytest.mark.parametrize(
+    ("text", "used", "lines"), [("10", 10_000, 1), ("99", 99_000, 1), ("100", 100, 0), ("0", 0, 0)]
+)
+def test_a_timeout_that_can_only_be_seconds_is_read_as_seconds(text: str, used: int, lines: int) -> None:
+    """The unit is milliseconds; upstream's Python exporters read seconds, and `10` is what their users have set."""
+    settings, problems = parse({"OTEL_EXPORTER_OTLP_TIMEOUT": text})
+    assert (settings.otlp_traces.timeout, settings.otlp_logs.timeout, len(problems)) == (used, used, lines)

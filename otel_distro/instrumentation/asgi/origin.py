@@ -125,6 +125,8 @@ class Origins:
         attributes: dict[str, AnyValue] = {"url.scheme": scheme, **_server(host, scheme)}
         if websocket:
             attributes["network.protocol.name"] = "websocket"
+            # the handshake is a request, and every HTTP server span has a method (semantic conventions)
+            attributes["http.request.method"] = "GET"
             origin = Origin("WS", attributes, self._quiet.of("GET", scheme, version))
         else:
             known, original = self._method(method)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.propagators import ResponsePropagator, get_global_response_propagator
 from opentelemetry.propagators.textmap import Setter
-from opentelemetry.trace import Span, SpanKind, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, set_span_in_context
 from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import SPAN_KEY, context_variable
@@ -124,8 +124,8 @@ class Server:
         exchange = self._exchange_class(self, prefix.rstrip("/") if prefix else "")
         if self._tracer is not None:
             self._begin(self._tracer, exchange, scope, headers, current)
-        elif self._native_key is not None:
-            exchange.token = _set(Context({**current, self._native_key: exchange}))
+        else:
+            self._pass_on(exchange, headers, current)
         scope[MARK] = exchange
         if exchange.recording or self._watches:
             self._watch(exchange, scope, headers, send)
@@ -152,6 +152,20 @@ class Server:
             exchange.recording = span.is_recording()
         exchange.server_span = span
         values: dict[str, object] = {**current, SPAN_KEY: span} if current else {SPAN_KEY: span}
+        if self._native_key is not None:
+            values[self._native_key] = exchange
+        exchange.token = _set(Context(values))
+
+    def _pass_on(self, exchange: Exchange, headers: Headers, current: Context) -> None:
+        """Without tracing the caller's context still goes through to whom the application calls."""
+        values: dict[str, object] = dict(current)
+        try:
+            parent, carried = self._extract(headers)
+            values.update(carried or {})
+            if parent is not None:
+                values[SPAN_KEY] = NonRecordingSpan(parent)
+        except Exception as error:  # noqa: BLE001 - as in `_begin`
+            self.guard.failed("propagator", error)
         if self._native_key is not None:
             values[self._native_key] = exchange
         exchange.token = _set(Context(values))

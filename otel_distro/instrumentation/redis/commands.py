@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ _MAX_PATTERNS = 500
 _MAX_OPERATIONS = 2_000
 _MAX_ARGUMENTS = 10
 _MAX_COMMANDS = 20
+_MAX_LINE = 256
 
 _KEY_COMMANDS = """
 GET SET SETEX PSETEX SETNX GETSET GETEX GETDEL MGET MSET MSETNX STRLEN APPEND GETRANGE SETRANGE SUBSTR INCR INCRBY
@@ -38,6 +40,53 @@ _KEYED = frozenset(_KEY_COMMANDS.split())
 """Commands whose first argument is a key."""
 _ONE = frozenset({"GET", "GETEX", "GETDEL", "HGET", "HGETALL", "JSON.GET"})
 _SEVERAL = frozenset({"MGET", "HMGET", "JSON.MGET"})
+
+
+_NAME = re.compile(r"[A-Z][A-Z0-9._-]{0,31}")
+_WITH_SUBCOMMAND = frozenset(
+    [
+        "ACL",
+        "CLIENT",
+        "CLUSTER",
+        "COMMAND",
+        "CONFIG",
+        "DEBUG",
+        "FUNCTION",
+        "LATENCY",
+        "MEMORY",
+        "MODULE",
+        "OBJECT",
+        "PUBSUB",
+        "SCRIPT",
+        "SENTINEL",
+        "SLOWLOG",
+        "XGROUP",
+        "XINFO",
+    ]
+)
+OTHER = "OTHER"
+"""Stands for a command whose name is none."""
+
+
+def plain(args: Sequence[Any]) -> tuple[str, Any, int]:
+    """Name, key and number of parts of a command that is not written as `"GET", key`.
+
+    redis-py takes a whole line as a command and splits it (`execute_command("SET user:1 secret")`), lower case as well.
+    Nothing but a name may become a span's name and a metric's label.
+
+    Returns:
+        The name, `OTHER` where it is none; the key, None where the command has none; name and arguments together.
+    """
+    command = args[0]
+    text = command.decode("utf-8", "replace") if isinstance(command, bytes) else str(command)
+    words = text[:_MAX_LINE].split()
+    name = words[0].upper() if words else ""
+    rest: Sequence[Any] = (*words[1:], *args[1:])
+    if not _NAME.fullmatch(name):
+        return OTHER, None, len(args)
+    if name in _WITH_SUBCOMMAND and rest and isinstance(rest[0], str) and _NAME.fullmatch(rest[0].upper()):
+        return f"{name} {rest[0].upper()}", None, len(rest)
+    return name, (rest[0] if rest and name in _KEYED else None), len(rest) + 1
 
 
 class RedisOperation(Operation):
@@ -115,7 +164,11 @@ class Commands:
         """
         command = args[0]
         number = len(args)
-        pattern = self._pattern_of(args[1]) if command in _KEYED and number > 1 else ""
+        if command in _KEYED:
+            pattern = self._pattern_of(args[1]) if number > 1 else ""
+        else:
+            command, key, number = plain(args)
+            pattern = "" if key is None else self._pattern_of(key)
         number = number if number < _MAX_ARGUMENTS else _MAX_ARGUMENTS
         target = self._targets.get(id(getattr(client, "connection_pool", None))) or self.target(client)
         return target.operations.get((command, pattern, number)) or self._learn(target, command, pattern, number)
@@ -135,8 +188,8 @@ class Commands:
         text = "\n".join(operation.attributes["db.query.text"] for operation in shown)
         if len(commands) > _MAX_COMMANDS:
             text += "\n..."
-        first = commands[0][0]
-        name = f"{kind} {first}" if all(command[0] == first for command in commands) else kind
+        first = shown[0].name
+        name = f"{kind} {first}" if all(operation.name == first for operation in shown) else kind
         target = self.target(client)
         key = (name, "", 0)
         known = target.operations.get(key)

@@ -145,7 +145,7 @@ class Statements:
         return execute_context
 
     def _operation(self, conn: Any, dialect: Any, statement: Any, parameters: Any) -> Operation:
-        text: str = statement if statement.__class__ is str else statement.string
+        text: str = statement if statement.__class__ is str or isinstance(statement, str) else statement.string
         state = self._states.get(id(dialect))
         if state is None:
             state = self._engines.learn(conn.engine)
