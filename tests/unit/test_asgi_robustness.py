@@ -48,7 +48,7 @@ _scopes = st.fixed_dictionaries(
         "http_version": _texts,
         "path": st.one_of(st.just("/m/x"), st.text(max_size=12)),
         "query_string": st.one_of(st.binary(max_size=30), st.none(), st.just("text=1")),
-        "root_path": st.sampled_from(["", "/root", "/root/"]),
+        "root_path": st.sampled_from(["", "/base", "/base/"]),
         "client": _addresses,
         "server": _addresses,
         "headers": _headers,
