@@ -43,10 +43,10 @@ OLDEST = (
     "fastapi==0.115.14",
     "starlette==0.41.3",
     "sqlalchemy==1.4.54",
+    "psycopg2-binary",  # SQLAlchemy 1.4 does not know psycopg 3
     "redis==5.0.8",
     "httpx==0.27.2",
     "uvicorn==0.30.6",
-    "fakeredis==2.26.2",
     "urllib3<2.3",
     "requests<2.33",
     "aiohttp<3.12",
