@@ -265,6 +265,7 @@ def test_resources_of_a_module_can_be_read_before_its_import() -> None:
     """A module that waits for its import looks to `pkgutil` and `find_spec` as it does without us."""
     code = (
         "import pkgutil; from importlib.util import find_spec\n"
-        "print(pkgutil.get_data('sqlalchemy', '__init__.py') is not None, find_spec('redis').loader.is_package('redis'))"
+        "data = pkgutil.get_data('sqlalchemy', '__init__.py')\n"
+        "print(data is not None, find_spec('redis').loader.is_package('redis'))"
     )
     assert run(code).stdout == "True True\n"
