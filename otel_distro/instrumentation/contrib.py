@@ -38,15 +38,14 @@ class Decision:
     reason: str
 
 
-def load(*, disabled: Collection[str], skip: Mapping[str, str], guard: Guard) -> list[Decision]:
-    """Load every installed instrumentor that is neither disabled nor skipped.
+def load(*, disabled: Collection[str], guard: Guard) -> list[Decision]:
+    """Load every installed instrumentor that is not disabled.
 
     Args:
         disabled: entry-point names the user switched off; `*` for all.
-        skip: entry-point name -> why somebody else takes it.
         guard: gets an instrumentor that raises; the others go on (contrib's own loop stops there).
     """
-    return [load_one(point, disabled=disabled, skip=skip, guard=guard) for point in installed()]
+    return [load_one(point, disabled=disabled, skip={}, guard=guard) for point in installed()]
 
 
 def installed() -> list[EntryPoint]:
@@ -56,7 +55,14 @@ def installed() -> list[EntryPoint]:
 
 
 def load_one(point: EntryPoint, *, disabled: Collection[str], skip: Mapping[str, str], guard: Guard) -> Decision:
-    """Load one instrumentor, and say what became of it; arguments as of `load`."""
+    """Load one instrumentor, and say what became of it.
+
+    Args:
+        point: its entry point.
+        disabled: as of `load`.
+        skip: entry-point name -> why somebody else takes it.
+        guard: as of `load`.
+    """
     if "*" in disabled or point.name in disabled:
         return Decision(point.name, "nobody", "disabled by OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
     if point.name in skip:

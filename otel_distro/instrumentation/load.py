@@ -21,7 +21,7 @@ def load(session: Session) -> None:
     """
     chosen = session.settings.instrumentation
     if session.settings.distro.pipeline == "upstream":
-        decided = contrib.load(disabled=chosen.disabled, skip={}, guard=session.guard)
+        decided = contrib.load(disabled=chosen.disabled, guard=session.guard)
         session.decisions = lambda: decided
         return
     if session.pipeline is None:
