@@ -1,6 +1,8 @@
 """Every setting once, typed: `parse(environ)` gives frozen settings and every problem found."""
 
-from ._catalogue import (
+from ._parse import describe, parse, repair
+from ._problem import Problem
+from .catalogue import (
     Batch,
     Distro,
     General,
@@ -13,8 +15,6 @@ from ._catalogue import (
     Settings,
     Traces,
 )
-from ._parse import describe, parse, repair
-from ._problem import Problem
 
 __all__ = [
     "Batch",

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from . import _rules
-from ._catalogue import Settings
 from ._problem import Problem
 from ._values import DROPPED, Unusable
 from ._variable import Group, Variable
+from .catalogue import Settings
 
 G = TypeVar("G")
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from ._catalogue import SAMPLERS, Batch, Otlp, Settings, Traces
 from ._problem import Problem
 from ._values import did_you_mean
+from .catalogue import SAMPLERS, Batch, Otlp, Settings, Traces
 
 GRPC_PORT = 4317
 HTTP_PORT = 4318

@@ -1,0 +1,50 @@
+"""Every environment variable the distro reads, once: name, kind, default, meaning and source.
+
+The reference table in the README and the parser are both made from these classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from otel_distro.settings._variable import group
+
+from ._distro import Distro
+from ._general import General
+from ._http import Http
+from ._instrumentation import Instrumentation
+from ._logs import Logs
+from ._metrics import Metrics
+from ._otlp import Otlp
+from ._traces import SAMPLERS, Batch, Limits, Traces
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one process, parsed once."""
+
+    general: General = group(General)
+    traces: Traces = group(Traces)
+    metrics: Metrics = group(Metrics)
+    logs: Logs = group(Logs)
+    otlp_traces: Otlp = group(Otlp, prefix="OTEL_EXPORTER_OTLP_TRACES_", fallback="OTEL_EXPORTER_OTLP_")
+    otlp_metrics: Otlp = group(Otlp, prefix="OTEL_EXPORTER_OTLP_METRICS_", fallback="OTEL_EXPORTER_OTLP_")
+    otlp_logs: Otlp = group(Otlp, prefix="OTEL_EXPORTER_OTLP_LOGS_", fallback="OTEL_EXPORTER_OTLP_")
+    instrumentation: Instrumentation = group(Instrumentation)
+    distro: Distro = group(Distro)
+
+
+__all__ = [
+    "SAMPLERS",
+    "Batch",
+    "Distro",
+    "General",
+    "Http",
+    "Instrumentation",
+    "Limits",
+    "Logs",
+    "Metrics",
+    "Otlp",
+    "Settings",
+    "Traces",
+]
