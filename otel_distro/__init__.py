@@ -1,5 +1,37 @@
-"""OpenTelemetry-first tracing and metrics for FastAPI services; configured by environment variables."""
+"""OpenTelemetry-first tracing and metrics for FastAPI services; configured by environment variables.
+
+The names below are imported when they are first used: `import otel_distro` imports nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from ._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from .context import request_id, set_context, set_user
+
+_WHERE = {
+    "request_id": "context",
+    "set_context": "context",
+    "set_user": "context",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _WHERE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found: object = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})
+
+
+__all__ = ["__version__", "request_id", "set_context", "set_user"]

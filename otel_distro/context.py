@@ -1,0 +1,316 @@
+"""Who a request is for: its id, user, tenant and what else the application says, read by spans, logs and Sentry.
+
+What is set lies in a scope, found by one context variable. The server path opens one for each request; elsewhere the
+first `set_user` or `set_context` of a task or thread makes one. A scope is its owner's: a task or thread started
+within it reads what is there and gets a scope of its own when it writes, so that nothing it sets reaches its siblings.
+The one exception are the worker threads in which Starlette runs an application's synchronous functions: they work for
+the request and write into it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    # an application may import this before the environment is repaired, so nothing of OpenTelemetry is imported here
+    from opentelemetry.trace import Span
+
+    from .spent import Spent
+
+Value = str | int | float | bool
+
+REQUEST_ID = "request.id"
+"""The attribute of a request id that the caller gave; one of ours is the trace id, which every span has."""
+
+_ATTRIBUTES = {"tenant": "tenant.id", "workspace": "workspace.id"}
+_MOST_VALUES = 64
+_LONGEST = 1_024
+_NOTHING: Mapping[str, Value] = {}
+
+
+class User(NamedTuple):
+    """Who the application says it is working for.
+
+    Attributes:
+        id: stable and the application's own.
+        name: the login or display name, where it was given.
+        email: where it was given.
+    """
+
+    id: str
+    name: str | None = None
+    email: str | None = None
+
+
+class Record(NamedTuple):
+    """What was known at one moment; never changes, so it may be kept.
+
+    Attributes:
+        request_id: None outside a request.
+        user: None as long as nobody has said.
+        values: what `set_context` was given, by the application's own keys.
+        attributes: all of it under the names it has on spans; not to be written to.
+    """
+
+    request_id: str | None = None
+    user: User | None = None
+    values: Mapping[str, Value] = _NOTHING
+    attributes: Mapping[str, Value] = _NOTHING
+
+    @property
+    def tenant(self) -> Value | None:
+        """What `set_context(tenant=...)` was given."""
+        return self.values.get("tenant")
+
+    @property
+    def workspace(self) -> Value | None:
+        """What `set_context(workspace=...)` was given."""
+        return self.values.get("workspace")
+
+
+class Scope:
+    """The place of a record: a request, or a task or thread that has said something itself.
+
+    Args:
+        record: what is known at the start.
+        request: the request it belongs to, if any.
+
+    Attributes:
+        record: what is known now, None as long as nobody has asked or said anything.
+        spent: what the request spent so far, None as long as it is nothing; shared with the request.
+        request: the request; of a request itself None, because a cycle would cost each request a garbage collection.
+        opened: proves that a context is the owner's.
+    """
+
+    __slots__ = ("opened", "record", "request", "spent")
+
+    opened: Token[Scope | None] | None
+
+    def __init__(self, record: Record | None = None, request: RequestScope | None = None) -> None:
+        self.record = record
+        self.request = request
+        self.spent: Spent | None = None if request is None else request.spending()
+        self.opened = None
+
+    def recorded(self) -> Record:
+        """The record, made if there is none."""
+        record = self.record
+        if record is None:
+            record = self.record = Record()
+        return record
+
+    def spending(self) -> Spent:
+        """What the request spends, from its first call on."""
+        spent = self.spent
+        if spent is None:
+            from .spent import Spent
+
+            spent = self.spent = Spent()
+        return spent
+
+    def owned(self) -> bool:
+        """Whether the running code is in the very context in which this scope was opened, and in no copy of it."""
+        opened = self.opened
+        if opened is None:
+            return False
+        try:
+            _reset(opened)
+        except (ValueError, RuntimeError):
+            return False
+        self.opened = _set(self)
+        return True
+
+
+class RequestScope(Scope):
+    """The scope of a request, from its first byte on.
+
+    Attributes:
+        request_id: as the caller gave it or as it was made; None as long as nobody has asked for one.
+        server_span: of the request, None where there is none.
+    """
+
+    __slots__ = ("request_id", "server_span")
+
+    def __init__(self, request_id: str | None = None, server_span: Span | None = None) -> None:
+        self.record: Record | None = None
+        self.request = None
+        self.spent = None
+        self.opened = None
+        self.request_id = request_id
+        self.server_span = server_span
+
+    def identify(self) -> str:
+        """The request's id; the trace id where the caller gave none, or random digits where there is no trace."""
+        found = self.request_id
+        if found is None:
+            trace_id = 0 if self.server_span is None else self.server_span.get_span_context().trace_id
+            found = self.request_id = f"{trace_id:032x}" if trace_id else token_hex(16)
+        return found
+
+    def recorded(self) -> Record:
+        """The record, made if there is none."""
+        record = self.record
+        if record is None:
+            record = self.record = Record(self.identify())
+        return record
+
+
+_variable: ContextVar[Scope | None] = ContextVar("otel_distro_scope", default=None)
+_set = _variable.set
+_reset = _variable.reset
+
+current_scope = _variable.get
+"""The scope of the running code, or None: what the hot paths read."""
+
+
+def open_scope(scope: Scope) -> None:
+    """Make `scope` the running code's own; `close_scope` must follow."""
+    scope.opened = _set(scope)
+
+
+def close_scope(scope: Scope) -> None:
+    """Put back what was there before; a scope that was opened in another context is left to it."""
+    opened = scope.opened
+    scope.opened = None
+    if opened is not None:
+        try:
+            _reset(opened)
+        except (ValueError, RuntimeError):
+            return
+
+
+def current() -> Record | None:
+    """What is known about the running code: one look-up, made for every log record, event and span.
+
+    Returns:
+        The record; None outside a request where nothing was set.
+    """
+    scope = current_scope()
+    return None if scope is None else scope.record or scope.recorded()
+
+
+def request_id() -> str | None:
+    """The id of the running request, None outside one: what the caller sent if it was usable, else the trace id."""
+    record = current()
+    return None if record is None else record.request_id
+
+
+def set_user(
+    id: object,  # noqa: A002 - what everyone calls it
+    *,
+    name: str | None = None,
+    email: str | None = None,
+) -> None:
+    """Say who the request, job or task is for; on every later span, log record and Sentry event, `None` takes it back.
+
+    Never raises. Only what is given leaves the process: leave name and e-mail away where they should not.
+
+    Args:
+        id: stable and the application's own; anything but text becomes its text.
+        name: the login or display name.
+        email: the user's address.
+    """
+    user = None if id is None else User(_text(id), None if name is None else _text(name), email and _text(email))
+    _write(user, {}, says_user=True)
+
+
+def set_context(**values: object) -> None:
+    """Say what else the request, job or task is about: `tenant`, `workspace` and anything of the application's.
+
+    On every later span, log record and Sentry event. Never raises.
+
+    Args:
+        values: text, numbers and booleans; anything else becomes its text, `None` takes a value back. On spans `tenant`
+            is `tenant.id`, `workspace` is `workspace.id`, a key with a dot stays as it is, any other gets the prefix
+            `context.`. At most 64; the count of those left out is the value of the key `dropped`.
+    """
+    _write(None, values, says_user=False)
+
+
+def attribute_name(key: str) -> str:
+    """The attribute under which spans carry what `set_context` was given as `key`."""
+    return _ATTRIBUTES.get(key) or (key if "." in key else f"context.{key}")
+
+
+def _write(user: User | None, values: Mapping[str, object], *, says_user: bool) -> None:
+    cleaned = {key: None if value is None else _plain(value) for key, value in values.items()}
+    scope = current_scope()
+    if scope is None:
+        scope = Scope()
+        open_scope(scope)
+    elif not scope.owned() and not _works_for_request(scope):
+        request = scope.request or (scope if isinstance(scope, RequestScope) else None)
+        if request is not None:
+            # the request's own span and log lines take what nobody has said before
+            known = request.recorded()
+            first = {key: value for key, value in cleaned.items() if key not in known.values}
+            request.record = _changed(known, user, first, says_user=says_user and known.user is None)
+        scope = Scope(scope.recorded(), request)
+        open_scope(scope)
+    before = scope.recorded()
+    scope.record = record = _changed(before, user, cleaned, says_user=says_user)
+    _tell_span(scope, before, record)
+
+
+def _works_for_request(scope: Scope) -> bool:
+    """Whether this is one of the threads in which Starlette runs synchronous functions, for the request they are of."""
+    if scope.request is None and not isinstance(scope, RequestScope):
+        return False
+    return type(threading.current_thread()).__module__.partition(".")[0] == "anyio"
+
+
+def _changed(record: Record, user: User | None, values: Mapping[str, Value | None], *, says_user: bool) -> Record:
+    if not says_user:
+        user = record.user
+    kept = dict(record.values)
+    for key, value in values.items():
+        if value is None:
+            kept.pop(key, None)
+        elif key in kept or len(kept) < _MOST_VALUES:
+            kept[key] = value
+        else:
+            kept["dropped"] = int(kept.get("dropped", 0)) + 1
+    attributes = {attribute_name(key): value for key, value in kept.items()}
+    given = record.attributes.get(REQUEST_ID)
+    if given is not None:
+        attributes[REQUEST_ID] = given
+    if user is not None:
+        attributes["user.id"] = user.id
+        if user.name is not None:
+            attributes["user.name"] = user.name
+        if user.email is not None:
+            attributes["user.email"] = user.email
+    return Record(record.request_id, user, kept, attributes)
+
+
+def _tell_span(scope: Scope, before: Record, record: Record) -> None:
+    """Put what is new on the running operation's span as well; the server span learns it at its end."""
+    from .tracing.context import current_span
+
+    span: Any = current_span()
+    request = scope.request or scope
+    if span is None or span is getattr(request, "server_span", None) or not span.is_recording():
+        return
+    known = before.attributes
+    span.set_attributes({key: value for key, value in record.attributes.items() if known.get(key) != value})
+
+
+def _plain(value: object) -> Value:
+    if isinstance(value, (bool, int, float)):
+        return value
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    try:
+        text = value if type(value) is str else str(value)
+    except Exception:  # noqa: BLE001 - an object's own __str__ may raise anything
+        return "<unprintable>"
+    return text[:_LONGEST]
+
+
+__all__ = ["Record", "User", "current", "request_id", "set_context", "set_user"]
