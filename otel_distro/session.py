@@ -6,9 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from . import settings as settings_
+from .answers import Answers
 from .guard import Guard
 from .import_hooks import ImportHooks
 from .process import Role, classify, in_forked_child
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 _DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _BORROWED = "OTEL_DISTRO_DISABLED_INSTRUMENTATIONS"
+_SAID = "OTEL_DISTRO_SAID"
 
 _LEVELS = {
     "trace": 5,
@@ -45,6 +49,7 @@ class Session:
         orig_argv: the command line.
         environ: the environment, with unusable values already repaired.
         hooks: where imports are watched.
+        answers: paths that the distro answers on the application's port.
         pipeline: the providers, once the configurator has built them.
         decisions: who instruments what, once the instrumentors are loaded.
     """
@@ -56,6 +61,7 @@ class Session:
     orig_argv: Sequence[str]
     environ: MutableMapping[str, str] = field(repr=False)
     hooks: ImportHooks = field(repr=False)
+    answers: Answers = field(repr=False)
     pipeline: Pipeline | None = None
     decisions: Callable[[], Sequence[Decision]] = tuple
 
@@ -85,10 +91,23 @@ def open_session(environ: MutableMapping[str, str], orig_argv: Sequence[str]) ->
     in_forked_child(guard.after_fork, lambda part, error: None)
     role = classify(orig_argv, environ)
     if role is not Role.HELPER:
-        for problem in problems:
-            guard.warn(str(problem))
+        _say(problems, environ, guard)
     settings_.repair(environ, problems)
-    return Session(chosen, problems, role, guard, orig_argv, environ, ImportHooks(guard))
+    return Session(chosen, problems, role, guard, orig_argv, environ, ImportHooks(guard), Answers(guard))
+
+
+def _say(problems: Sequence[settings_.Problem], environ: MutableMapping[str, str], guard: Guard) -> None:
+    """Name each problem once a launch: what has been said is left in the environment for the children, as digests."""
+    said = set(environ.get(_SAID, "").split(","))
+    for problem in problems:
+        line = str(problem)
+        digest = f"{crc32(line.encode(errors='replace')):x}"
+        if digest in said or problem.weight is settings_.Weight.SILENT:
+            continue
+        said.add(digest)
+        (guard.info if problem.weight is settings_.Weight.NOTE else guard.warn)(line)
+    if len(said) > 1:
+        environ[_SAID] = ",".join(sorted(said - {""}))
 
 
 def borrow_disabled(environ: MutableMapping[str, str]) -> None:
@@ -106,9 +125,15 @@ def give_back_disabled(environ: MutableMapping[str, str]) -> None:
         environ.pop(_DISABLED, None)
 
 
+@cache
 def this_process() -> Session:
-    """The session of the running process."""
+    """The session of the running process, opened at the first call."""
     return open_session(os.environ, sys.orig_argv)
+
+
+def opened() -> Session | None:
+    """The session of the running process, or None when nothing has started the distro in it."""
+    return this_process() if this_process.cache_info().currsize else None
 
 
 def installed_names(group: str) -> Iterable[str]:
