@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 from . import settings as settings_
 from .answers import Answers
@@ -98,6 +97,10 @@ def open_session(environ: MutableMapping[str, str], orig_argv: Sequence[str]) ->
 
 def _say(problems: Sequence[settings_.Problem], environ: MutableMapping[str, str], guard: Guard) -> None:
     """Name each problem once a launch: what has been said is left in the environment for the children, as digests."""
+    if not problems:
+        return
+    from zlib import crc32  # an extension module that a start without problems need not load
+
     said = set(environ.get(_SAID, "").split(","))
     for problem in problems:
         line = str(problem)

@@ -19,6 +19,9 @@ _NAME = "otel_distro"
 def start() -> None:
     """Set up telemetry in this process; the settings are repaired before anything of OpenTelemetry is imported."""
     session = this_process()
+    if session.settings.python.gevent_patch is not None:
+        # before anything else is imported, and also where telemetry is off: the application counts on it
+        session.guard.call("gevent", None, _patch)
     if not session.active:
         return
     from .configurator import configure
@@ -31,6 +34,12 @@ def start() -> None:
     _run_hooks("opentelemetry_pre_instrument", session)
     session.guard.call("instrumentors", None, load, session)
     _run_hooks("opentelemetry_post_instrument", session)
+
+
+def _patch() -> None:
+    from importlib import import_module
+
+    import_module("gevent.monkey").patch_all()
 
 
 def _run_hooks(group: str, session: Session) -> None:

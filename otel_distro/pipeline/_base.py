@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -14,6 +14,8 @@ from otel_distro.guard import Guard
 from otel_distro.process import Deadline
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
+
     from ._scrapes import Scrapes
 
 Ending = Callable[[float], object]
@@ -31,6 +33,7 @@ class Pipeline:
         endings: one call a signal, each sends what waits and stops.
         closings: called after all endings, for what several signals use.
         scrapes: None when this pipeline answers none, or upstream's exporter does.
+        page: a path of the application's port that shows the metrics, and the ASGI application that answers there.
     """
 
     tracer_provider: TracerProvider | None = None
@@ -39,6 +42,7 @@ class Pipeline:
     endings: list[tuple[str, Ending]] = field(default_factory=list)
     closings: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
     scrapes: Scrapes | None = None
+    page: tuple[str, Callable[[Any, Any, Any], Awaitable[None]]] | None = None
 
     def flush(self, seconds: float, guard: Guard) -> None:
         """Send what waits, all signals at once, within `seconds`."""
@@ -51,6 +55,25 @@ class Pipeline:
         closings, self.closings = self.closings, []
         for part, close in closings:
             guard.call(f"shutdown {part}", None, close)
+
+
+def installed_ids(name: str) -> IdGenerator | None:
+    """The installed id generator of that name; None for `random`, which every provider has by itself.
+
+    Raises:
+        TypeError: what is installed there makes something else.
+        Exception: whatever a third party's raises.
+    """
+    if name == "random":
+        return None
+    from importlib.metadata import entry_points  # only who chose another pays for the look-up
+
+    from opentelemetry.sdk.trace.id_generator import IdGenerator as Base
+
+    made = next(iter(entry_points(group="opentelemetry_id_generator", name=name))).load()()
+    if not isinstance(made, Base):
+        raise TypeError(f"the id generator {name!r} is a {type(made).__name__}")
+    return made
 
 
 def _together(what: str, calls: Sequence[tuple[str, Ending]], seconds: float, guard: Guard) -> None:

@@ -20,7 +20,7 @@ from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.tracing import BatchQueue, LeanTracerProvider
 
 from . import _exporters, _scrapes
-from ._base import Pipeline
+from ._base import Pipeline, installed_ids
 from ._console import console
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def _tracer_provider(ground: Ground) -> LeanTracerProvider:
         sampler=guard.call("sampler", fallback, sampling.build, traces.sampler, traces.sampler_arg),
         limits=traces.limits,
         guard=guard,
+        id_generator=guard.call("id generator", None, installed_ids, ground.settings.python.id_generator),
         resource_for_child=ground.child,
     )
     built_in: dict[str, Callable[[], Any]] = {
@@ -173,11 +174,14 @@ def _answer_scrapes(ground: Ground, provider: _scrapes.ScrapedMeterProvider, gro
 
         metrics = ground.settings.metrics
         host, port = metrics.prometheus_host, metrics.prometheus_port
-        return Endpoint(provider, ground.guard, host=host, port=port, instance_id=instance_id)
+        listens = metrics.listens
+        return Endpoint(provider, ground.guard, host=host, port=port, listens=listens, instance_id=instance_id)
 
     scrapes = _scrapes.Scrapes(endpoint, serves=ground.serves, guard=ground.guard)
     provider.on_meter = scrapes.begin
     pipeline.scrapes = scrapes
+    if ground.settings.metrics.route is not None:
+        pipeline.page = ground.settings.metrics.route, scrapes.answer
     pipeline.endings.append(("/metrics", scrapes.end))
     if isinstance(provider.store, SharedStore):
         pipeline.closings.append(("shared metrics", provider.store.close))

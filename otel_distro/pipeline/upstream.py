@@ -35,7 +35,7 @@ from otel_distro.guard import Guard
 from otel_distro.quiet import quieten
 
 from . import _exporters
-from ._base import Pipeline
+from ._base import Pipeline, installed_ids
 from ._console import console
 
 
@@ -73,6 +73,7 @@ def _tracer_provider(
         sampler=guard.call("sampler", DEFAULT_ON, sampler, traces),
         resource=resource,
         span_limits=span_limits(traces.limits),
+        id_generator=guard.call("id generator", None, installed_ids, chosen.python.id_generator),
         shutdown_on_exit=False,
     )
     built_in = {

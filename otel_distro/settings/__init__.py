@@ -1,7 +1,7 @@
 """Every setting once, typed: `parse(environ)` gives frozen settings and every problem found."""
 
 from ._parse import describe, parse, repair
-from ._problem import Problem
+from ._problem import Problem, Weight
 from .catalogue import (
     Batch,
     Distro,
@@ -12,6 +12,7 @@ from .catalogue import (
     Logs,
     Metrics,
     Otlp,
+    Python,
     Settings,
     Traces,
 )
@@ -27,8 +28,10 @@ __all__ = [
     "Metrics",
     "Otlp",
     "Problem",
+    "Python",
     "Settings",
     "Traces",
+    "Weight",
     "describe",
     "parse",
     "repair",

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from . import _rules
+from . import _aliases, _names, _rules
 from ._problem import Problem
 from ._values import DROPPED, Unusable
 from ._variable import Group, Variable
@@ -30,8 +30,13 @@ def parse(environ: Mapping[str, str], installed: InstalledNames = lambda group: 
         The settings, usable whatever the input was, and every problem found, in the order of the catalogue.
     """
     problems: list[Problem] = []
-    settings = _parse_group(Settings, Group(Settings), environ, problems)
-    return _rules.apply(settings, environ, installed, problems), _unique(problems)
+    filled = _aliases.fill(environ, problems)
+    settings = _parse_group(Settings, Group(Settings), filled, problems)
+    settings = _rules.apply(settings, filled, installed, problems)
+    problems += _names.check(
+        environ, _known(), exporters=settings.traces.exporters, lean=settings.distro.pipeline == "lean"
+    )
+    return settings, _unique(problems)
 
 
 def describe() -> Iterator[tuple[str, Variable]]:
@@ -60,6 +65,8 @@ def _parse_group(type_: type[G], group: Group, environ: Mapping[str, str], probl
         if nested is not None:
             values[field.name] = _parse_group(nested.type, nested, environ, problems)
             continue
+        if "variable" not in field.metadata:
+            continue  # a conclusion of the rules, not a setting
         found = _read(field.metadata["variable"], group, environ, problems)
         if found is not None:
             values[field.name] = found
@@ -67,7 +74,7 @@ def _parse_group(type_: type[G], group: Group, environ: Mapping[str, str], probl
 
 
 def _read(variable: Variable, group: Group, environ: Mapping[str, str], problems: list[Problem]) -> Any:
-    for name in _names(variable, group):
+    for name in _names_of(variable, group):
         text = environ.get(name, "").strip()
         if not text:
             continue
@@ -80,13 +87,19 @@ def _read(variable: Variable, group: Group, environ: Mapping[str, str], problems
 
 
 def _problem(variable: Variable, name: str, text: str, unusable: Unusable) -> Problem:
+    if unusable.rest is False:
+        return Problem(name, _shown(variable, text), unusable.reason, "false is used", repair="false")
     if unusable.rest is not None:
         return Problem(name, _shown(variable, text), unusable.reason, DROPPED, repair=_plain(unusable.rest))
     default = "it counts as unset" if variable.default in (None, (), {}) else f"{_plain(variable.default)} is used"
     return Problem(name, _shown(variable, text), unusable.reason, default)
 
 
-def _names(variable: Variable, group: Group) -> Iterator[str]:
+def _known() -> frozenset[str]:
+    return frozenset(name for name, _ in describe()) | _aliases.NAMES
+
+
+def _names_of(variable: Variable, group: Group) -> Iterator[str]:
     yield group.prefix + variable.name
     if group.fallback:
         yield group.fallback + variable.name
@@ -125,7 +138,9 @@ def _describe(type_: type, prefix: str, seen: set[str]) -> Iterator[tuple[str, V
             for group_prefix in filter(None, (nested.fallback, nested.prefix)) if nested.fallback else (nested.prefix,):
                 yield from _describe(nested.type, group_prefix, seen)
             continue
-        variable: Variable = field.metadata["variable"]
+        variable: Variable | None = field.metadata.get("variable")
+        if variable is None:
+            continue
         name = prefix + variable.name
         if name not in seen:
             seen.add(name)

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class Weight(Enum):
+    """How loudly a problem is said."""
+
+    WARNING = "warning"
+    """Something is not as its author meant it."""
+    NOTE = "note"
+    """Nothing is wrong, but somebody who looks for the cause of a value should find it."""
+    SILENT = "silent"
+    """Said by another problem already; only the environment is repaired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +29,7 @@ class Problem:
         repair: the text the environment should hold instead, so that code that reads the variable itself also
             survives; None takes the variable away.
         leave: the environment is left as it is (the value is good, only not for this use).
+        weight: how loudly it is said.
     """
 
     variable: str
@@ -25,6 +38,7 @@ class Problem:
     used: str
     repair: str | None = None
     leave: bool = False
+    weight: Weight = Weight.WARNING
 
     def __str__(self) -> str:
         return f"{self.variable}={self.value!r}: {self.reason}; {self.used}"

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from . import _parts
 from ._problem import Problem
 from ._values import did_you_mean
-from .catalogue import SAMPLERS, Batch, Otlp, Settings, Traces
+from .catalogue import SAMPLERS, Batch, Metrics, Otlp, Settings, Traces
 
 GRPC_PORT = 4317
 HTTP_PORT = 4318
 RATIO_SAMPLERS = ("traceidratio", "parentbased_traceidratio")
-BUILT_IN_PROPAGATORS = ("tracecontext", "baggage", "none")
 
 
 def apply(
@@ -28,12 +28,14 @@ def apply(
         settings,
         general=replace(
             settings.general,
-            propagators=_propagators(settings.general.propagators, environ, installed, problems),
+            propagators=_parts.propagators(settings.general.propagators, environ, installed, problems),
         ),
+        python=_parts.python(settings.python, installed, problems),
         traces=replace(
             _sampler(settings.traces, installed, problems),
             batch=_batch(settings.traces.batch, "OTEL_BSP_", environ, problems),
         ),
+        metrics=_route(settings, environ, problems),
         logs=replace(settings.logs, batch=_batch(settings.logs.batch, "OTEL_BLRP_", environ, problems)),
         otlp_traces=_otlp(settings.otlp_traces, "TRACES", environ, problems),
         otlp_metrics=_otlp(settings.otlp_metrics, "METRICS", environ, problems),
@@ -53,6 +55,23 @@ def _unsupported(settings: Settings, environ: Mapping[str, str], problems: list[
     if settings.logs.exporters not in {("none",), ()}:
         reason = "log records are not exported by this version"
         _note(problems, "OTEL_LOGS_EXPORTER", ",".join(settings.logs.exporters)[:80], reason, "none is used")
+
+
+def _route(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Metrics:
+    """A route needs metrics to show, and takes the place of a port that nobody asked for."""
+    metrics = settings.metrics
+    if metrics.route is None:
+        return metrics
+    name, reason = "OTEL_DISTRO_METRICS_ROUTE", ""
+    if "prometheus" not in metrics.exporters:
+        reason = "OTEL_METRICS_EXPORTER does not name prometheus"
+    elif settings.distro.pipeline == "upstream":
+        reason = "OTEL_DISTRO_PIPELINE=upstream has no such route"
+    if reason:
+        _note(problems, name, metrics.route[:80], reason, "there is no route")
+        return replace(metrics, route=None)
+    asked = any(environ.get(f"OTEL_EXPORTER_PROMETHEUS_{part}", "").strip() for part in ("HOST", "PORT"))
+    return metrics if asked else replace(metrics, listens=False)
 
 
 _SURELY_SECONDS = 100
@@ -193,30 +212,3 @@ def _is_ratio(text: str) -> bool:
         return 0.0 <= float(text) <= 1.0
     except ValueError:
         return False
-
-
-def _propagators(
-    chosen: tuple[str, ...],
-    environ: Mapping[str, str],
-    installed: Callable[[str], Iterable[str]],
-    problems: list[Problem],
-) -> tuple[str, ...]:
-    unknown = [name for name in chosen if name not in BUILT_IN_PROPAGATORS]
-    if unknown:
-        found = set(installed("opentelemetry_propagator"))
-        unknown = [name for name in unknown if name not in found]
-    if unknown:
-        kept = tuple(name for name in chosen if name not in unknown) or ("tracecontext", "baggage")
-        hint = did_you_mean(unknown[0], {name: name for name in BUILT_IN_PROPAGATORS})
-        problems.append(
-            Problem(
-                "OTEL_PROPAGATORS",
-                environ.get("OTEL_PROPAGATORS", "")[:80],
-                f"no propagator {unknown[0]!r} is installed{hint}",
-                f"{','.join(kept)} is used",
-                repair=",".join(kept),
-            )
-        )
-        chosen = kept
-    # `none` among others means none at all, as upstream reads it
-    return () if "none" in chosen else chosen

@@ -39,7 +39,7 @@ def _boolean(text: str) -> bool:
     lowered = text.lower()
     if lowered not in {"true", "false"}:
         # OpenTelemetry specification, environment variables: only "true" is true
-        raise Unusable("not true or false; only `true` switches on")
+        raise Unusable("not true or false; only `true` switches on", False)
     return lowered == "true"
 
 
@@ -138,6 +138,12 @@ def _url(text: str) -> str:
     return text
 
 
+def _path(text: str) -> str:
+    if not text.startswith("/") or len(text) < 2 or not text.isprintable() or set(text) & set("?#{}* "):
+        raise Unusable("not a path such as /metrics")
+    return text
+
+
 def _within(value: N, low: float | None, high: float | None) -> N:
     if low is not None and value < low:
         raise Unusable(f"below the least value, {low}")
@@ -168,4 +174,5 @@ BOOLEAN = Kind("boolean", _boolean)
 TEXT = Kind("text", _text)
 PAIRS = Kind("key=value list", _pairs)
 URL = Kind("URL", _url)
+PATH = Kind("path", _path)
 MILLISECONDS = integer(0, 86_400_000)

@@ -118,6 +118,8 @@ def test_grpc_keeps_its_port_and_path() -> None:
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1", "below the least"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "below the least"),
         ("OTEL_EXPORTER_PROMETHEUS_PORT", "99999", "above the greatest"),
+        ("OTEL_DISTRO_METRICS_ROUTE", "metrics", "not a path"),
+        ("OTEL_DISTRO_METRICS_ROUTE", "/", "not a path"),
         ("OTEL_PROPAGATORS", "tracecontxt", "did you mean 'tracecontext'"),
         ("OTEL_TRACES_SAMPLER", "alwayson", "did you mean 'always_on'"),
         ("OTEL_METRICS_EXEMPLAR_FILTER", "sometimes", "not one of"),
@@ -209,3 +211,43 @@ def test_a_timeout_that_can_only_be_seconds_is_read_as_seconds(text: str, used: 
     """The unit is milliseconds; upstream's Python exporters read seconds, and `10` is what their users have set."""
     settings, problems = parse({"OTEL_EXPORTER_OTLP_TIMEOUT": text})
     assert (settings.otlp_traces.timeout, settings.otlp_logs.timeout, len(problems)) == (used, used, lines)
+
+
+@pytest.mark.parametrize(
+    ("environ", "listens"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_PROMETHEUS_PORT": "9464"}, True),
+        ({"OTEL_EXPORTER_PROMETHEUS_HOST": "0.0.0.0"}, True),
+    ],
+)
+def test_a_route_takes_the_place_of_a_port_that_nobody_asked_for(environ: dict[str, str], listens: bool) -> None:
+    """With a route the port is bound only when its host or its port was set."""
+    settings, problems = parse({"OTEL_DISTRO_METRICS_ROUTE": "/metrics", **environ})
+    assert (settings.metrics.route, settings.metrics.listens, problems) == ("/metrics", listens, [])
+
+
+@pytest.mark.parametrize("other", [{"OTEL_METRICS_EXPORTER": "otlp"}, {"OTEL_DISTRO_PIPELINE": "upstream"}])
+def test_a_route_that_has_nothing_to_show_is_one_line(other: dict[str, str]) -> None:
+    """Without the Prometheus exporter of ours there is no route, and the line says which other setting is why."""
+    settings, problems = parse({"OTEL_DISTRO_METRICS_ROUTE": "/metrics", **other})
+    assert (settings.metrics.route, settings.metrics.listens) == (None, True)
+    (line,) = map(str, problems)
+    assert next(iter(other)) in line
+
+
+def test_a_boolean_that_is_neither_is_false() -> None:
+    """Any text but `true` is false, whatever the default is (specification, environment variables: boolean)."""
+    settings, problems = parse({"OTEL_DISTRO_SQLCOMMENTER": "yes"})
+    assert settings.instrumentation.sqlcommenter is False
+    assert [problem.repair for problem in problems] == ["false"]
+
+
+def test_an_id_generator_or_context_that_is_not_installed_is_named() -> None:
+    """The part's default takes its place; one that is installed is used."""
+    environ = {"OTEL_PYTHON_ID_GENERATOR": "xray", "OTEL_PYTHON_CONTEXT": "mine"}
+    settings, problems = parse(environ)
+    assert (settings.python.id_generator, settings.python.context) == ("random", "contextvars_context")
+    assert [problem.variable for problem in problems] == ["OTEL_PYTHON_CONTEXT", "OTEL_PYTHON_ID_GENERATOR"]
+    installed = {"opentelemetry_id_generator": ["xray"], "opentelemetry_context": ["mine"]}
+    assert parse(environ, lambda group: installed[group])[1] == []

@@ -16,6 +16,7 @@ from ._instrumentation import Instrumentation
 from ._logs import Logs
 from ._metrics import Metrics
 from ._otlp import Otlp
+from ._python import Python
 from ._traces import SAMPLERS, Batch, Limits, Traces
 
 
@@ -31,6 +32,7 @@ class Settings:
     otlp_metrics: Otlp = group(Otlp, prefix="OTEL_EXPORTER_OTLP_METRICS_", fallback="OTEL_EXPORTER_OTLP_")
     otlp_logs: Otlp = group(Otlp, prefix="OTEL_EXPORTER_OTLP_LOGS_", fallback="OTEL_EXPORTER_OTLP_")
     instrumentation: Instrumentation = group(Instrumentation)
+    python: Python = group(Python)
     distro: Distro = group(Distro)
 
 
@@ -45,6 +47,7 @@ __all__ = [
     "Logs",
     "Metrics",
     "Otlp",
+    "Python",
     "Settings",
     "Traces",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from otel_distro.settings._values import MILLISECONDS, TEXT, choice, integer, names
-from otel_distro.settings._variable import variable
+from otel_distro.settings._values import MILLISECONDS, PATH, TEXT, choice, integer, names
+from otel_distro.settings._variable import OURS, variable
 
 _PORT = integer(0, 65535)
 
@@ -48,6 +48,19 @@ class Metrics:
         "How pushed histograms are bucketed.",
     )
     prometheus_host: str = variable(
-        "OTEL_EXPORTER_PROMETHEUS_HOST", TEXT, "127.0.0.1", "The address `/metrics` listens on."
+        "OTEL_EXPORTER_PROMETHEUS_HOST",
+        TEXT,
+        "127.0.0.1",
+        "The address `/metrics` listens on; `0.0.0.0` or `::` is every interface, which a line at the start says.",
     )
     prometheus_port: int = variable("OTEL_EXPORTER_PROMETHEUS_PORT", _PORT, 9464, "The port `/metrics` listens on.")
+    route: str | None = variable(
+        "OTEL_DISTRO_METRICS_ROUTE",
+        PATH,
+        None,
+        "A path such as `/metrics` that answers scrapes on the application's own port, for FastAPI and Starlette; the "
+        "port above is then bound only when its host or port is set, too.",
+        source=OURS,
+    )
+    listens: bool = True
+    """Whether that port is bound: not when the route was asked for and the port was not."""
