@@ -13,6 +13,7 @@ from .catalogue import (
     Metrics,
     Otlp,
     Python,
+    Requests,
     Settings,
     Traces,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Otlp",
     "Problem",
     "Python",
+    "Requests",
     "Settings",
     "Traces",
     "Weight",

@@ -110,7 +110,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return ",".join(f"{_quoted(key)}={_quoted(text)}" for key, text in value.items())
+        return ",".join(f"{_quoted(key)}={_quoted(str(text))}" for key, text in value.items())
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

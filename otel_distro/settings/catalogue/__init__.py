@@ -17,6 +17,7 @@ from ._logs import Logs
 from ._metrics import Metrics
 from ._otlp import Otlp
 from ._python import Python
+from ._requests import Requests
 from ._traces import SAMPLERS, Batch, Limits, Traces
 
 
@@ -48,6 +49,7 @@ __all__ = [
     "Metrics",
     "Otlp",
     "Python",
+    "Requests",
     "Settings",
     "Traces",
 ]

@@ -8,6 +8,7 @@ from otel_distro.settings._values import BOOLEAN, names
 from otel_distro.settings._variable import OURS, UPSTREAM, group, variable
 
 from ._http import Http
+from ._requests import Requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +37,4 @@ class Instrumentation:
         source=OURS,
     )
     http: Http = group(Http)
+    requests: Requests = group(Requests)
