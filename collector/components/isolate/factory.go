@@ -1,0 +1,127 @@
+// Package isolate keeps the branches of a fan-out from each other: any branch accepted is an acknowledgement, the others'
+// refusals are counted drops of theirs; only what all refuse goes back to the sender, who will ask again.
+package isolate
+
+import (
+	"context"
+	"fmt"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/connector"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/pipeline"
+)
+
+// Type is the component type in a configuration.
+var Type = component.MustNewType("isolate")
+
+const defaultMaxSpanBytes = 3_000_000
+
+// NewFactory of the isolate connector.
+func NewFactory() connector.Factory {
+	return connector.NewFactory(Type,
+		func() component.Config { return &Config{MaxSpanBytes: defaultMaxSpanBytes} },
+		connector.WithTracesToTraces(newTraces, component.StabilityLevelBeta),
+		connector.WithMetricsToMetrics(newMetrics, component.StabilityLevelBeta),
+		connector.WithLogsToLogs(newLogs, component.StabilityLevelBeta),
+	)
+}
+
+type tracesConnector struct {
+	*fan[ptrace.Traces]
+	trim trimmer
+}
+
+func newTraces(_ context.Context, set connector.Settings, cfg component.Config, next consumer.Traces) (connector.Traces, error) {
+	router, ok := next.(connector.TracesRouterAndConsumer)
+	if !ok {
+		return nil, fmt.Errorf("isolate: %T is no router of pipelines", next)
+	}
+	config := cfg.(*Config)
+	built, err := newFan(set, config, pipeline.SignalTraces, router.PipelineIDs(), func(id pipeline.ID) (door[ptrace.Traces], error) {
+		found, err := router.Consumer(id)
+		if err != nil {
+			return door[ptrace.Traces]{}, err
+		}
+		return door[ptrace.Traces]{found.ConsumeTraces, found.Capabilities().MutatesData}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	built.clone = func(td ptrace.Traces) ptrace.Traces {
+		copied := ptrace.NewTraces()
+		td.CopyTo(copied)
+		return copied
+	}
+	return &tracesConnector{built, trimmer{config.MaxSpanBytes}}, nil
+}
+
+// ConsumeTraces is the answer to the sender.
+func (c *tracesConnector) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
+	total := td.SpanCount()
+	truncated, dropped := c.trim.traces(td)
+	return c.deliver(ctx, td, total, truncated, dropped)
+}
+
+type metricsConnector struct{ *fan[pmetric.Metrics] }
+
+func newMetrics(_ context.Context, set connector.Settings, cfg component.Config, next consumer.Metrics) (connector.Metrics, error) {
+	router, ok := next.(connector.MetricsRouterAndConsumer)
+	if !ok {
+		return nil, fmt.Errorf("isolate: %T is no router of pipelines", next)
+	}
+	built, err := newFan(set, cfg.(*Config), pipeline.SignalMetrics, router.PipelineIDs(), func(id pipeline.ID) (door[pmetric.Metrics], error) {
+		found, err := router.Consumer(id)
+		if err != nil {
+			return door[pmetric.Metrics]{}, err
+		}
+		return door[pmetric.Metrics]{found.ConsumeMetrics, found.Capabilities().MutatesData}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	built.clone = func(md pmetric.Metrics) pmetric.Metrics {
+		copied := pmetric.NewMetrics()
+		md.CopyTo(copied)
+		return copied
+	}
+	return &metricsConnector{built}, nil
+}
+
+// ConsumeMetrics is the answer to the sender.
+func (c *metricsConnector) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
+	return c.deliver(ctx, md, md.DataPointCount(), 0, 0)
+}
+
+type logsConnector struct{ *fan[plog.Logs] }
+
+func newLogs(_ context.Context, set connector.Settings, cfg component.Config, next consumer.Logs) (connector.Logs, error) {
+	router, ok := next.(connector.LogsRouterAndConsumer)
+	if !ok {
+		return nil, fmt.Errorf("isolate: %T is no router of pipelines", next)
+	}
+	built, err := newFan(set, cfg.(*Config), pipeline.SignalLogs, router.PipelineIDs(), func(id pipeline.ID) (door[plog.Logs], error) {
+		found, err := router.Consumer(id)
+		if err != nil {
+			return door[plog.Logs]{}, err
+		}
+		return door[plog.Logs]{found.ConsumeLogs, found.Capabilities().MutatesData}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	built.clone = func(ld plog.Logs) plog.Logs {
+		copied := plog.NewLogs()
+		ld.CopyTo(copied)
+		return copied
+	}
+	return &logsConnector{built}, nil
+}
+
+// ConsumeLogs is the answer to the sender.
+func (c *logsConnector) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
+	return c.deliver(ctx, ld, ld.LogRecordCount(), 0, 0)
+}
