@@ -75,6 +75,7 @@ def _resource(session: Session) -> Resource:
         orig_argv=session.orig_argv,
         inherited_name=inherited,
         detected=resource.detect(general.resource_detectors, session.guard),
+        upstream=session.settings.distro.pipeline == "upstream",
     )
     name = str(made.attributes["service.name"])
     # an environment holds no control characters
@@ -114,5 +115,7 @@ def _watch_exits(session: Session, pipeline: Pipeline) -> None:
     session.hooks.on_import("uvicorn.server", exits.watch_uvicorn)
     session.hooks.on_import("multiprocessing.util", exits.watch_multiprocessing)
     if pipeline.scrapes is not None:
+        if session.settings.metrics.route is not None:
+            session.answers[session.settings.metrics.route] = pipeline.scrapes.answer
         # the port is bound before the server takes its first request
         session.hooks.on_import("uvicorn.server", pipeline.scrapes.begin)

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_distro import sampling, settings
+from otel_distro.answers import Answers
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.asgi import FastApiInstrumentation
 from otel_distro.instrumentation.base import Toolbox
@@ -40,6 +41,7 @@ class Rig:
         lean: our providers, else upstream's.
         sampler: a name of `OTEL_TRACES_SAMPLER`; lean providers only.
         modules: which modules are patched.
+        answers: what the distro answers by itself, by path.
 
     Attributes:
         lines: the guard's warnings.
@@ -52,6 +54,7 @@ class Rig:
         lean: bool = True,
         sampler: str = "parentbased_always_on",
         modules: Iterable[str] = MODULES,
+        answers: Mapping[str, App] | None = None,
     ) -> None:
         self.lines: list[str] = []
         self.guard = Guard(level=logging.WARNING, output=lambda _, text: self.lines.append(text))
@@ -69,7 +72,10 @@ class Rig:
             self.tracer_provider = TracerProvider(shutdown_on_exit=False)
             self.meter_provider = MeterProvider(metric_readers=[self._reader], shutdown_on_exit=False)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tools = Toolbox(self.tracer_provider, self.meter_provider, parsed.instrumentation, self.guard)
+        self.tools = Toolbox(
+            self.tracer_provider, self.meter_provider, parsed.instrumentation, self.guard, Answers(self.guard)
+        )
+        self.tools.answers.update(answers or {})
         self.instrumentation = FastApiInstrumentation(self.tools)
         for name in modules:
             self.patch(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import ClassVar, Protocol
 
@@ -10,6 +10,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_distro import settings
+from otel_distro.answers import Answers
 from otel_distro.guard import Guard
 
 
@@ -22,12 +23,14 @@ class Toolbox:
         meter_provider: likewise.
         settings: which libraries, URLs, headers and methods.
         guard: where failures go.
+        answers: paths that the distro answers on the application's port.
     """
 
     tracer_provider: TracerProvider
     meter_provider: MeterProvider
     settings: settings.Instrumentation
     guard: Guard
+    answers: Answers = field(default_factory=lambda: Answers(Guard()))
 
 
 class Instrumentation(Protocol):

@@ -31,6 +31,7 @@ def load(session: Session) -> None:
         meter_provider=session.pipeline.meter_provider or NoOpMeterProvider(),
         settings=chosen,
         guard=session.guard,
+        answers=session.answers,
     )
     arbiter = Arbiter(OURS, toolbox, session.hooks)
     session.decisions = lambda: arbiter.decisions

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -33,7 +33,6 @@ class Pipeline:
         endings: one call a signal, each sends what waits and stops.
         closings: called after all endings, for what several signals use.
         scrapes: None when this pipeline answers none, or upstream's exporter does.
-        page: a path of the application's port that shows the metrics, and the ASGI application that answers there.
     """
 
     tracer_provider: TracerProvider | None = None
@@ -42,7 +41,6 @@ class Pipeline:
     endings: list[tuple[str, Ending]] = field(default_factory=list)
     closings: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
     scrapes: Scrapes | None = None
-    page: tuple[str, Callable[[Any, Any, Any], Awaitable[None]]] | None = None
 
     def flush(self, seconds: float, guard: Guard) -> None:
         """Send what waits, all signals at once, within `seconds`."""

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, MutableMapping
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Meter
 from opentelemetry.util.types import Attributes
@@ -16,7 +16,7 @@ from otel_distro.metrics import LeanMeterProvider, LocalStore, Store
 from otel_distro.process import in_forked_child
 
 if TYPE_CHECKING:
-    from otel_distro.prometheus import Endpoint
+    from otel_distro.prometheus import Answer, Endpoint, MetricsRoute
 
 LAUNCH = "OTEL_DISTRO_LAUNCH"
 """What tells the processes of one launch from all others; left in the environment by the first of them."""
@@ -69,6 +69,7 @@ class Scrapes:
         self._serves = serves
         self._guard = guard
         self._begun = False
+        self._route: MetricsRoute | None = None
         in_forked_child(self._in_child, guard.failed)
 
     def begin(self, module: ModuleType | None = None) -> None:
@@ -82,15 +83,29 @@ class Scrapes:
             self._begun = True
             self._guard.call("/metrics", None, self._start)
 
+    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """An ASGI application that answers scrapes on the application's own port, whichever process got the request."""
+        if self._route is None:
+            from otel_distro.prometheus import MetricsRoute
+
+            self._route = MetricsRoute(self._scrape, self._guard)
+        await self._route(scope, receive, send)
+
     def end(self, seconds: float) -> None:
         """Give the port back to the others of the group, within `seconds`."""
         if self._endpoint is not None:
             self._endpoint.stop(min(seconds, 1.0))
 
     def _start(self) -> None:
+        self._made().start()
+
+    def _scrape(self, accept: str, accept_encoding: str) -> Answer:
+        return self._made().scrape(accept, accept_encoding)
+
+    def _made(self) -> Endpoint:
         if self._endpoint is None:
             self._endpoint = self._make()
-        self._endpoint.start()
+        return self._endpoint
 
     def _in_child(self) -> None:
         # children of a supervisor are workers; those of a process that serves may outlive it and take over

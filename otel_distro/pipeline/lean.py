@@ -180,8 +180,6 @@ def _answer_scrapes(ground: Ground, provider: _scrapes.ScrapedMeterProvider, gro
     scrapes = _scrapes.Scrapes(endpoint, serves=ground.serves, guard=ground.guard)
     provider.on_meter = scrapes.begin
     pipeline.scrapes = scrapes
-    if ground.settings.metrics.route is not None:
-        pipeline.page = ground.settings.metrics.route, scrapes.answer
     pipeline.endings.append(("/metrics", scrapes.end))
     if isinstance(provider.store, SharedStore):
         pipeline.closings.append(("shared metrics", provider.store.close))

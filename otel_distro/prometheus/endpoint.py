@@ -29,6 +29,7 @@ class Endpoint:
         guard: gets failures.
         host: to bind.
         port: to bind; 0 for any.
+        listens: whether there is a port at all; without one scrapes come through `scrape`.
         instance_id: what `target_info` shows as `service.instance.id`; None for the resource's own.
         scope_labels: whether samples name their instrumentation scope.
     """
@@ -40,6 +41,7 @@ class Endpoint:
         *,
         host: str = "127.0.0.1",
         port: int = 9464,
+        listens: bool = True,
         instance_id: str | None = None,
         scope_labels: bool = True,
     ) -> None:
@@ -49,6 +51,7 @@ class Endpoint:
         renderer = Renderer(guard, self._target, scope_labels=scope_labels)
         store = provider.store
         source: Source
+        self._server = Server(self.scrape, host, port, guard) if listens else None
         if isinstance(store, SharedStore):
             group = GroupSource(
                 provider,
@@ -58,7 +61,6 @@ class Endpoint:
                 refresh=lambda: ask(store.group.path, store.name),
             )
             self._scraper = Scraper(group, renderer)
-            self._server = Server(self.scrape, host, port, guard)
             self._keeper = Keeper(
                 self._server,
                 guard,
@@ -71,14 +73,13 @@ class Endpoint:
         else:
             source = LocalSource(provider)
             self._scraper = Scraper(source, renderer)
-            self._server = Server(self.scrape, host, port, guard)
             self._keeper = Keeper(self._server, guard)
         in_forked_child(self.after_fork, guard.failed)
 
     @property
     def port(self) -> int:
         """The port this process answers on; 0 while another process of the group does, or none."""
-        return self._server.port
+        return 0 if self._server is None else self._server.port
 
     def start(self) -> None:
         """Bind the port unless another process of the group has it, and take over when that ends.

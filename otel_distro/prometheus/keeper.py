@@ -34,7 +34,8 @@ class Keeper:
     """Keeps the port owned.
 
     Args:
-        server: to bind when this process owns the port.
+        server: to bind when this process owns the port; None where scrapes come another way, and the owner only
+            looks after the dead.
         guard: gets the one line about a port that is taken.
         directory: of the group; None when this process is alone and owns without asking.
         name: of this process in the group.
@@ -45,7 +46,7 @@ class Keeper:
 
     def __init__(
         self,
-        server: Server,
+        server: Server | None,
         guard: Guard,
         *,
         directory: Path | None = None,
@@ -69,7 +70,7 @@ class Keeper:
 
     def start(self) -> None:
         """Own the port now if nobody else does, and go on trying from a thread; a second call does nothing."""
-        if self._thread is not None:
+        if self._thread is not None or (self._server is None and self._directory is None):
             return
         self._ended.clear()
         self._guard.call("prometheus port", None, self._try)
@@ -87,14 +88,16 @@ class Keeper:
                 mouth.sendto(b"", self._ear.getsockname())
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
-        self._server.stop(timeout)
+        if self._server is not None:
+            self._server.stop(timeout)
         self._let_go()
 
     def after_fork(self) -> None:
         """In a child: nothing runs and nothing is owned, until `start` is called there."""
         self._thread = None
         self._ended = threading.Event()
-        self._server.after_fork()
+        if self._server is not None:
+            self._server.after_fork()
         self._let_go(unlink=False)
 
     def _run(self) -> None:
@@ -105,20 +108,26 @@ class Keeper:
                 return
             self._guard.call("prometheus port", None, self._try)
             now = time.monotonic()
-            if self._server.port and now - tidied > _TIDY:
+            if not self._leads:
+                continue
+            if now - tidied > _TIDY:
                 tidied = now
                 self._guard.call("metrics: group", None, self._tidy)
-            if self._server.port and now - swept > _SWEEP:
+            if now - swept > _SWEEP:
                 swept = now
                 self._guard.call("metrics: group", None, self._sweep)
 
+    @property
+    def _leads(self) -> bool:
+        return self._owns and (self._server is None or self._server.port != 0)
+
     def _try(self) -> None:
         """Own the port if nobody of the group does, and bind it if no stranger has."""
-        if self._server.port or self._ended.is_set():
+        if self._leads or self._ended.is_set():
             return
         if not self._owns:
             self._owns = self._own()
-        if not self._owns:
+        if not self._owns or self._server is None:
             return
         try:
             self._server.bind()
@@ -129,6 +138,13 @@ class Keeper:
                 remedy="everything else works; it is tried again, or set OTEL_EXPORTER_PROMETHEUS_PORT to a free port",
             )
             return
+        if self._server.exposed:
+            self._guard.info(
+                f"/metrics: {self._server.address} is every interface: whoever reaches this port reads this service's "
+                "metrics, route names and resource attributes, without a password (keep it inside the pod's or "
+                "compose's network)",
+                once="metrics exposed",
+            )
         self._server.start()
 
     def _own(self) -> bool:

@@ -45,14 +45,14 @@ class Server:
 
     Args:
         scrape: gets the request's `Accept` and `Accept-Encoding`.
-        host: to bind; "" and "0.0.0.0" mean all interfaces.
+        host: to bind; "", "0.0.0.0" and "::" mean all interfaces, the last one of IPv4 as well.
         port: to bind; 0 for any.
         guard: gets failures.
     """
 
     def __init__(self, scrape: Scrape, host: str, port: int, guard: Guard) -> None:
         self._scrape = scrape
-        self._host = host
+        self._host = host.removeprefix("[").removesuffix("]")
         self._wanted = port
         self._guard = guard
         self._listener: socket.socket | None = None
@@ -64,7 +64,13 @@ class Server:
     @property
     def address(self) -> str:
         """What is to be bound, for people."""
-        return f"{self._host}:{self._wanted}"
+        host = f"[{self._host}]" if ":" in self._host else self._host or "0.0.0.0"  # noqa: S104 - said, not bound
+        return f"{host}:{self._wanted}"
+
+    @property
+    def exposed(self) -> bool:
+        """Whether the port is bound on every interface of the machine."""
+        return self._listener is not None and not any(socket.inet_pton(*_packed(self._listener)))
 
     @property
     def port(self) -> int:
@@ -85,6 +91,10 @@ class Server:
         try:
             # a port whose last connections have not quite ended may be taken again; one that is in use may not
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6 and host == "::":
+                # some systems leave IPv4 out of it
+                with contextlib.suppress(OSError):
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             listener.bind(address)
             listener.listen(_CONNECTIONS)
             listener.setblocking(False)
@@ -258,6 +268,10 @@ def _plain(status: int) -> bytes:
     body = f"{status} {_REASONS[status]}\n"
     head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: text/plain; charset=utf-8\r\n"
     return f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode()
+
+
+def _packed(bound: socket.socket) -> tuple[int, str]:
+    return bound.family, bound.getsockname()[0].partition("%")[0]
 
 
 def _quietly_close(one: socket.socket) -> None:

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider
 from otel_distro.metrics.source import LocalSource
-from otel_distro.prometheus import Renderer, Scraper, Server
+from otel_distro.prometheus import Endpoint, Renderer, Scraper, Server
 from tests.servers import binaries
 
 
@@ -190,6 +190,36 @@ def wait_until_bound(server: Server) -> None:
         else:
             return
     pytest.fail("the port was never free")
+
+
+@pytest.mark.parametrize(
+    ("host", "clients", "address"),
+    [
+        ("127.0.0.1", ["127.0.0.1"], "127.0.0.1:"),
+        ("", ["127.0.0.1"], "0.0.0.0:"),
+        ("0.0.0.0", ["127.0.0.1"], "0.0.0.0:"),
+        ("::", ["::1", "127.0.0.1"], "[::]:"),
+        ("[::]", ["::1"], "[::]:"),
+        ("::1", ["::1"], "[::1]:"),
+    ],
+)
+def test_the_port_is_bound_where_it_was_asked_for(host: str, clients: list[str], address: str) -> None:
+    """Loopback stays loopback, `::` takes both families, and whoever binds every interface says what that shows."""
+    if ":" in host and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    lines: list[str] = []
+    guard = Guard(output=lambda level, text: lines.append(text))
+    endpoint = Endpoint(LeanMeterProvider(resource=Resource({"a": "b"}), guard=guard), guard, host=host, port=0)
+    endpoint.start()
+    try:
+        for client in clients:
+            with socket.create_connection((client, endpoint.port), timeout=20) as connection:
+                connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+    finally:
+        endpoint.stop()
+    exposed = "1" not in address
+    assert [address in line and "without a password" in line for line in lines] == [True] * exposed
 
 
 def test_promtool_finds_nothing_wrong_with_the_format(served: Served) -> None:

@@ -70,9 +70,14 @@ def served(  # noqa: C901 - one coroutine a request and no calls between, becaus
 
 
 def _without(original: Call, servers: Servers) -> Call:
-    """The application without telemetry, ours and FastAPI's own, its mounted applications included."""
+    """The application without telemetry, ours and FastAPI's own, mounted applications included; or what we answer."""
+    answers, guard = servers.answers, servers.guard
 
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = guard.call("answers", None, answers.of, self, scope) if answers else None
+        if answer is not None:
+            await answer(scope, receive, send)
+            return
         scope[MARK] = None
         token: Token[Context] | None = None
         native = servers.native

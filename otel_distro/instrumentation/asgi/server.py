@@ -26,6 +26,8 @@ from .options import Message, MessageHook, RequestHook, Scope
 from .origin import Origin, Origins
 
 if TYPE_CHECKING:
+    from otel_distro.answers import Answers
+
     from .native import NativeApp
 
 _VARIABLE = context_variable()
@@ -55,6 +57,7 @@ class Server:
         exchange_class: of its requests.
         measures: whether requests are counted and timed.
         normal_disconnect: tells the end of a WebSocket that is no error.
+        answers: paths that the distro answers by itself, or None.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Server:
         exchange_class: type[Exchange] = Exchange,
         measures: bool = True,
         normal_disconnect: Callable[[BaseException], bool] = lambda _: False,
+        answers: Answers | None = None,
     ) -> None:
         self.guard = guard
         self.native: Any = native  # never None where an exchange of FastAPI's kind asks
@@ -95,7 +99,8 @@ class Server:
         self._watches = measures or self.looks_at_responses or self.has_message_hooks or request_hook is not None
         self._normal_disconnect = normal_disconnect
         self._extract = Propagation().extract
-        self._may_exclude = exclusion is not None or (native is not None and native.may_exclude)
+        self._answers = answers
+        self._may_exclude = bool(answers) or exclusion is not None or (native is not None and native.may_exclude)
         self._attributes = origins.request_attributes if captured_request is None else self._attributes_with_headers
 
     def open(self, app: object, scope: Scope, send: Send) -> Exchange | None:
@@ -218,7 +223,9 @@ class Server:
             return origin.word, attributes
 
     def _excludes(self, app: object, scope: Scope, headers: Headers) -> bool:
-        if self.native is not None and self.native.excludes(app, scope):
+        if self._answers and self._answers.of(app, scope) is not None:
+            return True
+        if self.native is not None and self.native.may_exclude and self.native.excludes(app, scope):
             return True
         if self._exclusion is None:
             return False

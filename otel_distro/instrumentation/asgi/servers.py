@@ -37,11 +37,13 @@ class Servers:
     Attributes:
         native: FastAPI's own telemetry, None where there is none.
         guard: where failures go.
+        answers: paths that the distro answers by itself.
     """
 
     def __init__(self, toolbox: Toolbox) -> None:
         self.native: Native | None = None
         self.guard = toolbox.guard
+        self.answers = toolbox.answers
         self._toolbox = toolbox
         self._defaults = NO_OPTIONS
         self._options: weakref.WeakKeyDictionary[Any, Options] = weakref.WeakKeyDictionary()
@@ -109,6 +111,7 @@ class Servers:
             native=None if self.native is None else self.native.app(config, guard),
             exchange_class=Exchange if self.native is None else self.native.exchange_class,
             measures=instruments is not None,
+            answers=self.answers,
             normal_disconnect=_normal_disconnect(),
         )
 
