@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from . import _parts
+from . import _parts, _sentry_rules
 from ._problem import Problem
 from ._values import did_you_mean
 from .catalogue import SAMPLERS, Batch, Metrics, Otlp, Settings, Traces
@@ -24,7 +24,7 @@ def apply(
 ) -> Settings:
     """Return `settings` with every rule between variables applied; each correction becomes a problem."""
     _unsupported(settings, environ, problems)
-    return replace(
+    ruled = replace(
         settings,
         general=replace(
             settings.general,
@@ -41,6 +41,7 @@ def apply(
         otlp_metrics=_otlp(settings.otlp_metrics, "METRICS", environ, problems),
         otlp_logs=_otlp(settings.otlp_logs, "LOGS", environ, problems),
     )
+    return _sentry_rules.resolve(ruled, environ, problems)
 
 
 def _unsupported(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> None:

@@ -144,6 +144,26 @@ def _path(text: str) -> str:
     return text
 
 
+def paths() -> Kind:
+    """A comma-separated list of paths; `none` is the empty one."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        entries = [entry for raw in text.split(",") if (entry := raw.strip()) and entry.lower() != "none"]
+        kept = tuple(dict.fromkeys(entry for entry in entries if _is_path(entry)))
+        if any(not _is_path(entry) for entry in entries):
+            raise Unusable("not a list of paths such as /live", kept or None)
+        return kept
+
+    return Kind("list of paths", parse)
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return bool(_path(text))
+    except Unusable:
+        return False
+
+
 def _within(value: N, low: float | None, high: float | None) -> N:
     if low is not None and value < low:
         raise Unusable(f"below the least value, {low}")

@@ -11,6 +11,7 @@ from otel_distro.settings._variable import group
 
 from ._distro import Distro
 from ._general import General
+from ._health import Health
 from ._http import Http
 from ._instrumentation import Instrumentation
 from ._logs import Logs
@@ -18,6 +19,7 @@ from ._metrics import Metrics
 from ._otlp import Otlp
 from ._python import Python
 from ._requests import Requests
+from ._sentry import Sentry
 from ._traces import SAMPLERS, Batch, Limits, Traces
 
 
@@ -34,6 +36,8 @@ class Settings:
     otlp_logs: Otlp = group(Otlp, prefix="OTEL_EXPORTER_OTLP_LOGS_", fallback="OTEL_EXPORTER_OTLP_")
     instrumentation: Instrumentation = group(Instrumentation)
     python: Python = group(Python)
+    sentry: Sentry = group(Sentry)
+    health: Health = group(Health)
     distro: Distro = group(Distro)
 
 
@@ -42,6 +46,7 @@ __all__ = [
     "Batch",
     "Distro",
     "General",
+    "Health",
     "Http",
     "Instrumentation",
     "Limits",
@@ -50,6 +55,7 @@ __all__ = [
     "Otlp",
     "Python",
     "Requests",
+    "Sentry",
     "Settings",
     "Traces",
 ]
