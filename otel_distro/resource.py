@@ -22,6 +22,9 @@ from .process import Deadline, program
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 """The schema of the attribute names below."""
 
+SDK_NAME = "otel_distro"
+"""`telemetry.sdk.name` of what our own pipeline makes."""
+
 PARENT_SERVICE_NAME = "OTEL_DISTRO_PARENT_SERVICE_NAME"
 """Set in a program's environment for the workers that it spawns, whose command line no longer names it."""
 
@@ -35,6 +38,7 @@ def build(
     orig_argv: Sequence[str],
     inherited_name: str | None = None,
     detected: Mapping[str, AttributeValue] | None = None,
+    upstream: bool = False,
 ) -> Resource:
     """The resource of this process.
 
@@ -46,11 +50,13 @@ def build(
         orig_argv: `sys.orig_argv`; the command line itself is not recorded, it may hold secrets.
         inherited_name: the service name that a parent process left to this worker.
         detected: what resource detectors found; anything the user said wins over it.
+        upstream: the unmodified SDK makes the telemetry. Another one must not use the name `opentelemetry`
+            (specification, semantic conventions, `telemetry.sdk.name`).
     """
     attributes: dict[str, AttributeValue] = {
         "telemetry.sdk.language": "python",
-        "telemetry.sdk.name": "opentelemetry",
-        "telemetry.sdk.version": sdk_version,
+        "telemetry.sdk.name": "opentelemetry" if upstream else SDK_NAME,
+        "telemetry.sdk.version": sdk_version if upstream else __version__,
         "telemetry.distro.name": "otel-distro",
         "telemetry.distro.version": __version__,
         **_host(),

@@ -73,3 +73,12 @@ def test_a_detector_that_is_not_installed_is_said_and_left_out() -> None:
     assert len(lines) == 1
     assert "nosuch" in lines[0]
     assert "process.pid" in found
+
+
+def test_the_sdk_names_itself_and_upstreams_pipeline_upstream() -> None:
+    """`opentelemetry` is reserved for upstream's SDK (semantic conventions, `telemetry.sdk.name`)."""
+    general = parse({})[0].general
+    ours = resource.build(general, orig_argv=["python", "app.py"]).attributes
+    theirs = resource.build(general, orig_argv=["python", "app.py"], upstream=True).attributes
+    assert (ours["telemetry.sdk.name"], theirs["telemetry.sdk.name"]) == ("otel_distro", "opentelemetry")
+    assert ours["telemetry.sdk.version"] == ours["telemetry.distro.version"]
