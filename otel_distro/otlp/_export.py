@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from otel_distro.guard import Guard
 from otel_distro.process import Deadline
 
-from ._batch import Encoder, breathe
+from ._batch import Encoded, Encoder, breathe
 from .sender import Sender
 
 if TYPE_CHECKING:
@@ -33,10 +33,14 @@ class Export:
 
     def __call__(self, data: Any) -> bool:
         """Encode and hand over; False when nothing could be encoded, or after the end. Never waits, never raises."""
+        return self.hand_over(lambda: self._encoder.encode(data, breathe))
+
+    def hand_over(self, encode: Callable[[], Encoded]) -> bool:
+        """The same for what `encode` makes."""
         if self.ended:
             return False
         try:
-            encoded = self._encoder.encode(data, breathe)
+            encoded = encode()
             for sender in self._senders:
                 sender.submit(encoded)
         except Exception as error:  # noqa: BLE001 - a processor's thread must not die of a batch

@@ -10,7 +10,10 @@ from __future__ import annotations
 import io
 import select
 import socket
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._deadlines import left, receive, send
 
 if TYPE_CHECKING:
     import ssl
@@ -22,6 +25,11 @@ if TYPE_CHECKING:
 
 LONGEST_BODY = 65_536
 """Bytes of an answer that are read; of a longer one only the beginning matters, and the connection is given up."""
+
+
+_FRESH = 1.0
+"""Seconds after an answer for which a connection counts as open without a look; a request that finds it closed, which
+a server may do at any moment, is sent once more on a new one anyway."""
 
 
 class TlsUnusable(ValueError):
@@ -82,8 +90,7 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._socket.settimeout(_left(self._deadline))
-        count = self._socket.recv_into(buffer)
+        count = receive(self._socket, buffer, self._deadline)
         self.received += count
         return count
 
@@ -106,12 +113,15 @@ class Connection:
         self._proxy = proxy
         self._tls = tls
         self._socket: socket.socket | None = None
+        self._used = 0.0
 
     @property
     def is_open(self) -> bool:
         """Whether there is a connection that the other side has not closed, as far as this side can know."""
         if self._socket is None:
             return False
+        if time.monotonic() - self._used < _FRESH:
+            return True
         poll = select.poll()
         poll.register(self._socket, select.POLLIN | select.POLLPRI)
         if poll.poll(0):
@@ -131,7 +141,7 @@ class Connection:
         if self._proxy is not None and self._endpoint.secure:
             self._tunnel(sock, self._proxy, deadline)
         if self._tls is not None:
-            sock.settimeout(_left(deadline))
+            sock.settimeout(left(deadline))
             # a failed handshake closes the socket
             self._socket = self._tls.wrap_socket(sock, server_hostname=self._endpoint.host)
 
@@ -150,8 +160,7 @@ class Connection:
             raise NoAnswer("not connected")
         broken: OSError | None = None
         try:
-            sock.settimeout(_left(deadline))
-            sock.sendall(request)
+            send(sock, request, deadline)
         except (BrokenPipeError, ConnectionResetError) as error:
             broken = error  # a server may refuse a body that is too large, and close, before it has read all of it
         reader = _TimedReader(sock, deadline)
@@ -161,6 +170,7 @@ class Connection:
             body = _body(response)
             if response.will_close or broken is not None or not response.isclosed():
                 self.close()
+            self._used = time.monotonic()
             return response.status, {name.lower(): value for name, value in response.getheaders()}, body
         except (RemoteDisconnected, ConnectionResetError) as error:
             if reader.received:
@@ -182,8 +192,7 @@ class Connection:
         lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
         if proxy.authorization:
             lines.append(f"Proxy-Authorization: {proxy.authorization}")
-        sock.settimeout(_left(deadline))
-        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        send(sock, "\r\n".join([*lines, "", ""]).encode(), deadline)
         response = HTTPResponse(_TimedReader(sock, deadline), method="CONNECT")  # type: ignore[arg-type]
         response.begin()
         if not 200 <= response.status < 300:
@@ -207,17 +216,10 @@ def _connect(to: Endpoint, deadline: Deadline) -> socket.socket:
     for family, kind, protocol, _, address in socket.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM):
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(_left(deadline))
+            sock.settimeout(left(deadline))
             sock.connect(address)
             return sock
         except OSError as error:
             sock.close()
             last = error
     raise last or ConnectionError("the name has no address")
-
-
-def _left(deadline: Deadline) -> float:
-    left = deadline.left()
-    if left <= 0:
-        raise TimeoutError("no time left")
-    return left

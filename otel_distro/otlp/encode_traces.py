@@ -35,6 +35,10 @@ _UNSET, _OK = StatusCode.UNSET, StatusCode.OK
 _UNSET_STATUS, _OK_STATUS = b"\x7a\x00", b"\x7a\x02\x18\x01"
 
 
+Piece = tuple[Any, Any, bytes]
+"""A span's resource, its instrumentation scope and its bytes, with tag and length; no bytes when it has no ids."""
+
+
 class SpanEncoder:
     """Encodes finished spans: upstream's `ReadableSpan`, or anything with its public fields.
 
@@ -55,28 +59,37 @@ class SpanEncoder:
 
     def encode(self, data: Sequence[ReadableSpan], breathe: Callable[[], object] | None = None) -> Encoded:
         """Encode `data` as one request, grouped by resource and scope; `breathe` is called after every 64 spans."""
+        pieces = []
+        for number, span in enumerate(data, 1):
+            pieces.append(self.piece(span))
+            if not number % CHUNK and breathe is not None and number < len(data):
+                breathe()
+        return self.join(pieces)
+
+    def piece(self, span: ReadableSpan) -> Piece:
+        """One span's part of a request; may be called from any thread, and never raises."""
+        try:
+            return span.resource, span.instrumentation_scope, self._span(span)
+        except Exception:  # noqa: BLE001 - a field is not what it should be
+            resource, scope = getattr(span, "resource", None), getattr(span, "instrumentation_scope", None)
+            return resource, scope, self._odd_span(span)
+
+    def join(self, pieces: Sequence[Piece]) -> Encoded:
+        """The request of these pieces, grouped by resource and scope."""
         groups = Groups(self._envelopes)
         resource: Any = groups  # nobody's resource: the first span always looks for its group
         scope: Any = None
         items: list[bytes] = []
         lost = 0
-        for number, span in enumerate(data, 1):
-            try:
-                encoded = self._span(span)
-                if span.resource is not resource or span.instrumentation_scope is not scope:
-                    resource, scope = span.resource, span.instrumentation_scope
-                    items = groups.items(resource, scope)
-                items.append(encoded)
-            except Exception:  # noqa: BLE001 - a field is not what it should be
-                encoded = self._odd_span(span)
-                if encoded:
-                    odd = groups.items(getattr(span, "resource", None), getattr(span, "instrumentation_scope", None))
-                    odd.append(encoded)
-                else:
-                    lost += 1
-            if not number % CHUNK and breathe is not None and number < len(data):
-                breathe()
-        return Encoded(groups.body(), len(data) - lost, lost)
+        for its_resource, its_scope, encoded in pieces:
+            if not encoded:
+                lost += 1
+                continue
+            if its_resource is not resource or its_scope is not scope:
+                resource, scope = its_resource, its_scope
+                items = groups.items(resource, scope)
+            items.append(encoded)
+        return Encoded(groups.body(), len(pieces) - lost, lost)
 
     def _span(self, span: ReadableSpan) -> bytes:
         """One span whose fields have the types and ranges they should have; raises where they have not."""

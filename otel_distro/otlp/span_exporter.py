@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -12,6 +12,7 @@ from otel_distro.guard import Guard
 
 from ._batch import Encoder
 from ._export import Export
+from .encode_traces import SpanEncoder
 from .sender import Sender
 
 if TYPE_CHECKING:
@@ -26,15 +27,25 @@ class OtlpSpanExporter(SpanExporter):
         senders: where to; each gets the same bytes.
         guard: gets what goes wrong in encoding.
         shutdown_timeout: milliseconds a `shutdown` without a timeout may take.
+
+    Attributes:
+        piece: encodes one span where it ends, for `export_pieces`; None where only whole batches can be encoded.
     """
 
     def __init__(self, encoder: Encoder, senders: Sequence[Sender], guard: Guard, *, shutdown_timeout: int) -> None:
         self._export = Export(encoder, senders, guard)
         self._shutdown_timeout = shutdown_timeout
+        self._join = encoder.join if isinstance(encoder, SpanEncoder) else encoder.encode
+        self.piece: Callable[[ReadableSpan], Any] | None = encoder.piece if isinstance(encoder, SpanEncoder) else None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take a batch: SUCCESS means that it is encoded and on its way, FAILURE that it is lost."""
         return SpanExportResult.SUCCESS if self._export(spans) else SpanExportResult.FAILURE
+
+    def export_pieces(self, pieces: Sequence[Any]) -> SpanExportResult:
+        """Take what `piece` made of spans; else as `export`."""
+        taken = self._export.hand_over(lambda: self._join(pieces))
+        return SpanExportResult.SUCCESS if taken else SpanExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 30_000) -> bool:
         """Wait until what was exported so far has been delivered; False if it was not."""

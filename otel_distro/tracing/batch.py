@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from opentelemetry.context import Context, attach
 from opentelemetry.context import detach as detach_context
@@ -88,12 +89,14 @@ class BatchQueue(SpanProcessor):
     """A span processor that exports in small slices from a thread of its own.
 
     Args:
-        exporter: gets tuples of ended spans, in the order they ended; any third party's will do.
+        exporter: gets tuples of ended spans, in the order they ended; any third party's will do. One with a `piece` of
+            its own (`OtlpSpanExporter`) gets in `export_pieces` what that made of each span as it ended.
         batch: how many may wait, how long, and at how many the thread wakes early. The time one export may take is the
             exporter's to keep: nothing can end a call of a third party's.
         guard: gets what the exporter raises.
         name: of the exporter, for the guard's lines and the thread.
-        slice_size: most spans in one call of the exporter, so that encoding them never holds the interpreter long.
+        slice_size: most spans in one call of the exporter, so that encoding them never holds the interpreter long;
+            pieces, which are encoded already, come in whole batches.
 
     Attributes:
         counters: what became of the spans; plain integers, read at any time.
@@ -109,12 +112,16 @@ class BatchQueue(SpanProcessor):
         slice_size: int = 64,
     ) -> None:
         self._exporter = exporter
+        piece = getattr(exporter, "piece", None)
+        self._piece: Callable[[ReadableSpan], object] = piece or _itself
+        self._take: Callable[[tuple[Any, ...]], SpanExportResult]
+        self._take = exporter.export_pieces if piece else exporter.export  # type: ignore[attr-defined]
         self._guard = guard
         self._part = f"exporter {name}"
         self._name = name
         self._size = batch.max_queue_size
         self._batch = min(batch.max_export_batch_size, batch.max_queue_size)
-        self._slice = max(1, min(slice_size, batch.max_export_batch_size))
+        self._slice = batch.max_export_batch_size if piece else max(1, min(slice_size, batch.max_export_batch_size))
         self._delay = batch.schedule_delay / 1000
         self._closed = False
         self._reset()
@@ -122,7 +129,7 @@ class BatchQueue(SpanProcessor):
 
     def _reset(self) -> None:
         self.counters = Counters()
-        self._queue: deque[ReadableSpan] = deque()
+        self._queue: deque[object] = deque()
         self._room = -1 if self._closed else self._size
         # the first span finds a mark of zero and starts the thread; later the mark is a full batch, or never while
         # the thread has been called already
@@ -154,7 +161,7 @@ class BatchQueue(SpanProcessor):
         if waiting >= self._room:
             self._refuse()
             return
-        queue.append(span)
+        queue.append(self._piece(span))
         if waiting >= self._mark:
             self._call_thread()
 
@@ -219,19 +226,20 @@ class BatchQueue(SpanProcessor):
         """Export `count` spans in slices; whether the exporter took them all."""
         queue, sent = self._queue, True
         while count > 0 and queue and not self._ended.is_set():
-            spans: list[ReadableSpan] = []
+            spans: list[object] = []
             while queue and len(spans) < self._slice:
                 spans.append(queue.popleft())
             count -= len(spans)
             sent = self._export(tuple(spans)) and sent
-            # let go of the interpreter between slices: what waits for it is the application
-            time.sleep(0)
+            if count > 0:
+                # let go of the interpreter between slices: what waits for it is the application
+                time.sleep(0)
         return sent
 
-    def _export(self, spans: tuple[ReadableSpan, ...]) -> bool:
+    def _export(self, spans: tuple[object, ...]) -> bool:
         self._export_since = time.monotonic()
         try:
-            result = self._exporter.export(spans)
+            result = self._take(spans)
         except BaseException as error:  # noqa: BLE001 - an exporter may raise anything, also a SystemExit
             self.counters.raised += len(spans)
             self._guard.failed(self._part, error, remedy="its spans are dropped and counted")
@@ -331,6 +339,10 @@ class BatchQueue(SpanProcessor):
         """The counters by name."""
         counters = self.counters
         return {name: getattr(counters, name) for name in Counters.__slots__}
+
+
+def _itself(span: ReadableSpan) -> object:
+    return span
 
 
 __all__ = ["BatchQueue", "Counters"]

@@ -1,0 +1,81 @@
+"""Sending and receiving on a socket within a deadline, with as few system calls that give up the interpreter as can be.
+
+A Python socket with a timeout polls before each step, and each call lets go of the interpreter. While the application
+keeps it busy, every turn of its event loop then wakes the sender's thread in vain, until that happens to be first:
+each such call cost tens of wake-ups on both sides. A kernel timeout needs one call a step.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from typing import Any
+
+from otel_distro.process import Deadline
+
+_TIMEVAL = struct.Struct("ll")
+_KERNEL = sys.platform == "linux" and _TIMEVAL.size == 16
+
+
+def left(deadline: Deadline) -> float:
+    """Seconds until the deadline, more than 0.
+
+    Raises:
+        TimeoutError: it has passed.
+    """
+    seconds = deadline.left()
+    if seconds <= 0:
+        raise TimeoutError("no time left")
+    return seconds
+
+
+def send(sock: socket.socket, data: bytes, deadline: Deadline) -> None:
+    """Send all of `data`.
+
+    Raises:
+        TimeoutError: not within the deadline.
+        OSError: the connection broke.
+    """
+    if not _by_kernel(sock):
+        sock.settimeout(left(deadline))
+        sock.sendall(data)
+        return
+    waiting = memoryview(data)
+    while waiting:
+        _limit(sock, socket.SO_SNDTIMEO, deadline)
+        try:
+            waiting = waiting[sock.send(waiting) :]
+        except BlockingIOError:
+            raise TimeoutError("the kernel's timeout") from None
+
+
+def receive(sock: socket.socket, buffer: Any, deadline: Deadline) -> int:
+    """Receive into `buffer` what is there, waiting for the first byte; 0 at the end.
+
+    Raises:
+        TimeoutError: nothing within the deadline.
+        OSError: the connection broke.
+    """
+    if not _by_kernel(sock):
+        sock.settimeout(left(deadline))
+        return sock.recv_into(buffer)
+    _limit(sock, socket.SO_RCVTIMEO, deadline)
+    try:
+        return sock.recv_into(buffer)
+    except BlockingIOError:
+        raise TimeoutError("the kernel's timeout") from None
+
+
+def _by_kernel(sock: socket.socket) -> bool:
+    # TLS would take the kernel's timeout for a socket that does not block
+    return _KERNEL and type(sock) is socket.socket
+
+
+def _limit(sock: socket.socket, option: int, deadline: Deadline) -> None:
+    seconds = left(deadline)
+    if sock.gettimeout() is not None:
+        sock.settimeout(None)
+    whole = int(seconds)
+    # zero would be no limit at all
+    sock.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(whole, max(int((seconds - whole) * 1e6), 1)))
