@@ -22,6 +22,23 @@ Ending = Callable[[float], object]
 """Ends one signal; gets the seconds it may take."""
 
 
+@dataclass(frozen=True, slots=True)
+class Exporting:
+    """An exporter at work, for `otel_distro.status()`.
+
+    Attributes:
+        signal: `traces`, `metrics` or `logs`.
+        name: as the user wrote it.
+        exporter: the exporter or reader; one with `stats` (see `SenderStats`) tells what it has done.
+        queue: ours before it, whose `counters` is a dataclass of numbers; None where there is none.
+    """
+
+    signal: str
+    name: str
+    exporter: object
+    queue: object | None = None
+
+
 @dataclass(slots=True)
 class Pipeline:
     """The providers of a process.
@@ -32,6 +49,7 @@ class Pipeline:
         flushes: one call a signal, each sends what waits.
         endings: one call a signal, each sends what waits and stops.
         closings: called after all endings, for what several signals use.
+        exporting: the exporters at work.
         scrapes: None when this pipeline answers none, or upstream's exporter does.
     """
 
@@ -40,6 +58,7 @@ class Pipeline:
     flushes: list[tuple[str, Ending]] = field(default_factory=list)
     endings: list[tuple[str, Ending]] = field(default_factory=list)
     closings: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
+    exporting: list[Exporting] = field(default_factory=list)
     scrapes: Scrapes | None = None
 
     def flush(self, seconds: float, guard: Guard) -> None:

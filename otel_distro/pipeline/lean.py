@@ -20,7 +20,7 @@ from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.tracing import BatchQueue, LeanTracerProvider
 
 from . import _exporters, _scrapes
-from ._base import Pipeline, installed_ids
+from ._base import Exporting, Pipeline, installed_ids
 from ._console import console
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def build(
     ground = Ground(chosen, resource, ChildResource(resource, chosen.general), guard, environ, serves)
     pipeline = Pipeline()
     # also without any exporter: `none` stops no context from passing through, and applications add processors
-    tracer_provider = _tracer_provider(ground)
+    tracer_provider = _tracer_provider(ground, pipeline)
     pipeline.tracer_provider = tracer_provider
     pipeline.flushes.append(("traces", lambda seconds: tracer_provider.force_flush(int(seconds * 1000))))
     pipeline.endings.append(("traces", lambda seconds: tracer_provider.shutdown(seconds * 1000)))
@@ -91,7 +91,7 @@ def build(
     return pipeline
 
 
-def _tracer_provider(ground: Ground) -> LeanTracerProvider:
+def _tracer_provider(ground: Ground, pipeline: Pipeline) -> LeanTracerProvider:
     traces, guard = ground.settings.traces, ground.guard
     fallback = sampling.build("parentbased_always_on")
     provider = LeanTracerProvider(
@@ -110,7 +110,9 @@ def _tracer_provider(ground: Ground) -> LeanTracerProvider:
         # ours is encoded in small slices and sent in whole batches; others get the batches they were promised
         ours = name in built_in and not (name == "otlp" and ground.settings.otlp_traces.protocol == "grpc")
         slices = _SLICE if ours else traces.batch.max_export_batch_size
-        provider.add_span_processor(BatchQueue(exporter, batch=traces.batch, guard=guard, name=name, slice_size=slices))
+        queue = BatchQueue(exporter, batch=traces.batch, guard=guard, name=name, slice_size=slices)
+        provider.add_span_processor(queue)
+        pipeline.exporting.append(Exporting("traces", name, exporter, queue))
     return provider
 
 
@@ -146,6 +148,7 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
     names = [name for name in metrics.exporters if name != "prometheus"]
     kinds = (MetricReader, MetricExporter)
     made = _exporters.build("metrics", names, built_in, guard, kinds)
+    pipeline.exporting += [Exporting("metrics", name, exporter) for name, exporter in made]
     readers = [_as_reader(exporter, metrics) for _, exporter in made]
     scraped = "prometheus" in metrics.exporters
     service = str(ground.resource.attributes["service.name"])

@@ -35,7 +35,7 @@ from otel_distro.guard import Guard
 from otel_distro.quiet import quieten
 
 from . import _exporters
-from ._base import Pipeline, installed_ids
+from ._base import Exporting, Pipeline, installed_ids
 from ._console import console
 
 
@@ -53,11 +53,11 @@ def build(
     """
     quieten()
     pipeline = Pipeline()
-    tracer_provider = _tracer_provider(chosen, resource, guard, environ)
+    tracer_provider = _tracer_provider(chosen, resource, guard, environ, pipeline)
     pipeline.tracer_provider = tracer_provider
     pipeline.flushes.append(("traces", lambda seconds: tracer_provider.force_flush(int(seconds * 1000))))
     pipeline.endings.append(("traces", lambda _: tracer_provider.shutdown()))
-    meter_provider = _meter_provider(chosen, resource, guard, serves=serves)
+    meter_provider = _meter_provider(chosen, resource, guard, pipeline, serves=serves)
     if meter_provider is not None:
         pipeline.meter_provider = meter_provider
         pipeline.flushes.append(("metrics", lambda seconds: meter_provider.force_flush(seconds * 1000)))
@@ -66,7 +66,7 @@ def build(
 
 
 def _tracer_provider(
-    chosen: settings.Settings, resource: Resource, guard: Guard, environ: Mapping[str, str]
+    chosen: settings.Settings, resource: Resource, guard: Guard, environ: Mapping[str, str], pipeline: Pipeline
 ) -> TracerProvider:
     traces = chosen.traces
     provider = TracerProvider(
@@ -80,7 +80,8 @@ def _tracer_provider(
         "otlp": lambda: otlp_span_exporter(chosen.otlp_traces),
         "console": lambda: console(environ, guard),
     }
-    for _, exporter in _exporters.build("traces", traces.exporters, built_in, guard, (SpanExporter,)):
+    for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard, (SpanExporter,)):
+        pipeline.exporting.append(Exporting("traces", name, exporter))
         provider.add_span_processor(
             BatchSpanProcessor(
                 exporter,
@@ -191,7 +192,7 @@ def grpc_arguments(otlp: settings.Otlp) -> dict[str, Any]:
 
 
 def _meter_provider(
-    chosen: settings.Settings, resource: Resource, guard: Guard, *, serves: bool
+    chosen: settings.Settings, resource: Resource, guard: Guard, pipeline: Pipeline, *, serves: bool
 ) -> MeterProvider | None:
     metrics = chosen.metrics
     if metrics.exporters == ("none",):
@@ -203,7 +204,9 @@ def _meter_provider(
     if serves:
         periodic["prometheus"] = lambda: _prometheus(metrics, guard)
     names = [name for name in metrics.exporters if name != "prometheus" or serves]
-    readers = [reader for _, reader in _exporters.build("metrics", names, periodic, guard, (MetricReader,))]
+    made = _exporters.build("metrics", names, periodic, guard, (MetricReader,))
+    pipeline.exporting += [Exporting("metrics", name, reader) for name, reader in made]
+    readers = [reader for _, reader in made]
     filters: dict[str, Callable[[], ExemplarFilter]] = {
         "always_on": AlwaysOnExemplarFilter,
         "always_off": AlwaysOffExemplarFilter,
