@@ -1,4 +1,4 @@
-"""What leaves the process without its secrets: SQL text, URLs and Redis keys.
+"""What leaves the process without its secrets: SQL text, URLs, log messages and Redis keys.
 
 Every function takes text and gives text, never raises on any string, and takes time linear in its length.
 """
@@ -187,6 +187,76 @@ def redact_exception(text: str) -> str:
 def redact_text(text: str) -> str:
     """Free text (an exception's message) in which every URL is redacted, also the bare path urllib3 quotes."""
     return _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text) if "/" in text else text
+
+
+# --- log messages ----------------------------------------------------------------------------------------------------
+
+# narrower than for URLs: a message says "code=404" and "tokens: 512", which hide nothing
+_SECRET_FIELD = re.compile(
+    r"passw|passphrase|secret|credential|api[-_. ]?key|private[-_. ]?key|access[-_. ]?key|authori[sz]ation|cookie|jwt|"
+    r"token$|(?:^|[-_.])(?:pass|pwd|pw|auth|dsn|otp|pin|sid|signature|session[-_.]?(?:id|key))$|session[-_.]?id$",
+    re.IGNORECASE,
+)
+_PAIR = re.compile(
+    r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{1,48}+)(?P<mark>[\"']?\s?(?:=>|[=:])\s{0,2})"
+    r"(?P<value>[bu]?\"[^\"\n]*\"?|[bu]?'[^'\n]*'?|(?:(?:Bearer|Basic|Digest|Token)\s+)?[^\s,;&\"'()\[\]{}]+)"
+)
+_SCHEME = re.compile(r"\b([Bb]earer|[Bb]asic)\s+(?=[\w.~+/-]*[A-Z\d=])[\w.~+/=-]{6,}")
+_COOKIES = re.compile(r"(?P<head>cookie[\"']?\s?[=:]\s{0,2})[^\n]*", re.IGNORECASE)
+_JWT = re.compile(r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?")
+
+
+# an application has few names of fields, and each comes with every line
+@lru_cache(maxsize=1024)
+def is_secret_field(name: str) -> bool:
+    """Whether the name of a field speaks of a secret: `password` and `access_token` do, `tokens` and `code` do not."""
+    return _SECRET_FIELD.search(name[:256]) is not None
+
+
+def redact_message(text: str) -> str:
+    """A log message without URLs' secrets, credentials by name (`password=...`, `Authorization: ...`), JWTs and what
+    `redact_exception` hides.
+
+    Most messages are only looked at with a few substring searches.
+    """
+    if "=" in text or ":" in text:
+        if "://" in text:
+            text = redact_text(text)
+        low = text.lower()
+        if (
+            "passw" in low
+            or "token" in low
+            or "secret" in low
+            or "key" in low
+            or "auth" in low
+            or "cookie" in low
+            or "credent" in low
+            or "pwd" in low
+            or "pass" in low
+            or "jwt" in low
+            or "sess" in low
+            or "dsn" in low
+            or "sid" in low
+            or "pin" in low
+            or "otp" in low
+            or "pw" in low
+            or "signature" in low
+        ):
+            if "cookie" in low:
+                text = _COOKIES.sub(rf"\g<head>{REDACTED}", text)
+            text = _PAIR.sub(_without_value, text)
+        if "\n[" in text or "key (" in low:
+            text = redact_exception(text)
+    if "earer " in text or "asic " in text:
+        text = _SCHEME.sub(rf"\1 {REDACTED}", text)
+    if "eyJ" in text:
+        text = _JWT.sub(REDACTED, text)
+    return text
+
+
+def _without_value(match: re.Match[str]) -> str:
+    name = match["name"]
+    return f"{name}{match['mark']}{REDACTED}" if is_secret_field(name) else match.group()
 
 
 # --- Redis keys ------------------------------------------------------------------------------------------------------
