@@ -34,6 +34,7 @@ class Workshop:
         guard: gets warnings.
         preferences: of the readers so far, never empty.
         made: called with each new instrument, under the lock.
+        wants: tells by the scope's and the instrument's name whether it measures at all.
         lock: held while an instrument is made or a reader is added.
     """
 
@@ -41,6 +42,7 @@ class Workshop:
     guard: Guard
     preferences: Callable[[], list[Preference]]
     made: Callable[[LeanInstrument], None]
+    wants: Callable[[str, str], bool]
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -123,7 +125,7 @@ class LeanMeter(Meter):
         callbacks: Sequence[Any] | None = None,
     ) -> T:
         unit, description = unit or "", description or ""
-        valid = self._valid(name, unit)
+        valid = self._valid(name, unit) and self._workshop.wants(self.scope.name, name.lower())
         with self._workshop.lock:
             key = (str(name).lower(), kind, unit, description)
             found = self._made.get(key)
@@ -143,7 +145,7 @@ class LeanMeter(Meter):
             return made
 
     def _binder(self, origin: Origin, *, valid: bool) -> Binder:
-        """The binder of an instrument; one with an impossible name takes measurements and forgets them."""
+        """The binder of an instrument; one that is not wanted or has an impossible name forgets its measurements."""
         preferences = self._workshop.preferences() if valid else []
         return Binder(origin, self._workshop.viewer if valid else None, preferences, self._workshop.guard)
 

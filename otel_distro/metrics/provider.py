@@ -57,6 +57,7 @@ class LeanMeterProvider(MeterProvider):
         scraped: keep the default aggregations even when every reader prefers another: a scraper will read the cells.
         merges: rules for merging several processes' values, by stream name, that differ from the default.
         child_resource: the resource of a forked child, from its parent's.
+        wants: tells by the scope's and the instrument's name whether it measures at all; None for all.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class LeanMeterProvider(MeterProvider):
         scraped: bool = True,
         merges: Mapping[str, Merge] | None = None,
         child_resource: Callable[[Resource], Resource] | None = None,
+        wants: Callable[[str, str], bool] | None = None,
     ) -> None:
         self.resource = resource
         self.store: Store = LocalStore() if store is None else store
@@ -87,7 +89,7 @@ class LeanMeterProvider(MeterProvider):
         self._private = LocalStore()
         means = Means(self.store, self._private, guard, max(2, cardinality_limit), exemplar_filter)
         self._viewer = Viewer(views, means, merges or {})
-        self._workshop = Workshop(self._viewer, guard, self._preferences, self._made)
+        self._workshop = Workshop(self._viewer, guard, self._preferences, self._made, wants or _everything)
         self._sdk_config = _compat.sdk_configuration(resource, views, _FILTERS[exemplar_filter]())
         for reader in readers:
             self.add_metric_reader(reader)
@@ -218,6 +220,10 @@ class LeanMeterProvider(MeterProvider):
 
     def _made(self, instrument: LeanInstrument) -> None:
         self._instruments = (*self._instruments, instrument)
+
+
+def _everything(_scope: str, _name: str) -> bool:
+    return True
 
 
 def _default(_kind: _compat.InstrumentKind) -> Aggregation:

@@ -3,6 +3,7 @@
 from ._parse import describe, parse, repair
 from ._problem import Problem, Weight
 from .catalogue import (
+    METRIC_GROUPS,
     Batch,
     Distro,
     General,
@@ -11,6 +12,7 @@ from .catalogue import (
     Instrumentation,
     Limits,
     Logs,
+    MetricGroups,
     Metrics,
     Otlp,
     Python,
@@ -21,6 +23,7 @@ from .catalogue import (
 )
 
 __all__ = [
+    "METRIC_GROUPS",
     "Batch",
     "Distro",
     "General",
@@ -29,6 +32,7 @@ __all__ = [
     "Instrumentation",
     "Limits",
     "Logs",
+    "MetricGroups",
     "Metrics",
     "Otlp",
     "Problem",

@@ -15,6 +15,7 @@ from ._health import Health
 from ._http import Http
 from ._instrumentation import Instrumentation
 from ._logs import Logs
+from ._metric_groups import METRIC_GROUPS, MetricGroups
 from ._metrics import Metrics
 from ._otlp import Otlp
 from ._python import Python
@@ -30,6 +31,7 @@ class Settings:
     general: General = group(General)
     traces: Traces = group(Traces)
     metrics: Metrics = group(Metrics)
+    metric_groups: MetricGroups = group(MetricGroups)
     logs: Logs = group(Logs)
     otlp_traces: Otlp = group(Otlp, prefix="OTEL_EXPORTER_OTLP_TRACES_", fallback="OTEL_EXPORTER_OTLP_")
     otlp_metrics: Otlp = group(Otlp, prefix="OTEL_EXPORTER_OTLP_METRICS_", fallback="OTEL_EXPORTER_OTLP_")
@@ -42,6 +44,7 @@ class Settings:
 
 
 __all__ = [
+    "METRIC_GROUPS",
     "SAMPLERS",
     "Batch",
     "Distro",
@@ -51,6 +54,7 @@ __all__ = [
     "Instrumentation",
     "Limits",
     "Logs",
+    "MetricGroups",
     "Metrics",
     "Otlp",
     "Python",
