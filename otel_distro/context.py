@@ -15,11 +15,11 @@ from contextvars import ContextVar, Token
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .spent import REPEATS, Spent
+
 if TYPE_CHECKING:
     # an application may import this before the environment is repaired, so nothing of OpenTelemetry is imported here
     from opentelemetry.trace import Span
-
-    from .spent import Spent
 
 Value = str | int | float | bool
 
@@ -88,12 +88,13 @@ class Scope:
 
     __slots__ = ("opened", "record", "request", "spent")
 
+    spent: Spent | None
     opened: Token[Scope | None] | None
 
     def __init__(self, record: Record | None = None, request: RequestScope | None = None) -> None:
         self.record = record
         self.request = request
-        self.spent: Spent | None = None if request is None else request.spending()
+        self.spent = None if request is None else request.spending()
         self.opened = None
 
     def recorded(self) -> Record:
@@ -103,14 +104,9 @@ class Scope:
             record = self.record = Record()
         return record
 
-    def spending(self) -> Spent:
-        """What the request spends, from its first call on."""
-        spent = self.spent
-        if spent is None:
-            from .spent import Spent
-
-            spent = self.spent = Spent()
-        return spent
+    def spending(self) -> Spent | None:
+        """Where calls are counted; None outside of requests and operations."""
+        return self.spent
 
     def owned(self) -> bool:
         """Whether the running code is in the very context in which this scope was opened, and in no copy of it."""
@@ -157,6 +153,17 @@ class RequestScope(Scope):
         if record is None:
             record = self.record = Record(self.identify())
         return record
+
+    def spending(self) -> Spent:
+        """Where its calls are counted, from the first one on."""
+        spent = self.spent
+        if spent is None:
+            spent = self.spent = Spent(self.repeats())
+        return spent
+
+    def repeats(self) -> int:
+        """How often one statement may run; 0 for any number."""
+        return REPEATS
 
 
 _variable: ContextVar[Scope | None] = ContextVar("otel_distro_scope", default=None)

@@ -11,6 +11,9 @@ from typing import Any
 from opentelemetry.metrics import Histogram, Meter
 from opentelemetry.trace import Span, StatusCode
 
+from otel_distro.context import current_scope
+from otel_distro.spent import Spent
+
 from .binding import NOTHING, Records, histogram_series
 from .calls import error_type
 
@@ -83,8 +86,17 @@ class Operation:
         duration = self._duration
         if duration is None:
             duration = self._duration = self._bound()
-        duration.record(perf_counter() - started, span)
+        seconds = perf_counter() - started
+        duration.record(seconds, span)
         span.end()
+        scope = current_scope()
+        if scope is not None:
+            spent = scope.spent or scope.spending()
+            if spent is not None:
+                self._spend(spent, seconds)
+
+    def _spend(self, spent: Spent, seconds: float) -> None:
+        spent.sql(self, seconds)
 
     def _bound(self) -> Records:
         # bound by the first call that goes well: a series of nothing would be exported as well
@@ -102,10 +114,15 @@ class Operation:
             status_code: the database's code for it, where there is one.
         """
         kind = error_type(error)
-        self.failure(kind, status_code).record(perf_counter() - started, span)
+        seconds = perf_counter() - started
+        self.failure(kind, status_code).record(seconds, span)
         if span.is_recording():
             span.set_attribute("error.type", kind)
             if status_code is not None:
                 span.set_attribute("db.response.status_code", status_code)
             span.set_status(StatusCode.ERROR)
         span.end()
+        scope = current_scope()
+        spent = None if scope is None else scope.spending()
+        if spent is not None:
+            self._spend(spent, seconds)

@@ -18,6 +18,7 @@ from opentelemetry.trace import Span, StatusCode
 
 from otel_distro._compat import SPAN_KEY, SUPPRESS_HTTP_KEY
 from otel_distro.bounded import BoundedCache
+from otel_distro.context import Scope, current_scope
 from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_text, redact_url
 from otel_distro.tracing import LeanSpan
@@ -26,6 +27,7 @@ from otel_distro.tracing.context import attach, attach_span, detach, span_contex
 from .base import Toolbox
 from .binding import Records, histogram_series
 from .calls import CLIENT, current, error_type, meter_of, suppressed, tracer_of
+from .request_ids import passing_on
 
 DURATION_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Seconds; the advisory bucket boundaries of `http.client.request.duration`."""
@@ -96,10 +98,24 @@ class Exchange:
         span: of the request.
     """
 
-    __slots__ = ("_client", "_ended", "_error", "_started", "_status", "_target", "_token", "_version", "span")
+    __slots__ = (
+        "_client",
+        "_ended",
+        "_error",
+        "_scope",
+        "_started",
+        "_status",
+        "_target",
+        "_token",
+        "_version",
+        "span",
+    )
 
-    def __init__(self, client: HttpClient, target: Target, span: Span, token: Token[Context]) -> None:
+    def __init__(
+        self, client: HttpClient, target: Target, span: Span, token: Token[Context], scope: Scope | None
+    ) -> None:
         self._client = client
+        self._scope = scope
         self._target = target
         self._token: Token[Context] | None = token
         self._status = 0
@@ -152,8 +168,13 @@ class Exchange:
             if self._token is not None:
                 self.leave()
             series = self._target.duration(self._status, self._version, self._error)
-            series.record(perf_counter() - self._started, self.span)
+            seconds = perf_counter() - self._started
+            series.record(seconds, self.span)
             self.span.end()
+            # the scope in which it began: an answer may be closed by anyone, also by the garbage collector
+            spent = None if self._scope is None else self._scope.spending()
+            if spent is not None:
+                spent.http(seconds)
         except Exception as error:  # noqa: BLE001 - called from the application's own code
             self._client.guard.failed("http client", error)
 
@@ -201,6 +222,7 @@ class HttpClient:
         self._known_methods = frozenset(http.known_methods)
         self._targets: BoundedCache[tuple[str, str], Target] = BoundedCache(_MAX_TARGETS)
         self._propagation = Propagation()
+        self._passing = passing_on(toolbox.settings.requests, toolbox.guard)
         self._excluded: Callable[[str], bool] | None = None
         self.exclude(http.excluded_urls if excluded is None else excluded)
         self._request_headers = self._capture("http.request.header.", http.capture_client_request_headers, toolbox)
@@ -249,9 +271,15 @@ class HttpClient:
             self._request_headers(span, headers)
         if hook is not None:
             hook(span)
-        self._propagation.inject(set_header, span, context)
+        scope = current_scope()
+        passing = self._passing
+        if scope is None or passing is None:
+            self._propagation.inject(set_header, span, context)
+        else:
+            self._propagation.inject(set_header, span, passing.baggage(scope, context))
+            passing.headers(scope, set_header, headers)
         token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True})) if above else attach_span(span)
-        return Exchange(self, target, span, token)
+        return Exchange(self, target, span, token, scope)
 
     def _target(self, method: str, url: str) -> Target:
         at = url.find("/", url.find("//") + 2)

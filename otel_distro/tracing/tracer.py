@@ -27,6 +27,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AnyValue, Attributes
 
 from otel_distro._compat import FLAGS, IS_VALID, STATE, TRACE_ID, instrumentation_info, new_span_context
+from otel_distro.context import current, current_scope
 from otel_distro.sampling import FlatSampler
 
 from .attributes import bounded
@@ -142,6 +143,10 @@ class LeanTracer(Tracer):
         own = new_span_context(SpanContext, (trace_id, span_id, False, flags, state, True))
         if not sampled:
             return unsampled_span(own)
+        told = current_scope()
+        if told is not None and told.record is not None and told.record.attributes:
+            # user, tenant and what else the application said; what the span itself says comes after
+            attributes = {**told.record.attributes, **attributes}
         if start_time is None:
             start_time = time_ns()
         return new_span(name, own, parent, kind, start_time, attributes, self.scope, processors)
@@ -210,9 +215,8 @@ class LeanTracer(Tracer):
         processors = self._processors
         limits = processors.limits
         if attributes:
-            span.attributes, span.dropped_attributes = bounded(
-                attributes, limits.attributes, limits.length, processors.guard
-            )
+            own, span.dropped_attributes = bounded(attributes, limits.attributes, limits.length, processors.guard)
+            span.attributes = {**span.attributes, **own} if span.attributes else own
         for link in links or ():
             linked = getattr(link, "context", None)
             if is_link(linked, getattr(link, "attributes", None)):
@@ -243,7 +247,9 @@ class LeanTracer(Tracer):
         if result.decision is Decision.DROP:
             return unsampled_span(own)
         now = time_ns() if asked.start_time is None else asked.start_time
-        span = new_span(asked.name, own, parent, asked.kind, now, {}, self.scope, processors)
+        told = current()
+        known: dict[str, AnyValue] = {} if told is None else {**told.attributes}
+        span = new_span(asked.name, own, parent, asked.kind, now, known, self.scope, processors)
         self._fill(span, result.attributes, asked.links)
         if processors.starts is not None:
             processors.starts(span, context)

@@ -13,6 +13,7 @@ from otel_distro.bounded import BoundedCache
 from otel_distro.instrumentation.binding import NOTHING, Adds, counter_series
 from otel_distro.instrumentation.database import Operation
 from otel_distro.redaction import PLACEHOLDER, KeyPatterns
+from otel_distro.spent import Spent
 
 _MAX_PATTERNS = 500
 """Different patterns one process tells apart; further keys are all `?`."""
@@ -103,6 +104,9 @@ class RedisOperation(Operation):
     looks_up: int
     hits: Adds
     misses: Adds
+
+    def _spend(self, spent: Spent, seconds: float) -> None:
+        spent.redis(seconds)
 
     def count(self, reply: Any) -> None:
         """Count the lookups of one call."""

@@ -1,0 +1,170 @@
+"""Request ids in headers: taken from callers where they are well formed, answered to them, sent to called services.
+
+A header may hold anything a stranger wants to see in our logs and in those of the services we call: what is longer
+than 128 characters or has others than `A-Za-z0-9._~:/+=@-` is not an id, and one of ours takes its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from opentelemetry import baggage
+from opentelemetry.context import Context
+
+from otel_distro import settings
+from otel_distro.context import Scope
+from otel_distro.guard import Guard
+
+SetHeader = Callable[[str, str], object]
+
+_LONGEST = 128
+_WELL_FORMED = re.compile(rb"[A-Za-z0-9._~:/+=@-]+").fullmatch
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_PART = "request id"
+
+
+class RequestIds:
+    """What the server side does with request ids.
+
+    Args:
+        names: of the headers, as people write them, the preferred one first.
+        accepts: whether callers are believed.
+        echoes: whether responses carry the id.
+
+    Attributes:
+        echoes: as above.
+        preferred: the header of an id that is ours.
+    """
+
+    __slots__ = ("_names", "echoes", "preferred")
+
+    def __init__(self, names: Iterable[str], *, accepts: bool, echoes: bool) -> None:
+        lowered = tuple(name.lower().encode("latin-1") for name in names)
+        self._names = lowered if accepts else ()
+        self.echoes = echoes
+        self.preferred = lowered[0]
+
+    def given(self, headers: Mapping[bytes, bytes]) -> tuple[str | None, bytes]:
+        """The caller's id, None where it sent none that is well formed, and the header that carries it.
+
+        Args:
+            headers: of a request, by name in lower case.
+        """
+        for name in self._names:
+            value = headers.get(name)
+            if value is not None and len(value) <= _LONGEST and _WELL_FORMED(value):
+                return value.decode("ascii"), name
+        return None, self.preferred
+
+
+def server_ids(chosen: settings.Requests, guard: Guard) -> RequestIds | None:
+    """What the settings want of the server side, None for nothing."""
+    names = usable_names(chosen.id_headers, guard)
+    accepts, echoes = "accept" in chosen.id, "echo" in chosen.id
+    if not names or "none" in chosen.id or not (accepts or echoes):
+        return None
+    return RequestIds(names, accepts=accepts, echoes=echoes)
+
+
+def with_id(headers: Iterable[Any], name: bytes, request_id: str) -> list[Any] | None:
+    """Headers of a response with the request id; None where the application has set it itself.
+
+    Args:
+        headers: of an `http.response.start`; left alone, because a response object may be sent more than once.
+        name: of the header, in lower case.
+        request_id: its value.
+    """
+    made = list(headers)
+    size = len(name)
+    for pair in made:
+        given = pair[0]
+        if len(given) == size and given.lower() == name:
+            return None
+    made.append((name, request_id.encode("ascii")))
+    return made
+
+
+class PassingOn:
+    """What a client of ours tells the services it calls about the running request.
+
+    Args:
+        name: of the request id's header; None to send none.
+        keys: of `set_context`, and `user`, whose values are sent as baggage.
+        guard: gets headers of a kind nobody knows.
+    """
+
+    __slots__ = ("_guard", "_keys", "_lowered", "_name")
+
+    def __init__(self, name: str | None, keys: tuple[str, ...], guard: Guard) -> None:
+        self._name = name
+        self._lowered = (name or "").lower()
+        self._keys = keys
+        self._guard = guard
+
+    def baggage(self, scope: Scope, context: Context) -> Context:
+        """The context with what the settings let out as baggage; what the application put there itself stays.
+
+        Args:
+            scope: of the running code.
+            context: the current one.
+        """
+        record = scope.record
+        if not self._keys or record is None:
+            return context
+        known = baggage.get_all(context)
+        for key in self._keys:
+            value: object = record.values.get(key)
+            if value is None and key == "user" and record.user is not None:
+                value = record.user.id
+            if value is not None and key not in known:
+                context = baggage.set_baggage(key, str(value), context)
+        return context
+
+    def headers(self, scope: Scope, set_header: SetHeader, headers: Any) -> None:
+        """Send the request's id along, unless the application does so itself.
+
+        Args:
+            scope: of the running code.
+            set_header: called with name and value.
+            headers: the request's, as the library has them.
+        """
+        name = self._name
+        if name is None:
+            return
+        try:
+            request_id = (scope.record or scope.recorded()).request_id
+            if request_id is not None and not self._has_own(headers):
+                set_header(name, request_id)
+        except Exception as error:  # noqa: BLE001 - the request is sent without it
+            self._guard.failed(_PART, error)
+
+    def _has_own(self, headers: Any) -> bool:
+        if not headers:
+            return False
+        # libraries' own mappings know that names have no letter case, a dictionary does not
+        if headers.__class__ is not dict:
+            return self._name in headers
+        return any(str(name).lower() == self._lowered for name in headers)
+
+
+def passing_on(chosen: settings.Requests, guard: Guard) -> PassingOn | None:
+    """What the settings want clients to send, None for nothing."""
+    names = usable_names(chosen.id_headers, guard)
+    name = names[0] if names and "send" in chosen.id and "none" not in chosen.id else None
+    return None if name is None and not chosen.baggage_keys else PassingOn(name, chosen.baggage_keys, guard)
+
+
+def usable_names(names: Iterable[str], guard: Guard) -> tuple[str, ...]:
+    """The names that may be headers; others are said once."""
+    found = []
+    for name in names:
+        if _TOKEN(name):
+            found.append(name)
+        else:
+            guard.warn(f"OTEL_DISTRO_REQUEST_ID_HEADERS: {name[:80]!r} is no name of a header", once=_PART)
+    return tuple(found)
+
+
+__all__ = ["PassingOn", "RequestIds", "passing_on", "server_ids", "usable_names", "with_id"]
