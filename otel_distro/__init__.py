@@ -11,8 +11,11 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .context import request_id, set_context, set_user
+    from ._status import Status, status
 
 _WHERE = {
+    "Status": "_status",
+    "status": "_status",
     "request_id": "context",
     "set_context": "context",
     "set_user": "context",
@@ -34,4 +37,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_WHERE})
 
 
-__all__ = ["__version__", "request_id", "set_context", "set_user"]
+__all__ = ["Status", "__version__", "request_id", "set_context", "set_user", "status"]

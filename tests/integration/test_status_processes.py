@@ -1,0 +1,59 @@
+"""`otel_distro.status()` in real processes: under both launchers, in forked children, with upstream's pipeline."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+OURS = ("otel-distro", "run")
+STOCK = ("opentelemetry-instrument",)
+ENVIRON = {
+    "OTEL_METRICS_EXPORTER": "none",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+    "OTEL_LOG_LEVEL": "none",
+}
+
+
+def printed(code: str, launcher: Sequence[str], **environ: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    environment = {
+        **kept,
+        **ENVIRON,
+        "OTEL_PYTHON_DISTRO": "otel_distro",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        **environ,
+    }
+    command = [*launcher, sys.executable, "-c", f"import otel_distro, os\n{code}"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.mark.parametrize("launcher", [OURS, STOCK], ids=["ours", "stock"])
+@pytest.mark.parametrize("pipeline", ["lean", "upstream"])
+def test_both_launchers_and_pipelines_have_a_status(launcher: tuple[str, ...], pipeline: str) -> None:
+    """Whoever set telemetry up, the status knows the pipeline, its exporter and the instrumentations."""
+    code = (
+        "s = otel_distro.status(); print(s.running, s.pipeline, s.role, [e.name for e in s.exporters],"
+        " any(i.library == 'redis' for i in s.instrumentations))"
+    )
+    assert printed(code, launcher, OTEL_DISTRO_PIPELINE=pipeline) == f"True {pipeline} application ['otlp'] True\n"
+
+
+def test_a_forked_child_counts_for_itself() -> None:
+    """Numbers are those of the process that asks: a child starts at zero, under its own pid."""
+    code = """
+from opentelemetry import trace
+def counted():
+    s = otel_distro.status(); return s.pid == os.getpid(), s.exporters[0].queue["after_shutdown"]
+provider = trace.get_tracer_provider(); tracer = trace.get_tracer("x")
+provider.shutdown(); tracer.start_span("late").end()
+if os.fork() == 0:
+    print("child", *counted(), flush=True); os._exit(0)
+os.wait(); print("parent", *counted())
+"""
+    assert printed(code, OURS) == "child True 0\nparent True 1\n"
