@@ -1,0 +1,296 @@
+package park
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/extension/extensiontest"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"otel-distro.example/components/ledger"
+)
+
+// backend is an OTLP/gRPC server that answers what it is told to, and keeps what it accepted.
+type backend struct {
+	ptraceotlp.UnimplementedGRPCServer
+	mu       sync.Mutex
+	answer   error
+	rejected int64
+	spans    []string
+	tokens   []string
+}
+
+func (b *backend) Export(ctx context.Context, request ptraceotlp.ExportRequest) (ptraceotlp.ExportResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	headers, _ := metadata.FromIncomingContext(ctx)
+	b.tokens = append(b.tokens, headers.Get("authorization")...)
+	response := ptraceotlp.NewExportResponse()
+	if b.answer != nil {
+		return response, b.answer
+	}
+	if b.rejected > 0 {
+		response.PartialSuccess().SetRejectedSpans(b.rejected)
+	}
+	for _, span := range request.Traces().ResourceSpans().At(0).ScopeSpans().At(0).Spans().All() {
+		b.spans = append(b.spans, span.Name())
+	}
+	return response, nil
+}
+
+func (b *backend) say(answer error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answer = answer
+}
+
+func (b *backend) accepted() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.spans...)
+}
+
+func (b *backend) address(t *testing.T) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := grpc.NewServer()
+	ptraceotlp.RegisterGRPCServer(server, b)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return listener.Addr().String()
+}
+
+type host struct{ ledger *ledger.Extension }
+
+func (h host) GetExtensions() map[component.ID]component.Component {
+	return map[component.ID]component.Component{component.NewID(ledger.Type): h.ledger}
+}
+
+func (h host) sheet() map[string]int64 {
+	found := map[string]int64{}
+	h.ledger.Book().Each(func(entry ledger.Entry, value int64) { found[entry.Backend+" "+entry.Stage+" "+entry.Reason] = value })
+	return found
+}
+
+func newHost(t *testing.T) host {
+	factory := ledger.NewFactory()
+	made, err := factory.Create(context.Background(), extensiontest.NewNopSettings(ledger.Type), factory.CreateDefaultConfig())
+	require.NoError(t, err)
+	require.NoError(t, made.Start(context.Background(), componenttest.NewNopHost()))
+	return host{made.(*ledger.Extension)}
+}
+
+func parked(t *testing.T, at host, config *Config) *Extension {
+	if config.Directory == "" {
+		config.Directory = filepath.Join(t.TempDir(), "tempo")
+	}
+	require.NoError(t, config.Validate())
+	made := newExtension(config, "tempo", componenttest.NewNopTelemetrySettings())
+	require.NoError(t, made.Start(context.Background(), at))
+	t.Cleanup(func() { require.NoError(t, made.Shutdown(context.Background())) })
+	return made
+}
+
+func quick() *Config {
+	return &Config{MaxBytes: 1 << 20, RetryInterval: 10 * time.Millisecond, MaxAge: time.Hour}
+}
+
+func client(t *testing.T, extension *Extension, address string) ptraceotlp.GRPCClient {
+	options, err := extension.GetGRPCClientOptions(context.Background())
+	require.NoError(t, err)
+	connection, err := grpc.NewClient(address, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = connection.Close() })
+	return ptraceotlp.NewGRPCClient(connection)
+}
+
+func traces(names ...string) ptraceotlp.ExportRequest {
+	made := ptrace.NewTraces()
+	spans := made.ResourceSpans().AppendEmpty().ScopeSpans().AppendEmpty().Spans()
+	for _, name := range names {
+		spans.AppendEmpty().SetName(name)
+	}
+	return ptraceotlp.NewExportRequestFromTraces(made)
+}
+
+func TestARefusalForGoodIsParkedAndDeliveredWhenTheBackendTakesItAgain(t *testing.T) {
+	for _, code := range []codes.Code{codes.Unauthenticated, codes.PermissionDenied, codes.ResourceExhausted, codes.InvalidArgument,
+		codes.Internal, codes.Unknown, codes.Unimplemented, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition} {
+		t.Run(code.String(), func(t *testing.T) {
+			server, at := &backend{answer: status.Error(code, "no")}, newHost(t)
+			sender := client(t, parked(t, at, quick()), server.address(t))
+			ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer t")
+			_, err := sender.Export(ctx, traces("a", "b"))
+			require.NoError(t, err, "the exporter may forget it")
+			require.Equal(t, map[string]int64{"tempo parked " + code.String(): 2}, at.sheet())
+			server.say(nil)
+			require.Eventually(t, func() bool { return at.sheet()["tempo delivered "] == 2 }, 5*time.Second, 5*time.Millisecond)
+			require.Equal(t, []string{"a", "b"}, server.accepted())
+			require.Equal(t, int64(2), at.sheet()["tempo unparked "+code.String()])
+			require.Equal(t, "Bearer t", server.tokens[len(server.tokens)-1], "offered again with credentials")
+		})
+	}
+}
+
+func TestARetryableRefusalIsTheExportersBusiness(t *testing.T) {
+	throttled, err := status.New(codes.ResourceExhausted, "slow down").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+	require.NoError(t, err)
+	for _, answer := range []error{status.Error(codes.Unavailable, "restarting"), throttled.Err()} {
+		server, at := &backend{answer: answer}, newHost(t)
+		_, err := client(t, parked(t, at, quick()), server.address(t)).Export(context.Background(), traces("a"))
+		require.Equal(t, status.Code(answer), status.Code(err))
+		require.Empty(t, at.sheet())
+	}
+}
+
+func TestWhatIsParkedOutlivesTheProcess(t *testing.T) {
+	server, config := &backend{answer: status.Error(codes.Unauthenticated, "expired")}, quick()
+	config.Directory = t.TempDir()
+	address := server.address(t)
+	first := parked(t, newHost(t), config)
+	_, err := client(t, first, address).Export(context.Background(), traces("old"))
+	require.NoError(t, err)
+	require.NoError(t, first.Shutdown(context.Background()))
+	server.say(nil)
+	_, err = client(t, parked(t, newHost(t), config), address).Export(context.Background(), traces("new"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(server.accepted()) == 2 }, 5*time.Second, 5*time.Millisecond)
+	require.Equal(t, []string{"new", "old"}, server.accepted())
+}
+
+func TestPartialSuccessIsCountedAsRejected(t *testing.T) {
+	server, at := &backend{rejected: 1}, newHost(t)
+	_, err := client(t, parked(t, at, quick()), server.address(t)).Export(context.Background(), traces("a", "b", "c"))
+	require.NoError(t, err)
+	require.Equal(t, map[string]int64{"tempo delivered ": 2, "tempo rejected partial_success": 1}, at.sheet())
+}
+
+func TestAFullLotLeavesTheRefusalToTheExporterAndCountsItByCode(t *testing.T) {
+	server, at, config := &backend{answer: status.Error(codes.InvalidArgument, "no")}, newHost(t), quick()
+	config.MaxBytes = 10
+	_, err := client(t, parked(t, at, config), server.address(t)).Export(context.Background(), traces("a"))
+	require.Equal(t, codes.InvalidArgument, status.Code(err))
+	require.Equal(t, map[string]int64{"tempo dropped InvalidArgument": 1}, at.sheet())
+	left, err := os.ReadDir(config.Directory)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestAPoisonedBatchIsDiscardedAtItsAgeAndHoldsNobodyUp(t *testing.T) {
+	server, at, config := &backend{answer: status.Error(codes.InvalidArgument, "no")}, newHost(t), quick()
+	config.MaxAge = time.Nanosecond
+	_, err := client(t, parked(t, at, config), server.address(t)).Export(context.Background(), traces("a"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return at.sheet()["tempo discarded InvalidArgument"] == 1 }, 5*time.Second, 5*time.Millisecond)
+	sheet := at.sheet()
+	require.Equal(t, sheet["tempo parked InvalidArgument"], sheet["tempo unparked InvalidArgument"])
+}
+
+func TestABrokenFileIsSetAside(t *testing.T) {
+	config := quick()
+	config.Directory = t.TempDir()
+	for name, content := range map[string]string{"1.otlp": "{not json\nxx", "2.otlp": "", "3.otlp.part": "half"} {
+		require.NoError(t, os.WriteFile(filepath.Join(config.Directory, name), []byte(content), 0o600))
+	}
+	found, err := openLot(config.Directory, 100)
+	require.NoError(t, err)
+	_, _, _, ok := found.first()
+	require.False(t, ok)
+	left, err := filepath.Glob(filepath.Join(config.Directory, "*"))
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(config.Directory, "1.otlp.broken"), filepath.Join(config.Directory, "2.otlp.broken")}, left)
+	_, size := found.state()
+	require.Zero(t, size)
+}
+
+func TestHTTPRefusalsAreParkedAndOfferedAgainAsTheyWere(t *testing.T) {
+	var mu sync.Mutex
+	code, bodies, tokens := http.StatusUnauthorized, []string{}, []string{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		body, _ := io.ReadAll(r.Body)
+		if code == http.StatusOK {
+			bodies, tokens = append(bodies, r.URL.Path+" "+string(body)), append(tokens, r.Header.Get("Authorization"))
+		}
+		w.WriteHeader(code)
+	}))
+	defer server.Close()
+	at := newHost(t)
+	wrap, err := parked(t, at, quick()).GetHTTPRoundTripper(context.Background())
+	require.NoError(t, err)
+	through, err := wrap(context.Background(), http.DefaultTransport)
+	require.NoError(t, err)
+	body, err := traces("a", "b").MarshalProto()
+	require.NoError(t, err)
+	post := func(token string) int {
+		request, err := http.NewRequest(http.MethodPost, server.URL+"/otlp/v1/traces", io.NopCloser(bytes.NewReader(body)))
+		require.NoError(t, err)
+		request.Header.Set("Authorization", token)
+		answer, err := through.RoundTrip(request)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		return answer.StatusCode
+	}
+	require.Equal(t, http.StatusOK, post("old"))
+	require.Equal(t, map[string]int64{"tempo parked HTTP 401": 2}, at.sheet())
+	mu.Lock()
+	code = http.StatusServiceUnavailable
+	mu.Unlock()
+	require.Equal(t, http.StatusServiceUnavailable, post("fresh"))
+	mu.Lock()
+	code = http.StatusOK
+	mu.Unlock()
+	require.Eventually(t, func() bool { return at.sheet()["tempo delivered "] == 2 }, 5*time.Second, 5*time.Millisecond)
+	require.Equal(t, []string{"/otlp/v1/traces " + string(body)}, bodies)
+	require.Equal(t, []string{"fresh"}, tokens)
+}
+
+func TestItemsAreCountedAlikeInMessagesAndInBytes(t *testing.T) {
+	ld := plog.NewLogs()
+	for range 3 {
+		records := ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords()
+		records.AppendEmpty().Body().SetStr("x")
+		records.AppendEmpty()
+	}
+	body, err := plogotlp.NewExportRequestFromLogs(ld).MarshalProto()
+	require.NoError(t, err)
+	require.Equal(t, 6, countBody(body))
+	require.Zero(t, countBody([]byte{0xff, 0x01}))
+	span, err := traces("a", "b", "c").MarshalProto()
+	require.NoError(t, err)
+	require.Equal(t, 3, countBody(span))
+}
+
+func TestABadConfigurationIsNamed(t *testing.T) {
+	for problem, config := range map[string]*Config{
+		"directory":      {MaxBytes: 1, RetryInterval: 1, MaxAge: 1},
+		"max_bytes":      {Directory: "x", RetryInterval: 1, MaxAge: 1},
+		"retry_interval": {Directory: "x", MaxBytes: 1, MaxAge: 1},
+		"max_age":        {Directory: "x", MaxBytes: 1, RetryInterval: 1},
+	} {
+		require.ErrorContains(t, config.Validate(), problem)
+	}
+}
