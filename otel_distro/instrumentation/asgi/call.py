@@ -11,7 +11,7 @@ from opentelemetry.context import Context, get_current
 from otel_distro.tracing.context import attach, detach
 
 from .exchange import MARK
-from .messages import Receive, Send, observed
+from .messages import Receive, Send, counted, observed
 from .native import keep_exporters
 from .options import NO_OPTIONS, Options, Scope
 from .servers import Servers
@@ -35,7 +35,7 @@ def served(  # noqa: C901 - one coroutine a request and no calls between, becaus
     without = _without(original, servers)
 
     # a coroutine function, because ASGI servers tell version 3 from version 2 by that
-    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, N807
         kind = scope.get("type")
         if MARK in scope or kind not in _SERVED:
             if kind == "lifespan":
@@ -56,7 +56,10 @@ def served(  # noqa: C901 - one coroutine a request and no calls between, becaus
             await without(self, scope, receive, send)
             return
         if exchange.watched:
-            send = exchange.send if kind == "http" else exchange.send_websocket
+            if kind == "http":
+                send = exchange.send
+            else:
+                receive, send = counted(exchange, receive), exchange.send_websocket
             if exchange.request_size == 0 or exchange.server.has_message_hooks:
                 receive, send = observed(exchange, scope, receive, send)
         try:

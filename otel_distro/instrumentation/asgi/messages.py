@@ -49,6 +49,25 @@ def _counting(exchange: Exchange, receive: Receive) -> Receive:
     return counting
 
 
+def counted(exchange: Exchange, receive: Receive) -> Receive:
+    """`receive` of a WebSocket whose messages are counted.
+
+    Args:
+        exchange: of the connection.
+        receive: the ASGI server's.
+    """
+
+    async def counting() -> Message:
+        message = await receive()
+        try:
+            exchange.received(message)
+        except Exception as error:  # noqa: BLE001 - the message goes on as it is
+            exchange.server.guard.failed("request", error)
+        return message
+
+    return counting
+
+
 def hooked_receive(hook: MessageHook, exchange: Exchange, span: Span, scope: Scope, receive: Receive) -> Receive:
     """`receive` that shows each message to a user's hook."""
 

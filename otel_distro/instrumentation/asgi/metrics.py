@@ -10,6 +10,8 @@ from opentelemetry.metrics import Meter
 from otel_distro.bounded import BoundedCache
 from otel_distro.instrumentation.binding import NOTHING, Adds, Records, counter_series, histogram_series
 
+from .streams import Streams
+
 DURATION_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Seconds; the advisory bucket boundaries of `http.server.request.duration`."""
 
@@ -21,13 +23,13 @@ Ending = tuple[str | None, int | None, str | None]
 
 
 class Instruments:
-    """The four instruments of one meter.
+    """The four instruments of one meter, and those of connections that stay open.
 
     Args:
         meter: that makes them.
     """
 
-    __slots__ = ("active", "duration", "request_size", "response_size")
+    __slots__ = ("active", "duration", "request_size", "response_size", "streams")
 
     def __init__(self, meter: Meter) -> None:
         self.duration = meter.create_histogram(
@@ -45,6 +47,7 @@ class Instruments:
         self.response_size = meter.create_histogram(
             "http.server.response.body.size", unit="By", description="Size of HTTP server response bodies."
         )
+        self.streams = Streams(meter)
 
 
 class Group:

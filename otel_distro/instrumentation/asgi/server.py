@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.context import Context
@@ -12,8 +13,10 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, set_span_in_co
 from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import SPAN_KEY, context_variable
+from otel_distro.context import REQUEST_ID, Record, open_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
+from otel_distro.instrumentation.request_ids import RequestIds
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
 from otel_distro.tracing.span import LeanSpan, UnsampledSpan
@@ -24,11 +27,13 @@ from .headers import Capture
 from .messages import Send
 from .options import Message, MessageHook, RequestHook, Scope
 from .origin import Origin, Origins
+from .summary import Summary
 
 if TYPE_CHECKING:
     from otel_distro.answers import Answers
 
     from .native import NativeApp
+    from .streams import Streams
 
 _VARIABLE = context_variable()
 _current = _VARIABLE.get
@@ -57,7 +62,10 @@ class Server:
         exchange_class: of its requests.
         measures: whether requests are counted and timed.
         normal_disconnect: tells the end of a WebSocket that is no error.
+        summary: says what a request spent.
+        request_ids: takes them from headers; None for no ids of callers and none in responses.
         answers: paths that the distro answers by itself, or None.
+        streams: counts connections that stay open.
     """
 
     def __init__(
@@ -65,6 +73,8 @@ class Server:
         *,
         guard: Guard,
         origins: Origins,
+        summary: Summary,
+        request_ids: RequestIds | None = None,
         tracer: Starts | None,
         exclusion: Exclusion | None = None,
         captured_request: Capture | None = None,
@@ -78,14 +88,20 @@ class Server:
         measures: bool = True,
         normal_disconnect: Callable[[BaseException], bool] = lambda _: False,
         answers: Answers | None = None,
+        streams: Streams,
     ) -> None:
         self.guard = guard
+        self.streams = streams
         self.native: Any = native  # never None where an exchange of FastAPI's kind asks
         self.receive_hook = receive_hook
         self.send_hook = send_hook
         self.has_message_hooks = receive_hook is not None or send_hook is not None
         # asked once: it is set where telemetry is set up, before the first request
         self.looks_at_responses = captured_response is not None or _response_propagator() is not None
+        self.summary = summary
+        self.id_header = None if request_ids is None or not request_ids.echoes else request_ids.preferred
+        self._id_headers = () if request_ids is None else request_ids.names
+        self._request_ids = request_ids
         self._origins = origins
         self._tracer = tracer
         self._exclusion = exclusion
@@ -96,7 +112,7 @@ class Server:
         self._native_key: str | None = None if native is None else native.context_key
         self._exchange_class = exchange_class
         # without all of these an unsampled request is not looked at any further
-        self._watches = measures or self.looks_at_responses or self.has_message_hooks or request_hook is not None
+        self._watches = measures or self.id_header is not None or summary.slow < inf or self.looks_at_responses or self.has_message_hooks or request_hook is not None
         self._normal_disconnect = normal_disconnect
         self._extract = Propagation().extract
         self._answers = answers
@@ -131,6 +147,11 @@ class Server:
             self._begin(self._tracer, exchange, scope, headers, current)
         else:
             self._pass_on(exchange, headers, current)
+        for name in self._id_headers:
+            if name in headers:
+                self._take_id(exchange, headers)
+                break
+        open_scope(exchange)
         scope[MARK] = exchange
         if exchange.recording or self._watches:
             self._watch(exchange, scope, headers, send)
@@ -174,6 +195,13 @@ class Server:
         if self._native_key is not None:
             values[self._native_key] = exchange
         exchange.token = _set(Context(values))
+
+    def _take_id(self, exchange: Exchange, headers: Headers) -> None:
+        """Believe the caller's id where it is one: it is on every span of the request from now on."""
+        if self._request_ids is not None:
+            exchange.request_id, exchange.id_header = self._request_ids.given(headers)
+            if exchange.request_id is not None:
+                exchange.record = Record(exchange.request_id, attributes={REQUEST_ID: exchange.request_id})
 
     def _watch(self, exchange: Exchange, scope: Scope, headers: Headers, send: Send) -> None:
         """Follow the request to its end: it is measured, its span records, or a hook wants to see it."""

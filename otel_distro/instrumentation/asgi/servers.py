@@ -12,6 +12,7 @@ from opentelemetry.trace import NoOpTracerProvider, Tracer, TracerProvider
 from otel_distro._version import __version__
 from otel_distro.instrumentation import binding
 from otel_distro.instrumentation.base import Toolbox
+from otel_distro.instrumentation.request_ids import server_ids
 
 from .exchange import Exchange
 from .exclusion import Exclusion, compile_patterns
@@ -21,6 +22,8 @@ from .native import SCHEMA_URL, Native, config_of
 from .options import NO_OPTIONS, Options
 from .origin import Origins
 from .server import Server
+from .summary import Summary
+from .streams import Streams
 
 SCOPE_NAME = "otel_distro.instrumentation.fastapi"
 ATTRIBUTE = "_otel_distro_server"
@@ -45,6 +48,7 @@ class Servers:
         self.guard = toolbox.guard
         self.answers = toolbox.answers
         self._toolbox = toolbox
+        self._summary = Summary(toolbox.settings.requests, toolbox.guard)
         self._defaults = NO_OPTIONS
         self._options: weakref.WeakKeyDictionary[Any, Options] = weakref.WeakKeyDictionary()
         self._apps: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -100,6 +104,8 @@ class Servers:
         return Server(
             guard=guard,
             origins=Origins(http.known_methods, groups, quiet),
+            summary=self._summary,
+            request_ids=server_ids(self._toolbox.settings.requests, guard),
             tracer=None if tracer is None else binding.tracing(tracer),
             exclusion=self._exclusion(options),
             captured_request=capture("http.request.header.", requested, hidden, guard),
@@ -111,6 +117,7 @@ class Servers:
             native=None if self.native is None else self.native.app(config, guard),
             exchange_class=Exchange if self.native is None else self.native.exchange_class,
             measures=instruments is not None,
+            streams=Streams(None) if instruments is None else instruments.streams,
             answers=self.answers,
             normal_disconnect=_normal_disconnect(),
         )
