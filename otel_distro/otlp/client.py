@@ -57,6 +57,7 @@ class OtlpClient:
         gzip: whether bodies are packed.
         tls: files for https.
         proxies: proxies of the process.
+        read: tells what an answer means, from its status, its headers (names in lower case) and its body.
 
     Raises:
         ValueError: the proxy's URL is unusable.
@@ -72,9 +73,11 @@ class OtlpClient:
         gzip: bool = False,
         tls: Tls | None = None,
         proxies: Proxies | None = None,
+        read: Callable[[int, Mapping[str, str], bytes], Answer] = read_answer,
     ) -> None:
         self.endpoint = endpoint
         self.timeout = timeout
+        self._read = read
         self._gzip = gzip
         self._tls = tls or Tls()
         self._proxy = proxy_for(endpoint, proxies or Proxies())
@@ -100,7 +103,7 @@ class OtlpClient:
         payload = _packed(body) if self._gzip else body
         request = b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(payload), payload)
         try:
-            return read_answer(*self._exchange(request, deadline))
+            return self._read(*self._exchange(request, deadline))
         except TlsUnusable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever broke, the batch was not delivered

@@ -72,6 +72,7 @@ class Sender:
         later: gets what a person has to know; the one that `spool` has too.
         backoff: how long to wait between attempts.
         most_items: waiting batches are joined to requests of up to so many items; 0 sends each by itself.
+        voice: says what happens to this target; one that speaks of a collector if None.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Sender:
         *,
         backoff: Backoff | None = None,
         most_items: int = 0,
+        voice: Voice | None = None,
     ) -> None:
         self._most_items = most_items
         self.signal = signal
@@ -90,7 +92,7 @@ class Sender:
         self._spool = spool
         self._later = later
         self._backoff = backoff or Backoff()
-        self._voice = Voice(later, signal, str(client.endpoint), client.endpoint.authority)
+        self._voice = voice or Voice(later, signal, str(client.endpoint), client.endpoint.authority)
         self._start()
         in_forked_child(self._after_fork, later.failed)
 
