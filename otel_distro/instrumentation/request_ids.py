@@ -34,15 +34,16 @@ class RequestIds:
         echoes: whether responses carry the id.
 
     Attributes:
+        names: of the headers in which an id is looked for, in lower case.
         echoes: as above.
         preferred: the header of an id that is ours.
     """
 
-    __slots__ = ("_names", "echoes", "preferred")
+    __slots__ = ("echoes", "names", "preferred")
 
     def __init__(self, names: Iterable[str], *, accepts: bool, echoes: bool) -> None:
         lowered = tuple(name.lower().encode("latin-1") for name in names)
-        self._names = lowered if accepts else ()
+        self.names = lowered if accepts else ()
         self.echoes = echoes
         self.preferred = lowered[0]
 
@@ -52,7 +53,7 @@ class RequestIds:
         Args:
             headers: of a request, by name in lower case.
         """
-        for name in self._names:
+        for name in self.names:
             value = headers.get(name)
             if value is not None and len(value) <= _LONGEST and _WELL_FORMED(value):
                 return value.decode("ascii"), name

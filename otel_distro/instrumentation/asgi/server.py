@@ -112,7 +112,14 @@ class Server:
         self._native_key: str | None = None if native is None else native.context_key
         self._exchange_class = exchange_class
         # without all of these an unsampled request is not looked at any further
-        self._watches = measures or self.id_header is not None or summary.slow < inf or self.looks_at_responses or self.has_message_hooks or request_hook is not None
+        self._watches = (
+            measures
+            or self.id_header is not None
+            or summary.slow < inf
+            or self.looks_at_responses
+            or self.has_message_hooks
+            or request_hook is not None
+        )
         self._normal_disconnect = normal_disconnect
         self._extract = Propagation().extract
         self._answers = answers

@@ -22,8 +22,8 @@ from .native import SCHEMA_URL, Native, config_of
 from .options import NO_OPTIONS, Options
 from .origin import Origins
 from .server import Server
-from .summary import Summary
 from .streams import Streams
+from .summary import Summary
 
 SCOPE_NAME = "otel_distro.instrumentation.fastapi"
 ATTRIBUTE = "_otel_distro_server"
