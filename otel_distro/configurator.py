@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .process import Role
@@ -53,10 +54,15 @@ def _configure(session: Session) -> None:
     )
     session.hooks.install()
     _propagate(session)
-    pipeline = _pipeline(session, _resource(session))
+    made = _resource(session)
+    pipeline = _pipeline(session, made)
     _install(pipeline)
     session.pipeline = pipeline
     _watch_exits(session, pipeline)
+    _join_health(session, made)
+    if pipeline.loops is not None:
+        session.hooks.on_import("asyncio.base_events", pipeline.loops.watch_asyncio)
+        session.hooks.on_import("uvloop", pipeline.loops.watch_uvloop)
 
 
 def _propagate(session: Session) -> None:
@@ -99,6 +105,13 @@ def _install(pipeline: Pipeline) -> None:
         trace.set_tracer_provider(pipeline.tracer_provider)
     if pipeline.meter_provider is not None:
         metrics.set_meter_provider(pipeline.meter_provider)
+
+
+def _join_health(session: Session, resource: Resource) -> None:
+    """Health belongs to the process once it is switched on, or the application imports it."""
+    session.hooks.on_import("otel_distro.health.setup", lambda setup: setup.adopt(session, resource.attributes))
+    if session.settings.health.enabled == "on":
+        import_module("otel_distro.health")
 
 
 def _watch_exits(session: Session, pipeline: Pipeline) -> None:

@@ -44,6 +44,13 @@ class Answer(NamedTuple):
     rejected: int = 0
     retry_after: float | None = None
 
+    @property
+    def error_type(self) -> str:
+        """`error.type` of an export that ended like this; empty when everything was taken."""
+        if self.result is Result.ACCEPTED:
+            return "rejected" if self.rejected else ""
+        return "no_answer" if self.status is None else str(self.status)
+
 
 def no_answer(reason: str) -> Answer:
     """The connection failed: worth another attempt."""

@@ -11,7 +11,7 @@ from ._batch import PROTOBUF
 from ._http import Tls
 from .client import OtlpClient, check_header
 from .endpoint import Endpoint, Proxies, parse_endpoint
-from .sender import Backoff, Sender
+from .sender import Backoff, Sender, Settled
 from .spool import Spool
 from .voice import Later
 
@@ -36,6 +36,7 @@ def build_span_exporter(
     proxies: Proxies | None = None,
     more: Sequence[Sender] = (),
     most_items: int = MOST_ITEMS,
+    settled: Settled | None = None,
 ) -> OtlpSpanExporter:
     """The exporter of spans.
 
@@ -46,6 +47,7 @@ def build_span_exporter(
         proxies: the process's proxies, see `parse_proxies`.
         more: further senders that get the same encoded spans, made by `build_sender` with the same protocol.
         most_items: most spans in one request, `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
+        settled: see `Sender`.
 
     Raises:
         ValueError: the endpoint or the proxy is unusable.
@@ -53,12 +55,18 @@ def build_span_exporter(
     from .span_exporter import OtlpSpanExporter
 
     encoder = build_encoder("traces", otlp.protocol)
-    sender = build_sender(otlp, encoder, distro, guard, proxies=proxies, most_items=most_items)
+    sender = build_sender(otlp, encoder, distro, guard, proxies=proxies, most_items=most_items, settled=settled)
     return OtlpSpanExporter(encoder, (sender, *more), guard, shutdown_timeout=distro.shutdown_timeout)
 
 
 def build_metric_exporter(
-    otlp: Otlp, metrics: Metrics, distro: Distro, guard: Guard, *, proxies: Proxies | None = None
+    otlp: Otlp,
+    metrics: Metrics,
+    distro: Distro,
+    guard: Guard,
+    *,
+    proxies: Proxies | None = None,
+    settled: Settled | None = None,
 ) -> OtlpMetricExporter:
     """The exporter of metrics, with the temporality and the aggregation of `metrics`; else as `build_span_exporter`."""
     from .metric_exporter import OtlpMetricExporter
@@ -66,7 +74,7 @@ def build_metric_exporter(
     encoder = build_encoder("metrics", otlp.protocol)
     return OtlpMetricExporter(
         encoder,
-        (build_sender(otlp, encoder, distro, guard, proxies=proxies),),
+        (build_sender(otlp, encoder, distro, guard, proxies=proxies, settled=settled),),
         guard,
         shutdown_timeout=distro.shutdown_timeout,
         temporality=metrics.temporality,
@@ -81,12 +89,13 @@ def build_log_exporter(
     *,
     proxies: Proxies | None = None,
     most_items: int = MOST_ITEMS,
+    settled: Settled | None = None,
 ) -> OtlpLogExporter:
     """The exporter of log records; as `build_span_exporter`."""
     from .log_exporter import OtlpLogExporter
 
     encoder = build_encoder("logs", otlp.protocol)
-    sender = build_sender(otlp, encoder, distro, guard, proxies=proxies, most_items=most_items)
+    sender = build_sender(otlp, encoder, distro, guard, proxies=proxies, most_items=most_items, settled=settled)
     return OtlpLogExporter(encoder, (sender,), guard, shutdown_timeout=distro.shutdown_timeout)
 
 
@@ -128,6 +137,7 @@ def build_sender(
     proxies: Proxies | None = None,
     backoff: Backoff | None = None,
     most_items: int = MOST_ITEMS,
+    settled: Settled | None = None,
 ) -> Sender:
     """A sender for what `encoder` makes; its thread starts with the first batch.
 
@@ -139,6 +149,7 @@ def build_sender(
         proxies: the process's proxies.
         backoff: the waits between attempts, the default if None.
         most_items: waiting batches are joined to requests of up to so many items; JSON cannot be joined.
+        settled: see `Sender`.
 
     Raises:
         ValueError: the endpoint or the proxy is unusable.
@@ -169,7 +180,7 @@ def build_sender(
         later=later,
     )
     joined = most_items if encoder.content_type == PROTOBUF else 0
-    return Sender(signal, client, spool, later, backoff=backoff, most_items=joined)
+    return Sender(signal, client, spool, later, backoff=backoff, most_items=joined, settled=settled)
 
 
 def _directory(root: str | None, signal: str, endpoint: Endpoint, content_type: str, guard: Guard) -> Directory | None:

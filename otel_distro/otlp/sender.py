@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,9 @@ from .voice import Later, Voice
 
 if TYPE_CHECKING:
     from .stats import SenderStats
+
+Settled = Callable[[float, str], object]
+"""Gets the seconds from the first attempt to the last answer, and `error.type`, empty when all of it was taken."""
 
 NOT_ENCODED, REJECTED, OFF = "not encodable", "rejected by the collector", "exporter off"
 
@@ -73,6 +77,7 @@ class Sender:
         backoff: how long to wait between attempts.
         most_items: waiting batches are joined to requests of up to so many items; 0 sends each by itself.
         voice: says what happens to this target; one that speaks of a collector if None.
+        settled: called at the end of each export, with the sender's lock held.
     """
 
     def __init__(
@@ -85,8 +90,10 @@ class Sender:
         backoff: Backoff | None = None,
         most_items: int = 0,
         voice: Voice | None = None,
+        settled: Settled | None = None,
     ) -> None:
         self._most_items = most_items
+        self._settled = settled
         self.signal = signal
         self._client = client
         self._spool = spool
@@ -117,6 +124,7 @@ class Sender:
         self._failures = 0
         self._streak = 0
         self._latency = 0.0
+        self._began: float | None = None
         self._away_since: float | None = None
         self._dropped_before = 0
 
@@ -271,6 +279,7 @@ class Sender:
             seconds = max(self._closing.left(), 0.01)
         self._attempts += 1
         number, started = self._attempts, time.monotonic()
+        began = self._began = self._began or started
         self._changed.release()
         try:
             answer = self._client.send(body, seconds=seconds)
@@ -281,6 +290,10 @@ class Sender:
         if self._closed:
             return False  # what was under way has been accounted for by `shutdown`
         settled = self._settle(items, answer, number, time.monotonic() - started)
+        if answer.result is not Result.RETRY:
+            self._began = None
+            if self._settled is not None:
+                self._settled(time.monotonic() - began, answer.error_type)
         self._changed.notify_all()
         return settled
 

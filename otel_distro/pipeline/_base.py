@@ -16,10 +16,16 @@ from otel_distro.process import Deadline
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+    from otel_distro.own_metrics import OwnMetrics
+    from otel_distro.runtime import LoopLag
+
     from ._scrapes import Scrapes
 
 Ending = Callable[[float], object]
 """Ends one signal; gets the seconds it may take."""
+_LAST_LOOK = 0.5
+"""Seconds for callbacks at an end: they read counters, and one of the application's that hangs must not hold it up."""
+_LEAST = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +54,38 @@ class Pipeline:
         meter_provider: None when metrics are off.
         flushes: one call a signal, each sends what waits.
         endings: one call a signal, each sends what waits and stops.
+        looks: called after all flushes and after all endings, before the closings: a last look at what came of them.
         closings: called after all endings, for what several signals use.
         exporting: the exporters at work.
         scrapes: None when this pipeline answers none, or upstream's exporter does.
+        loops: watches event loops; None when nothing measures their lag.
+        own_metrics: None when the distro measures nothing about itself.
     """
 
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     flushes: list[tuple[str, Ending]] = field(default_factory=list)
     endings: list[tuple[str, Ending]] = field(default_factory=list)
+    looks: list[tuple[str, Ending]] = field(default_factory=list)
     closings: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
     exporting: list[Exporting] = field(default_factory=list)
     scrapes: Scrapes | None = None
+    loops: LoopLag | None = None
+    own_metrics: OwnMetrics | None = None
 
     def flush(self, seconds: float, guard: Guard) -> None:
         """Send what waits, all signals at once, within `seconds`."""
+        deadline = Deadline(seconds)
         _together("flush", self.flushes, seconds, guard)
+        _together("last look", self.looks, min(_LAST_LOOK, max(deadline.left(), _LEAST)), guard)
 
     def shutdown(self, seconds: float, guard: Guard) -> None:
         """Send what waits and stop, all signals at once, within `seconds`; a second call does nothing."""
+        deadline = Deadline(seconds)
         endings, self.endings = self.endings, []
         _together("shutdown", endings, seconds, guard)
+        looks, self.looks = self.looks, []
+        _together("last look", looks, min(_LAST_LOOK, max(deadline.left(), _LEAST)), guard)
         closings, self.closings = self.closings, []
         for part, close in closings:
             guard.call(f"shutdown {part}", None, close)

@@ -15,11 +15,13 @@ from otel_distro import resource as resources
 from otel_distro import sampling, settings
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider, LocalStore, unsupported
+from otel_distro.metrics.groups import Groups
 from otel_distro.metrics.shared import SharedStore
 from otel_distro.otlp.endpoint import parse_proxies
+from otel_distro.own_metrics import Settled
 from otel_distro.tracing import BatchQueue, LeanTracerProvider
 
-from . import _exporters, _scrapes
+from . import _exporters, _own, _scrapes
 from ._base import Exporting, Pipeline, installed_ids
 from ._console import console
 
@@ -62,6 +64,7 @@ class Ground:
         guard: gets every part that cannot be built.
         environ: for the proxies' variables, and for what is left to child processes.
         serves: whether this process may bind the port of `/metrics`.
+        settled: takes the durations of exports.
     """
 
     settings: settings.Settings
@@ -70,13 +73,14 @@ class Ground:
     guard: Guard
     environ: MutableMapping[str, str]
     serves: bool
+    settled: Settled
 
 
 def build(
     chosen: settings.Settings, resource: Resource, guard: Guard, *, environ: MutableMapping[str, str], serves: bool
 ) -> Pipeline:
     """Assemble our providers; `environ` is also read for proxies, the rest as of `upstream.build`."""
-    ground = Ground(chosen, resource, ChildResource(resource, chosen.general), guard, environ, serves)
+    ground = Ground(chosen, resource, ChildResource(resource, chosen.general), guard, environ, serves, Settled())
     pipeline = Pipeline()
     # also without any exporter: `none` stops no context from passing through, and applications add processors
     tracer_provider = _tracer_provider(ground, pipeline)
@@ -88,6 +92,7 @@ def build(
         pipeline.meter_provider = meter_provider
         pipeline.flushes.append(("metrics", lambda seconds: meter_provider.force_flush(seconds * 1000)))
         pipeline.endings.append(("metrics", lambda seconds: meter_provider.shutdown(seconds * 1000)))
+        _own.install(chosen, guard, pipeline, meter_provider, ground.settled)
     return pipeline
 
 
@@ -130,6 +135,7 @@ def _otlp_span_exporter(ground: Ground) -> Any:
         ground.guard,
         proxies=parse_proxies(ground.environ),
         most_items=ground.settings.traces.batch.max_export_batch_size,
+        settled=ground.settled.recorder(_own.otlp_component("traces", otlp), otlp.endpoint),
     )
 
 
@@ -153,6 +159,7 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
     scraped = "prometheus" in metrics.exporters
     service = str(ground.resource.attributes["service.name"])
     group = _scrapes.group(ground.environ, service, metrics.prometheus_port) if scraped else ""
+    groups = Groups(ground.settings.metric_groups.enabled)
     provider = _scrapes.ScrapedMeterProvider(
         resource=ground.resource,
         guard=guard,
@@ -160,7 +167,9 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
         readers=readers,
         store=_scrapes.store(ground.environ, group, guard) if scraped else None,
         scraped=scraped,
+        merges=_own.merges(groups),
         child_resource=ground.child,
+        wants=groups.wants,
     )
     if scraped:
         _answer_scrapes(ground, provider, group, pipeline)
@@ -206,7 +215,8 @@ def _otlp_metric_exporter(ground: Ground) -> Any:
     from otel_distro.otlp.exporters import build_metric_exporter
 
     proxies = parse_proxies(ground.environ)
-    return build_metric_exporter(otlp, metrics, ground.settings.distro, ground.guard, proxies=proxies)
+    settled = ground.settled.recorder(_own.otlp_component("metrics", otlp), otlp.endpoint)
+    return build_metric_exporter(otlp, metrics, ground.settings.distro, ground.guard, proxies=proxies, settled=settled)
 
 
 def _console_metrics() -> Any:

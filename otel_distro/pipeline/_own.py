@@ -1,0 +1,96 @@
+"""Metrics that nobody records: the process's, and the distro's about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from otel_distro import settings
+from otel_distro._version import __version__
+from otel_distro.guard import Guard
+from otel_distro.metrics import LeanMeterProvider, Merge
+from otel_distro.metrics.groups import Groups
+from otel_distro.own_metrics import Component, OwnMetrics, Settled
+
+from ._base import Exporting, Pipeline
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+_NOUNS = {"traces": "span", "metrics": "metric", "logs": "log"}
+_WAYS = {"grpc": "grpc", "http/json": "http_json", "http/protobuf": "http"}
+
+
+def merges(groups: Groups) -> Mapping[str, Merge]:
+    """How workers' gauges become one, of the groups that are made."""
+    if "runtime" not in groups:
+        return {}
+    from otel_distro.runtime import MERGES
+
+    return MERGES
+
+
+def otlp_component(signal: str, otlp: settings.Otlp) -> Component:
+    """The exporter by OTLP as the semantic conventions call it, `otlp_http_span_exporter` for instance."""
+    return Component(signal, f"otlp_{_WAYS[otlp.protocol]}_{_NOUNS[signal]}_exporter", "otlp")
+
+
+def install(
+    chosen: settings.Settings, guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider, settled: Settled
+) -> None:
+    """Make the instruments of the groups `runtime` and `own`, where they are on; each failure costs its part only.
+
+    Args:
+        chosen: tells which groups, and how exporters are called.
+        guard: gets failures, and is watched.
+        pipeline: with all exporters; gets what watches event loops.
+        provider: makes the meters.
+        settled: gets the histogram of the exports' durations.
+    """
+    enabled = chosen.metric_groups.enabled
+    if "runtime" in enabled:
+        guard.call("runtime metrics", None, _runtime, guard, pipeline, provider)
+    if "own" in enabled:
+        guard.call("own metrics", None, _own, chosen, guard, pipeline, provider, settled)
+    # so that the group keeps what a process that ends has done since the last scrape
+    pipeline.looks.append(("metrics", lambda seconds: provider.observe(seconds * 1000)))
+
+
+def _meter(provider: LeanMeterProvider, name: str) -> Meter:
+    # not the provider's own `get_meter`, which begins the scrapes: a program that measures nothing needs no port
+    return LeanMeterProvider.get_meter(provider, f"otel_distro.{name}", __version__, SCHEMA_URL)
+
+
+def _runtime(guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider) -> None:
+    from otel_distro.runtime import LoopLag, observe_garbage, observe_process
+
+    meter = _meter(provider, "runtime")
+    observe_process(meter)
+    observe_garbage(meter, guard)
+    pipeline.loops = LoopLag(meter, guard)
+
+
+def _own(
+    chosen: settings.Settings, guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider, settled: Settled
+) -> None:
+    own = OwnMetrics(_meter(provider, "own"), guard)
+    own.watch_durations(settled)
+    # the guard's hook is registered by a weak reference, so somebody has to hold the object
+    pipeline.own_metrics = own
+    otlp = {"traces": chosen.otlp_traces, "metrics": chosen.otlp_metrics, "logs": chosen.otlp_logs}
+    capacities = {"traces": chosen.traces.batch.max_queue_size, "logs": chosen.logs.batch.max_queue_size}
+    for exporting in pipeline.exporting:
+        stats: Callable[[], Any] | None = getattr(exporting.exporter, "stats", None)
+        if stats is not None:
+            own.watch_exporter(otlp_component(exporting.signal, otlp[exporting.signal]), stats)
+        queue: Any = exporting.queue
+        if queue is not None:
+            processor = Component(exporting.signal, f"batching_{_NOUNS[exporting.signal]}_processor", exporting.name)
+            own.watch_queue(processor, queue, capacities[exporting.signal], _foreign(exporting, stats))
+
+
+def _foreign(exporting: Exporting, stats: object) -> str | None:
+    """The type of an exporter that keeps no numbers; the conventions ask for the language's own name."""
+    kind = type(exporting.exporter)
+    return None if stats is not None else f"{kind.__module__}.{kind.__qualname__}"
