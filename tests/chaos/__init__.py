@@ -1,0 +1,1 @@
+"""A known number of requests while workers are killed, and every place that claims to know the number."""
