@@ -1,0 +1,80 @@
+"""The newest results as gauges; reading them runs no check."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from otel_distro._version import __version__
+
+from .report import verdict
+from .result import Status
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+
+    from .process import Health
+
+_OLDEST = 300.0
+"""Seconds after which a result that nobody has asked for again is no longer told."""
+_NAME = "health.check.name"
+
+
+class Gauges:
+    """Observes the checks of a process.
+
+    `health.check.up` is 1 for up and degraded and 0 for down, `health.check.degraded` 1 for degraded,
+    `health.check.duration` the seconds of the run; all with `health.check.name`. `health.ready` is 1 where the
+    readiness probe would be answered with 200.
+
+    Args:
+        health: of the process.
+        provider: of the meter.
+    """
+
+    def __init__(self, health: Health, provider: MeterProvider) -> None:
+        self._health = health
+        meter = provider.get_meter("otel_distro.health", __version__)
+        for name, unit, description, read in (
+            ("health.check.up", "1", "Whether a dependency answers its check.", self._up),
+            ("health.check.degraded", "1", "Whether a dependency answers, but not as it should.", self._degraded),
+            ("health.check.duration", "s", "How long the newest run of a check took.", self._duration),
+            ("health.ready", "1", "Whether the process takes requests.", self._ready),
+        ):
+            meter.create_observable_gauge(name, [self._guarded(read)], unit=unit, description=description)
+
+    def _guarded(self, read: Any) -> Any:
+        from opentelemetry.metrics import Observation
+
+        def observe(_: object) -> Iterable[Any]:
+            readings = self._health.guard.call("health gauges", [], lambda: list(read()))
+            return [Observation(value, attributes) for value, attributes in readings]
+
+        return observe
+
+    def _newest(self) -> Iterator[tuple[Any, Any]]:
+        since = time.time() - _OLDEST
+        for probe in self._health.registry.probes():
+            if probe.last is not None and probe.last.at > since:
+                yield probe.check, probe.last
+
+    def _up(self) -> Iterator[tuple[float, dict[str, str]]]:
+        for check, result in self._newest():
+            yield int(result.status is not Status.DOWN), {_NAME: check.name}
+
+    def _degraded(self) -> Iterator[tuple[float, dict[str, str]]]:
+        for check, result in self._newest():
+            yield int(result.status is Status.DEGRADED), {_NAME: check.name}
+
+    def _duration(self) -> Iterator[tuple[float, dict[str, str]]]:
+        for check, result in self._newest():
+            if result.seconds is not None:
+                yield result.seconds, {_NAME: check.name}
+
+    def _ready(self) -> Iterator[tuple[float, dict[str, str]]]:
+        # a supervisor and a worker that no probe has reached have nothing to say
+        if self._health.asked_at < time.time() - _OLDEST:
+            return
+        code, _ = verdict(self._health.lifecycle.phase, list(self._newest()))
+        yield int(code == 200), {}

@@ -1,0 +1,122 @@
+"""The health of this process: everything that its endpoints and gauges are made from."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from otel_distro import settings
+from otel_distro.guard import Guard
+from otel_distro.process import in_forked_child
+
+from .access import Access
+from .check import Check
+from .lifecycle import Lifecycle
+from .registry import Registry
+from .report import Identity, Kind, Outcome, answer
+from .routes import HealthRoute
+
+
+class Health:
+    """Checks, phase and identity of one process, and the answers made from them.
+
+    Args:
+        options: which paths, times and rights.
+        guard: where failures go.
+
+    Attributes:
+        registry: the checks.
+        lifecycle: the phase.
+        adopted: whether a running distro has given it its settings.
+        asked_at: when somebody last asked whether it is ready, seconds since the epoch.
+    """
+
+    def __init__(self, options: settings.Health, guard: Guard) -> None:
+        self.options = options
+        self.guard = guard
+        self.registry = Registry(guard)
+        self.lifecycle = Lifecycle(time.time())
+        self.adopted = False
+        self.asked_at = float("-inf")
+        self._identity = Identity()
+        self._access = Access(options.token)
+        in_forked_child(self.after_fork, guard.failed)
+
+    def configure(self, options: settings.Health, guard: Guard, attributes: Mapping[str, Any]) -> None:
+        """Take the settings of the process.
+
+        Args:
+            options: see above.
+            guard: see above.
+            attributes: of the resource.
+        """
+        self.options, self.guard, self.adopted = options, guard, True
+        self.registry.use(guard)
+        self._identity = Identity.of(attributes)
+        self._access = Access(options.token)
+
+    def routes(self) -> dict[str, HealthRoute]:
+        """An ASGI application for each path."""
+        options = self.options
+        paths = {
+            Kind.DETAILED: options.detailed_paths,
+            Kind.READY: options.ready_paths,
+            Kind.BASIC: options.basic_paths,
+            Kind.LIVE: options.live_paths,
+        }
+        return {path: route for kind, some in paths.items() for route in (HealthRoute(self, kind),) for path in some}
+
+    async def answer(self, kind: Kind, scope: Any) -> tuple[int, bytes]:
+        """Status code and body for a request; the checks run side by side, each within its timeout."""
+        outcomes = await self.outcomes() if kind.checks else ()
+        return answer(kind, self.lifecycle, outcomes, self._identity, details=self._access.allows(scope))
+
+    async def outcomes(self) -> Sequence[Outcome]:
+        """Every check with its result."""
+        self.asked_at = time.time()
+        probes = self.registry.probes()
+        stale = [probe for probe in probes if not probe.fresh]
+        if len(stale) > 1:
+            results = await asyncio.gather(*(probe.result() for probe in probes))
+        else:
+            results = [await probe.result() for probe in probes]
+        return [(probe.check, result) for probe, result in zip(probes, results, strict=True)]
+
+    def check(
+        self,
+        name: str,
+        function: Callable[[], Any],
+        *,
+        critical: bool | None,
+        timeout: float | None,
+        cache: float | None,
+        kind: str = "",
+    ) -> Check:
+        """A check with the process's defaults where the caller says nothing.
+
+        Args:
+            name: of the check.
+            function: see `Check`.
+            critical: None lets `OTEL_DISTRO_HEALTH_CRITICAL` decide.
+            timeout: seconds.
+            cache: seconds.
+            kind: `database` or `redis`, by which the setting may name all of them.
+        """
+        options = self.options
+        if critical is None:
+            critical = name in options.critical or (kind != "" and kind in options.critical)
+        return Check(
+            name,
+            function,
+            critical,
+            options.timeout / 1000 if timeout is None else max(0.001, timeout),
+            options.cache / 1000 if cache is None else max(0.0, cache),
+        )
+
+    def after_fork(self) -> None:
+        """In a child: its own uptime, none of the parent's runs."""
+        self.asked_at = float("-inf")
+        self.lifecycle.after_fork()
+        self.registry.after_fork()
