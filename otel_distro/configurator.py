@@ -53,6 +53,7 @@ def _configure(session: Session) -> None:
         "OTEL_SEMCONV_STABILITY_OPT_IN", ",".join(session.settings.instrumentation.semconv_opt_in)
     )
     session.hooks.install()
+    _redact(session)
     _propagate(session)
     made = _resource(session)
     pipeline = _pipeline(session, made)
@@ -63,6 +64,15 @@ def _configure(session: Session) -> None:
     if pipeline.loops is not None:
         session.hooks.on_import("asyncio.base_events", pipeline.loops.watch_asyncio)
         session.hooks.on_import("uvloop", pipeline.loops.watch_uvloop)
+
+
+def _redact(session: Session) -> None:
+    chosen = session.settings.redaction
+    if chosen.hide or chosen.keep or chosen.hook is not None:
+        from .redaction import policy
+
+        hook = None if chosen.hook is None else policy.LateHook(chosen.hook)
+        policy.use(policy.build(chosen.hide, chosen.keep, hook, session.guard))
 
 
 def _propagate(session: Session) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from otel_distro.redaction import policy as redaction
+
 from . import _wire
 from ._wire import delimited, utf8, varint
 
@@ -75,6 +77,34 @@ def key_value(key: object, value: Any, depth: int = 0) -> bytes:
     return _wire.text_field(b"\x0a", key) + delimited(b"\x12", any_value(value, depth))
 
 
+def shown(key: object, value: Any) -> Any:
+    """What leaves of an attribute's value: `REDACTED` for text, numbers and lists under a name that speaks of a secret.
+
+    A truth value or a fraction says nothing (`has_token`, `token_ratio`).
+    """
+    if type(key) is not str or value is None or isinstance(value, (bool, float)):
+        return value
+    if redaction.is_secret_attribute(key):
+        return redaction.REDACTED
+    if redaction.hooked():
+        if isinstance(value, str):
+            return redaction.further(key, value)
+        if isinstance(value, (list, tuple)):
+            return [redaction.further(key, item) if isinstance(item, str) else item for item in value]
+    return value
+
+
+class _Always(dict[Any, bytes]):
+    """Gives one encoded pair for whatever value is looked up, so that a hidden value costs what any other does."""
+
+    def __init__(self, encoded: bytes) -> None:
+        super().__init__()
+        self._encoded = encoded
+
+    def __missing__(self, value: object) -> bytes:
+        return self._encoded
+
+
 class KeyValues:
     """Encodes attributes as repeated `KeyValue` fields under one tag, repeated pairs only once.
 
@@ -84,12 +114,16 @@ class KeyValues:
 
     Args:
         tag: the field's number and wire type, one byte.
+        private: values may be secrets: those under a name that speaks of one leave as `REDACTED`, all texts pass the
+            user's function, if there is one.
     """
 
-    __slots__ = ("_heads", "_room", "_tag", "known")
+    __slots__ = ("_heads", "_hooked", "_private", "_room", "_tag", "known")
 
-    def __init__(self, tag: bytes) -> None:
+    def __init__(self, tag: bytes, *, private: bool = False) -> None:
         self._tag = tag
+        self._private = private
+        self._hooked = private and redaction.hooked()
         self._room = _CACHE_BYTES
         self._heads: dict[str, bytes] = {}
         self.known: dict[str, dict[Any, bytes]] = {}
@@ -118,13 +152,26 @@ class KeyValues:
         """Encode one attribute, and keep it if it may come again."""
         kind = type(value)
         if (kind is not str and kind is not int) or type(key) is not str:
-            return delimited(self._tag, key_value(key, value))
-        head = self._heads.get(key) or self._head(key)
+            return delimited(self._tag, key_value(key, shown(key, value) if self._private else value))
+        head = self._heads.get(key)
+        if head is None:
+            if self._private and redaction.is_secret_attribute(key):
+                return self._hide(key)
+            head = self._head(key)
+        given = value
+        if self._hooked and kind is str:
+            value = redaction.further(key, value)
         payload = any_value(value) if kind is int else b"\x0a" + varint(len(text := utf8(value))) + text
         payload = head + varint(len(payload)) + payload
         encoded = self._tag + varint(len(payload)) + payload
         if len(encoded) <= _LONGEST_CACHED:
-            self._keep(key, value, encoded)
+            self._keep(key, given, encoded)
+        return encoded
+
+    def _hide(self, key: str) -> bytes:
+        encoded = delimited(self._tag, key_value(key, redaction.REDACTED))
+        if len(self.known) < _MAX_KEYS and len(key) <= _LONGEST_KEY:
+            self.known[key] = _Always(encoded)
         return encoded
 
     def _head(self, key: str) -> bytes:

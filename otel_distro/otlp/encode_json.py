@@ -15,7 +15,7 @@ from typing import Any
 
 from . import _wire
 from ._batch import CHUNK, JSON, Encoded
-from ._values import MAX_DEPTH, described, whole_number
+from ._values import MAX_DEPTH, described, shown, whole_number
 
 Fields = dict[str, Any]
 
@@ -78,7 +78,7 @@ class JsonSpanEncoder(_JsonEncoder):
             "kind": item.kind.value + 1,
             "startTimeUnixNano": _u64(item.start_time),
             "endTimeUnixNano": _u64(item.end_time),
-            "attributes": _attributes(item.attributes),
+            "attributes": _private(item.attributes),
             "events": [_event(event) for event in item.events or ()],
             "links": [_link(link) for link in item.links or ()],
             "droppedAttributesCount": _u32(item.dropped_attributes),
@@ -104,7 +104,7 @@ class JsonLogEncoder(_JsonEncoder):
             "observedTimeUnixNano": _u64(record.observed_timestamp),
             "severityNumber": getattr(record.severity_number, "value", None),
             "severityText": _text(record.severity_text),
-            "attributes": _attributes(record.attributes),
+            "attributes": _private(record.attributes),
             "droppedAttributesCount": _u32(item.dropped_attributes),
             "flags": int(record.trace_flags or 0) & _wire.UINT32_MAX,
             "traceId": _hex(record.trace_id, 16) if record.trace_id else None,
@@ -209,7 +209,7 @@ def _event(event: Any) -> Fields:
         {
             "timeUnixNano": _u64(event.timestamp),
             "name": _text(event.name),
-            "attributes": _attributes(event.attributes),
+            "attributes": _private(event.attributes),
             "droppedAttributesCount": _u32(event.dropped_attributes),
         }
     )
@@ -222,7 +222,7 @@ def _link(link: Any) -> Fields:
             "traceId": _hex(context.trace_id, 16),
             "spanId": _hex(context.span_id, 8),
             "traceState": _trace_state(context.trace_state),
-            "attributes": _attributes(link.attributes),
+            "attributes": _private(link.attributes),
             "droppedAttributesCount": _u32(link.dropped_attributes),
             "flags": _flags(context),
         }
@@ -257,6 +257,11 @@ def _wrapped(name: str, fields: Fields, thing: Any) -> str:
 
 def _attributes(attributes: Any) -> list[Fields]:
     return [{"key": _text(key), "value": _any_value(value)} for key, value in (attributes or {}).items()]
+
+
+def _private(attributes: Any) -> list[Fields]:
+    """Attributes of a span, an event, a link or a record, whose values may be secrets."""
+    return [{"key": _text(key), "value": _any_value(shown(key, value))} for key, value in (attributes or {}).items()]
 
 
 def _any_value(value: Any, depth: int = 0) -> Fields:

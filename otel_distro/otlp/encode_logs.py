@@ -23,7 +23,7 @@ class LogEncoder:
     content_type = PROTOBUF
 
     def __init__(self) -> None:
-        self._attributes = KeyValues(b"\x32")
+        self._attributes = KeyValues(b"\x32", private=True)
         self._envelopes = Envelopes()
 
     def encode(self, data: Sequence[Any], breathe: Callable[[], object] | None = None) -> Encoded:

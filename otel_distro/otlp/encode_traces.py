@@ -51,9 +51,9 @@ class SpanEncoder:
     content_type = PROTOBUF
 
     def __init__(self) -> None:
-        self._attributes = KeyValues(b"\x4a")
-        self._event_attributes = KeyValues(b"\x1a")
-        self._link_attributes = KeyValues(b"\x22")
+        self._attributes = KeyValues(b"\x4a", private=True)
+        self._event_attributes = KeyValues(b"\x1a", private=True)
+        self._link_attributes = KeyValues(b"\x22", private=True)
         self._names: dict[str, bytes] = {}
         self._envelopes = Envelopes()
 

@@ -19,6 +19,7 @@ from ._metric_groups import METRIC_GROUPS, MetricGroups
 from ._metrics import Metrics
 from ._otlp import Otlp
 from ._python import Python
+from ._redaction import Redaction
 from ._requests import Requests
 from ._sentry import Sentry
 from ._traces import SAMPLERS, Batch, Limits, Traces
@@ -37,6 +38,7 @@ class Settings:
     otlp_metrics: Otlp = group(Otlp, prefix="OTEL_EXPORTER_OTLP_METRICS_", fallback="OTEL_EXPORTER_OTLP_")
     otlp_logs: Otlp = group(Otlp, prefix="OTEL_EXPORTER_OTLP_LOGS_", fallback="OTEL_EXPORTER_OTLP_")
     instrumentation: Instrumentation = group(Instrumentation)
+    redaction: Redaction = group(Redaction)
     python: Python = group(Python)
     sentry: Sentry = group(Sentry)
     health: Health = group(Health)
@@ -58,6 +60,7 @@ __all__ = [
     "Metrics",
     "Otlp",
     "Python",
+    "Redaction",
     "Requests",
     "Sentry",
     "Settings",

@@ -1,0 +1,165 @@
+"""Whose values are hidden: names that speak of a secret, the user's own lists, and for the rest the user's function.
+
+One policy holds for all exits of a process, which is why it lives here and not in each of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from urllib.parse import unquote_plus
+
+from otel_distro.guard import Guard
+
+REDACTED = "REDACTED"
+"""The mark of what was hidden: it stands in the place of the value."""
+PLACEHOLDER = "?"
+"""The mark of a hidden literal in SQL and in Redis keys."""
+
+Hook = Callable[[str, str], str]
+"""`hook(name, text)` gives the text that leaves; the name is the attribute's, or `body` for a log message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the user adds to the names below.
+
+    Attributes:
+        hide: finds further names whose values are hidden.
+        keep: finds names whose values stay though they speak of a secret; it wins.
+        hook: sees every text of spans and logs last, and gives what leaves.
+        guard: gets what the hook raises.
+    """
+
+    hide: re.Pattern[str] | None = None
+    keep: re.Pattern[str] | None = None
+    hook: Hook | None = None
+    guard: Guard | None = None
+
+
+class LateHook:
+    """`module:function`, imported when it is first called: it is the application's, which is not there at the start.
+
+    Args:
+        path: as the user wrote it.
+
+    Raises:
+        ImportError, AttributeError, TypeError: when called, as long as there is no such function.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._function: Hook | None = None
+
+    def __call__(self, name: str, text: str) -> str:
+        function = self._function
+        if function is None:
+            module, _, attribute = self._path.partition(":")
+            function = self._function = getattr(import_module(module or "."), attribute)
+        return function(name, text)
+
+
+class _InForce:
+    """The policy of this process; set once by the configurator."""
+
+    policy = Policy()
+
+
+_PARAMETER = re.compile(
+    r"token(?!i[sz]|s?[-_.]?(?:count|limit|type|usage|budget))|secret(?!ar)|passw|passphrase|pwd|credential|"
+    r"signature|^sig$|api[-_.]?key|access[-_.]?key|private[-_.]?key|^key$|auth(?!or(?!i[sz]))|session|^sid$|jwt|^code$|^otp$|"
+    r"^pin$|^pass$|cookie|^awsaccesskeyid$",
+    re.IGNORECASE,
+)
+# `max_tokens=512` of a language model's API counts words
+_COUNT = re.compile(
+    r"(?:^|[-_.])(?:max|min|num|n|total|prompt|completion|input|output|used|cached|reasoning|remaining|new)"
+    r"(?:[-_.]\w{1,20})?[-_.]?tokens?$|^(?:max|min|num|total|prompt|input|output)\w{0,10}Tokens$",
+    re.IGNORECASE,
+)
+# narrower: a message says "code=404" and "tokens: 512", which hide nothing
+_FIELD = re.compile(
+    r"passw|passphrase|secret(?!ar)|credential|api[-_. ]?key|private[-_. ]?key|access[-_. ]?key|authori[sz]ation|"
+    r"cookie|jwt|token$|(?:^|[-_.])(?:pass|pwd|pw|auth|dsn|otp|pin|sid|signature|session[-_.]?(?:id|key))$|session[-_.]?id$",
+    re.IGNORECASE,
+)
+_CONVENTIONAL = frozenset({"session.id", "session.previous_id"})
+"""Attributes of the semantic conventions that are identifiers by definition."""
+
+
+def use(policy: Policy) -> None:
+    """Make `policy` the one of this process."""
+    _InForce.policy = policy
+    is_secret_parameter.cache_clear()
+    is_secret_field.cache_clear()
+    is_secret_attribute.cache_clear()
+
+
+def build(hide: Sequence[str], keep: Sequence[str], hook: Hook | None, guard: Guard) -> Policy:
+    """A policy from regular expressions; one that does not compile is said and left out."""
+    return Policy(_pattern("OTEL_DISTRO_REDACTION_HIDE", hide, guard), _pattern(_KEEP, keep, guard), hook, guard)
+
+
+_KEEP = "OTEL_DISTRO_REDACTION_KEEP"
+
+
+def _pattern(variable: str, names: Sequence[str], guard: Guard) -> re.Pattern[str] | None:
+    usable = []
+    for name in names:
+        try:
+            re.compile(name)
+        except (re.error, RecursionError, OverflowError) as error:
+            guard.failed(f"{variable}={name[:40]!r}", f"not a regular expression: {error}", remedy="it is left out")
+        else:
+            usable.append(f"(?:{name})")
+    return re.compile("|".join(usable), re.IGNORECASE) if usable else None
+
+
+# an application has few names, and each is asked for with every request
+@lru_cache(maxsize=1024)
+def is_secret_parameter(name: str) -> bool:
+    """Whether the name of a query parameter speaks of a secret: `access_token` does, `author`, `max_tokens` do not."""
+    plain = unquote_plus(name[:256]) if "%" in name else name[:256]
+    return _decides(plain, lambda: _PARAMETER.search(plain) is not None and _COUNT.search(plain) is None)
+
+
+@lru_cache(maxsize=1024)
+def is_secret_field(name: str) -> bool:
+    """Whether the name of a log's field speaks of a secret: `password` does, `tokens` and `code` do not."""
+    plain = name[:256]
+    return _decides(plain, lambda: _FIELD.search(plain) is not None)
+
+
+@lru_cache(maxsize=1024)
+def is_secret_attribute(name: str) -> bool:
+    """Whether the value of a span's attribute of this name does not leave."""
+    return name not in _CONVENTIONAL and is_secret_field(name)
+
+
+def _decides(name: str, ours: Callable[[], bool]) -> bool:
+    policy = _InForce.policy
+    if policy.keep is not None and policy.keep.search(name):
+        return False
+    return (policy.hide is not None and policy.hide.search(name) is not None) or ours()
+
+
+def hooked() -> bool:
+    """Whether the user has a function for the rest."""
+    return _InForce.policy.hook is not None
+
+
+def further(name: str, text: str) -> str:
+    """What the user's function makes of `text`; hidden altogether when it raises or gives no text."""
+    policy = _InForce.policy
+    if policy.hook is None:
+        return text
+    try:
+        made = policy.hook(name, text)
+    except Exception as error:  # noqa: BLE001 - the application's function, in the application's path
+        if policy.guard is not None:
+            policy.guard.failed("OTEL_DISTRO_REDACTION_HOOK", error, remedy=f"such texts leave as {REDACTED}")
+        return REDACTED
+    return made if isinstance(made, str) else REDACTED

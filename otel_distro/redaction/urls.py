@@ -1,0 +1,99 @@
+"""URLs, alone and inside messages, without credentials."""
+
+from __future__ import annotations
+
+import re
+
+from .policy import PLACEHOLDER, REDACTED, is_secret_parameter
+
+
+def redact_url(url: str) -> str:
+    """A URL without userinfo and without the values of sensitive query parameters (also in its fragment).
+
+    `https://joe:pw@host/a?token=x&page=2` gives `https://REDACTED:REDACTED@host/a?token=REDACTED&page=2`.
+    Source: semantic conventions, `url.full`, and wider: any name that speaks of a secret.
+    """
+    if "@" in url:
+        url = _without_userinfo(url)
+    if "#" in url:
+        url, _, fragment = url.partition("#")
+        tail = "#" + (redact_query(fragment) if "=" in fragment else fragment)
+    else:
+        tail = ""
+    head, mark, query = url.partition("?")
+    return head + mark + redact_query(query) + tail if query else url + tail
+
+
+_PIECES = re.compile("([&;])")
+
+
+def redact_query(query: str) -> str:
+    """A query string whose sensitive parameters have the value `REDACTED`; order and the rest stay as they are.
+
+    `;` separates parameters too, as HTML 4 had it; what follows a hidden value behind one belongs to that value.
+    """
+    if ";" in query:
+        return _redact_pieces(_PIECES.split(query))
+    pairs = query.split("&")
+    hidden = False
+    for index, pair in enumerate(pairs):
+        name, _, value = pair.partition("=")
+        if value and is_secret_parameter(name):
+            pairs[index] = f"{name}={REDACTED}"
+            hidden = True
+    return "&".join(pairs) if hidden else query
+
+
+def _redact_pieces(pieces: list[str]) -> str:
+    kept = [_redact_pair(pieces[0])]
+    hidden = kept[0] != pieces[0]
+    for separator, piece in zip(pieces[1::2], pieces[2::2], strict=True):
+        if hidden and separator == ";" and "=" not in piece:
+            continue
+        shown = _redact_pair(piece)
+        hidden = shown.endswith(f"={REDACTED}")
+        kept += (separator, shown)
+    return "".join(kept)
+
+
+def _redact_pair(pair: str) -> str:
+    name, _, value = pair.partition("=")
+    return f"{name}={REDACTED}" if value and is_secret_parameter(name) else pair
+
+
+def _without_userinfo(url: str) -> str:
+    start = url.find("//") + 2
+    if start < 2:
+        return url
+    ends = [at for mark in "/?#" if (at := url.find(mark, start)) >= 0]
+    end = min(ends, default=len(url))
+    at = url.rfind("@", start, end)
+    return url if at < 0 else f"{url[:start]}{REDACTED}:{REDACTED}{url[at:]}"
+
+
+_URL_IN_TEXT = re.compile(r"(?:\b[a-zA-Z][\w+.-]*://|(?<=url: )/)[^\s'\"<>)\]]+")
+
+
+_STATEMENT_IN_TEXT = re.compile(
+    r"\n\[(?:SQL|parameters): .*?(?=\n\(Background on this error|\n\nThe above exception|\n\nDuring handling|\Z)",
+    re.DOTALL,
+)
+_KEY_IN_TEXT = re.compile(r"(Key \([^)\n]{0,200}\)=)\([^\n]{0,1000}?\)(?= (?:already exists|is not present|is still))")
+
+
+def redact_exception(text: str) -> str:
+    """An exception's message or stack trace without what the spans below it do not tell either.
+
+    SQLAlchemy appends the statement and its parameters to the message, PostgreSQL the key that was violated, HTTP
+    clients the whole URL.
+    """
+    if "\n[" in text:
+        text = _STATEMENT_IN_TEXT.sub("", text)
+    if "Key (" in text:
+        text = _KEY_IN_TEXT.sub(rf"\1({PLACEHOLDER})", text)
+    return redact_text(text)
+
+
+def redact_text(text: str) -> str:
+    """Free text (an exception's message) in which every URL is redacted, also the bare path urllib3 quotes."""
+    return _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text) if "/" in text else text

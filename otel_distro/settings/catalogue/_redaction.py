@@ -1,0 +1,36 @@
+"""What does not leave the process, beside what never does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from otel_distro.settings._values import TEXT, names
+from otel_distro.settings._variable import OURS, variable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redaction:
+    """Names and a function of the user's own; credentials, SQL literals and the like are hidden without them."""
+
+    hide: tuple[str, ...] = variable(
+        "OTEL_DISTRO_REDACTION_HIDE",
+        names(),
+        (),
+        "Names (regular expressions) of attributes, query parameters and log fields whose values leave as `REDACTED`.",
+        source=OURS,
+    )
+    keep: tuple[str, ...] = variable(
+        "OTEL_DISTRO_REDACTION_KEEP",
+        names(),
+        (),
+        "Names (regular expressions) whose values stay though they speak of a secret; it wins over hiding.",
+        source=OURS,
+    )
+    hook: str | None = variable(
+        "OTEL_DISTRO_REDACTION_HOOK",
+        TEXT,
+        None,
+        "`module:function` of the application's: `function(name, text)` gives the text that leaves, for every text of "
+        "spans and logs; where it fails, the text leaves as `REDACTED`.",
+        source=OURS,
+    )

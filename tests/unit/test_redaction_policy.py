@@ -1,0 +1,129 @@
+"""Whose values are hidden: by name, by the user's lists, by the user's function; the mark says that something was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_distro.guard import Guard
+from otel_distro.otlp.exporters import build_encoder
+from otel_distro.redaction import policy, redact_query, redact_url
+from tests.tracing_rig import Collected, provider
+
+
+@pytest.fixture
+def guard() -> Iterator[Guard]:
+    yield Guard(output=lambda level, text: None)
+    policy.use(policy.Policy())
+
+
+def exported(protocol: str = "http/protobuf", **attributes: Any) -> dict[str, Any]:
+    """The attributes of a span as they leave by OTLP."""
+    collected = Collected()
+    made = provider(collected)
+    encoder = build_encoder("traces", protocol)
+    shown: dict[str, Any] = {}
+    for _ in range(2):  # the second span meets what the encoder has remembered
+        made.get_tracer("t").start_span("s", attributes={k.replace("__", "."): v for k, v in attributes.items()}).end()
+        body = encoder.encode([collected.spans[-1]]).body
+        if protocol == "http/json":
+            pairs = json.loads(body)["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"]
+            shown = {pair["key"]: next(iter(pair["value"].values())) for pair in pairs}
+        else:
+            request = ExportTraceServiceRequest.FromString(body)
+            pairs = request.resource_spans[0].scope_spans[0].spans[0].attributes
+            shown = {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in pairs}
+    return shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["author", "authors", "authority", "max_tokens", "maxTokens", "total_tokens", "prompt_tokens", "tokenizer",
+     "token_count", "token_limit", "secretary", "page", "q", "compass", "monkey"],
+)  # fmt: skip
+def test_a_name_that_only_looks_like_a_secret_stays(name: str) -> None:
+    """Authors and token counts are no credentials."""
+    assert redact_query(f"{name}=1") == f"{name}=1"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["auth", "oauth_verifier", "authorization", "Authentication", "authToken", "access_token", "accessToken", "tokens",
+     "token", "id_token", "secret", "client_secret", "api_key", "X-Api-Key", "password", "pwd", "sig", "session",
+     "X-Amz-Signature", "jwt", "code", "otp"],
+)  # fmt: skip
+def test_a_name_that_speaks_of_a_secret_is_hidden(name: str) -> None:
+    """Whatever the spelling, the value of a credential does not leave in a URL."""
+    assert redact_query(f"{name}=canary") == f"{name}=REDACTED"
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("a=1;token=canary", "a=1;token=REDACTED"),
+        ("token=can;ary&b=2", "token=REDACTED&b=2"),
+        ("token=canary;b=2&pwd=canary", "token=REDACTED;b=2&pwd=REDACTED"),
+        ("token=can;ary;canary;c=3", "token=REDACTED;c=3"),
+        ("q=a;b;c", "q=a;b;c"),
+        (";token=canary", ";token=REDACTED"),
+    ],
+)
+def test_semicolons_separate_parameters_too(query: str, expected: str) -> None:
+    """What follows a hidden value behind a semicolon belongs to it, unless it is a parameter of its own."""
+    assert redact_query(query) == expected
+    assert redact_url(f"http://h/?{query}") == f"http://h/?{expected}"
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
+def test_an_attribute_whose_name_speaks_of_a_secret_leaves_without_its_value(protocol: str) -> None:
+    """The application's own attributes too, the first time and from the cache; conventions and counts stay."""
+    shown = exported(
+        protocol, user__password="canary", api_key="canary", pin=4711, access_token=["canary"], has_token=True,
+        session__id="s1", gen_ai__usage__input_tokens=512, plain="p",
+    )  # fmt: skip
+    hidden = {name for name, value in shown.items() if value == "REDACTED"}
+    assert hidden == {"user.password", "api_key", "pin", "access_token"}
+    assert (shown["session.id"], shown["plain"], shown["has_token"]) == ("s1", "p", True)
+    assert "canary" not in str(shown)
+
+
+def test_the_users_lists_hide_and_keep(guard: Guard) -> None:
+    """Hidden names are added to ours, kept ones win over both; letter case does not matter."""
+    policy.use(policy.build(("email", "^card"), ("^csrf_token$",), None, guard))
+    assert redact_query("Email=a&card_no=1&csrf_token=2&token=3") == (
+        "Email=REDACTED&card_no=REDACTED&csrf_token=2&token=REDACTED"
+    )
+    assert exported(user__email="canary", csrf_token="kept") == {"user.email": "REDACTED", "csrf_token": "kept"}
+
+
+def test_a_list_entry_that_is_no_expression_is_left_out(guard: Guard) -> None:
+    """One line, and the others of the list count."""
+    policy.use(policy.build(("(", "email"), (), None, guard))
+    assert redact_query("email=a") == "email=REDACTED"
+    assert [failure.count for failure in guard.failures] == [1]
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
+def test_the_users_function_sees_every_text_last(guard: Guard, protocol: str) -> None:
+    """It gets name and text, and what it gives is what leaves, from the cache as well."""
+    policy.use(policy.Policy(hook=lambda name, text: text.replace("canary", f"<{name}>"), guard=guard))
+    assert exported(protocol, url__path="/reset/canary", n=1)["url.path"] == "/reset/<url.path>"
+
+
+@pytest.mark.parametrize(
+    "hook", [lambda name, text: 1 / 0, lambda name, text: None, policy.LateHook("no_such_module:f")]
+)
+def test_a_function_that_fails_lets_nothing_out(guard: Guard, hook: Any) -> None:
+    """Whoever asked for it wants the text hidden rather than sent: it leaves as the mark."""
+    policy.use(policy.Policy(hook=hook, guard=guard))
+    assert exported(text="canary") == {"text": "REDACTED"}
+
+
+def test_a_function_of_the_applications_is_imported_when_it_is_needed(guard: Guard) -> None:
+    """`module:function` is looked up at the first text, when the application is there."""
+    policy.use(policy.Policy(hook=policy.LateHook("posixpath:join"), guard=guard))
+    assert exported(a="b") == {"a": "a/b"}
