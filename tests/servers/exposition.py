@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tests.servers.binaries import promtool_binary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*?)\})? (\S+)(?: \d+)?(?: # .*)?$")
 _LABEL = re.compile(r'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"')
+_LINT = 3  # promtool's exit status when it has parsed all and would have chosen other names
 _ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
 
@@ -47,6 +51,21 @@ def total(samples: list[Sample], name: str, **labels: str) -> float | None:
         sample.value for sample in samples if sample.name == name and labels.items() <= dict(sample.labels).items()
     ]
     return sum(values) if values else None
+
+
+def promtool_check(text: str) -> list[str]:
+    """What `promtool check metrics` finds in a /metrics page of the text format, one line a finding.
+
+    Raises:
+        ValueError: it cannot parse the page, or finds a sample twice.
+    """
+    done = subprocess.run(
+        [promtool_binary(), "check", "metrics"], input=text.encode(), capture_output=True, timeout=60, check=False
+    )
+    findings = done.stderr.decode(errors="replace").splitlines()
+    if done.returncode not in {0, _LINT} or any("not unique" in finding for finding in findings):
+        raise ValueError(f"promtool ended with {done.returncode}: {findings[:5]}")
+    return findings
 
 
 def _unescape(value: str) -> str:
