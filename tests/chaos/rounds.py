@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.chaos.killing import Killer, children
 from tests.chaos.load import Load, Truth
-from tests.chaos.watch import Watch, count, scrape
+from tests.chaos.watch import OPENMETRICS, Watch, count, faults, scrape
 from tests.e2e.service import OURS, STOCK, Service
 from tests.servers import Stack
 from tests.servers.waiting import wait_until
@@ -152,6 +152,7 @@ class Round:
                 truth = load.stop()
                 scraped = _settled(url)
             outcome = self._outcome(truth, killer, scraped, watch)
+            outcome.wrong += faults(scrape(url) or "no answer", scrape(url, OPENMETRICS) or "no answer")
             if self._stack is not None:
                 self._ask_prometheus(outcome)
         if self._stack is not None:
@@ -182,6 +183,7 @@ class Round:
         )
         if not least <= scraped <= truth.sent:
             outcome.wrong.append(f"/metrics shows {scraped}, not {least} to {truth.sent}")
+        outcome.wrong += watch.unparsable
         if watch.falls:
             outcome.wrong.append(f"totals fell: {watch.falls[:3]}")
         if truth.answered < 100:
@@ -208,7 +210,8 @@ class Round:
         # a killed process takes at most its last interval with it
         outcome.otlp_least = 0 if hard else outcome.least
         wanted = outcome.truth.answered
-        outcome.otlp = _reaches(lambda: prometheus.value(f"sum(max_over_time({series}[15m]))"), wanted)
+        seconds = 2.0 if hard else 10.0
+        outcome.otlp = _reaches(lambda: prometheus.value(f"sum(max_over_time({series}[15m]))"), wanted, seconds)
         if outcome.otlp is None or not outcome.otlp_least <= outcome.otlp <= outcome.most:
             outcome.wrong.append(f"OTLP brought {outcome.otlp}, not {outcome.otlp_least} to {outcome.most}")
 

@@ -1,4 +1,4 @@
-"""Somebody who scrapes all the time and never forgives a total that falls."""
+"""Somebody who scrapes all the time, parses strictly, and never forgives a total that falls."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import time
 import urllib.request
 from typing import Self
 
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from tests.servers.exposition import promtool_check
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+_NAMED_BY_THE_CONVENTIONS = 'should not have "_count" suffix'
 _COUNT = re.compile(
     r'^http_server_request_duration_seconds_count\{[^}]*http_route="/work/\{number\}"[^}]*\} (\S+)$', re.M
 )
@@ -28,8 +34,19 @@ def count(text: str) -> int:
     return int(sum(float(value) for value in _COUNT.findall(text)))
 
 
+def faults(text: str, openmetrics: str) -> list[str]:
+    """What is wrong with the same page in both formats, by promtool and by the strict OpenMetrics parser."""
+    found = []
+    try:
+        found += [finding for finding in promtool_check(text) if _NAMED_BY_THE_CONVENTIONS not in finding]
+        list(text_string_to_metric_families(openmetrics))  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        found.append(str(error)[:300])
+    return found
+
+
 class Watch:
-    """Scrapes until it is stopped.
+    """Scrapes until it is stopped, as OpenMetrics.
 
     Args:
         url: of /metrics.
@@ -37,12 +54,14 @@ class Watch:
 
     Attributes:
         falls: pairs of a total and the smaller one that followed it.
+        unparsable: pages that the strict parser refused, with its reason; the first ten.
         scrapes: answered ones.
         longest_gap: seconds without an answer after the first one.
     """
 
     def __init__(self, url: str, pause: float = 0.1) -> None:
         self.falls: list[tuple[int, int]] = []
+        self.unparsable: list[str] = []
         self.scrapes = 0
         self.longest_gap = 0.0
         self._url = url
@@ -61,7 +80,7 @@ class Watch:
     def _run(self) -> None:
         last, answered = 0, 0.0
         while not self._ended.wait(self._pause):
-            text = scrape(self._url)
+            text = scrape(self._url, OPENMETRICS)
             now = time.monotonic()
             if text is None:
                 continue
@@ -69,7 +88,15 @@ class Watch:
                 self.longest_gap = max(self.longest_gap, now - answered - self._pause)
             answered = now
             self.scrapes += 1
+            self._parse(text)
             found = count(text)
             if found < last:
                 self.falls.append((last, found))
             last = found
+
+    def _parse(self, text: str) -> None:
+        try:
+            list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            if len(self.unparsable) < 10:
+                self.unparsable.append(str(error)[:300])
