@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from otel_distro.guard import Guard
@@ -53,6 +54,22 @@ class Export:
                 remedy="they are left out, the others are sent",
             )
         return True
+
+    def hand_over_now(self, encode: Callable[[], Encoded]) -> bool:
+        """The same in the application's thread: False when a sender is busy, and nothing is written to a disk."""
+        with ExitStack() as held:
+            for sender in self._senders:
+                if not sender.lock.acquire(blocking=False):
+                    return False
+                held.callback(sender.lock.release)
+            encoded = encode()
+            for sender in self._senders:
+                sender.accept(encoded, stay=True)
+        return True
+
+    def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
+        """Have a sender's thread call `fetch` every so many seconds; see `Sender.feed`."""
+        return self._senders[0].feed(fetch, every)
 
     def flush(self, milliseconds: float) -> bool:
         """Wait until every sender has settled what it has; see `Sender.flush`."""

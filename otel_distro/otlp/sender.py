@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from otel_distro.bell import Bell
 from otel_distro.process import Deadline, in_forked_child
 
 from ._batch import Encoded
@@ -94,6 +95,8 @@ class Sender:
     ) -> None:
         self._most_items = most_items
         self._settled = settled
+        self._fetch: Callable[[], object] | None = None
+        self._every = 0.0
         self.signal = signal
         self._client = client
         self._spool = spool
@@ -104,7 +107,9 @@ class Sender:
         in_forked_child(self._after_fork, later.failed)
 
     def _start(self) -> None:
-        self._changed = threading.Condition()
+        # not reentrant: what a signal handler or finaliser ends while its thread is in here must not come in again
+        self._changed = threading.Condition(threading.Lock())
+        self._bell = Bell()
         self._thread: threading.Thread | None = None
         # not the module's generator: an application that seeds it would make all its workers wait alike
         self._chance = random.Random(os.urandom(8))  # noqa: S311 - jitter is no secret
@@ -112,6 +117,7 @@ class Sender:
         self._probing = False
         self._not_before = 0.0
         self._gather_until = 0.0
+        self._fetch_at = 0.0
         self._adopt_at = 0.0
         self._hurry = False
         self._closing: Deadline | None = None
@@ -131,27 +137,59 @@ class Sender:
     def submit(self, batch: Encoded) -> None:
         """Hand over a batch; what does not fit into the spool is dropped and counted there."""
         with self._changed:
-            if batch.lost:
-                self._lost[NOT_ENCODED] += batch.lost
-            if not batch.items:
-                return
-            if self._closed or self._closing or self._off:
-                self._lost[OFF if self._off else SHUTDOWN] += batch.items
-                return
-            before = self._spool.items
-            self._spool.put(batch.body, batch.items, away=self._away_since is not None)
-            if not before and self._most_items:
-                self._gather_until = time.monotonic() + GATHER
-            # woken for the first of a burst and for a full request, not for each slice in between
-            if not self._ensure_thread() or not before or before < self._most_items <= self._spool.items:
-                self._changed.notify_all()
+            self.accept(batch, stay=False)
         self._later.say()
+
+    @property
+    def lock(self) -> threading.Condition:
+        """What `accept` is called under; held for the time of a write to the spool's directory at most."""
+        return self._changed
+
+    def accept(self, batch: Encoded, *, stay: bool) -> None:
+        """As `submit`, for who holds the lock; with `stay` nothing is written to the spool's directory now."""
+        if batch.lost:
+            self._lost[NOT_ENCODED] += batch.lost
+        if not batch.items:
+            return
+        if self._closed or self._closing or self._off:
+            self._lost[OFF if self._off else SHUTDOWN] += batch.items
+            return
+        before = self._spool.items
+        self._spool.put(batch.body, batch.items, away=self._away_since is not None, stay=stay)
+        if not before and self._most_items and self._fetch is None:
+            self._gather_until = time.monotonic() + GATHER
+        self._ensure_thread()
+        # woken for the first of a burst and for a full request, not for each slice in between
+        if not before or before < self._most_items <= self._spool.items:
+            self._bell.ring()
+
+    def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
+        """Have this sender's thread call `fetch`, without the lock, every so many seconds.
+
+        Returns:
+            What starts the thread if there is none yet, and has it call `fetch` soon; takes no lock that may be held
+            for long, and may be called at any moment.
+        """
+        self._fetch, self._every = fetch, every
+        return self._begin
+
+    def _begin(self) -> None:
+        alive = self._thread is not None and self._thread.is_alive()
+        if not alive and self._changed.acquire(blocking=False):
+            try:
+                self._fetch_at = time.monotonic() + self._every
+                self._ensure_thread()
+            finally:
+                self._changed.release()
+        else:
+            self._fetch_at = 0.0
+            self._bell.ring()
 
     def hurry(self) -> None:
         """Attempt to send now, also in the middle of a back-off."""
         with self._changed:
             self._hurry = True
-            self._changed.notify_all()
+            self._bell.ring()
 
     def flush(self, seconds: float) -> bool:
         """Wait until everything submitted so far is settled (delivered, refused or dropped).
@@ -164,7 +202,7 @@ class Sender:
             last, begun = self._spool.last_number, self._attempts
             self._hurry = bool(len(self._spool))
             running = self._ensure_thread() if self._hurry else True
-            self._changed.notify_all()
+            self._bell.ring()
             while self._spool.first_number <= last and self._failed_attempt <= begun and not self._off:
                 if deadline.left() <= 0:
                     break
@@ -193,6 +231,7 @@ class Sender:
             kept, dropped = self._spool.close(deadline.left)
             thread = self._thread
             self._changed.notify_all()
+            self._bell.ring()
             self._voice.ended(kept, dropped)
         self._later.say()
         if thread is not None and thread is not threading.current_thread():
@@ -257,6 +296,10 @@ class Sender:
             if now >= self._adopt_at:
                 self._adopt_at = now + self._chance.uniform(*_ADOPT_EVERY)
                 self._spool.adopt()
+            if self._fetch is not None and now >= self._fetch_at:
+                self._fetch_at = now + self._every
+                self._unlocked(self._fetch)
+                continue
             ready_at = self._not_before
             if self._spool.items < self._most_items:
                 ready_at = max(ready_at, self._gather_until)
@@ -265,8 +308,18 @@ class Sender:
             until = ready_at if len(self._spool) else float("inf")
             if self._spool.has_directory:
                 until = min(until, self._adopt_at)
-            self._changed.wait(None if until == float("inf") else max(until - now, 0.001))
+            if self._fetch is not None:
+                until = min(until, self._fetch_at)
+            wait = None if until == float("inf") else max(until - now, 0.001)
+            self._unlocked(lambda: self._bell.wait(wait))  # noqa: B023 - called at once
         return False
+
+    def _unlocked(self, call: Callable[[], object]) -> None:
+        self._changed.release()
+        try:
+            call()
+        finally:
+            self._changed.acquire()
 
     def _send_one(self, seconds: float | None) -> bool:
         """Send the oldest, with the lock given up meanwhile; False when nothing is there or it was not delivered."""

@@ -87,20 +87,21 @@ class Spool:
         """Whether what is left at the end is kept."""
         return self._directory is not None
 
-    def put(self, body: bytes, items: int, *, away: bool) -> None:
+    def put(self, body: bytes, items: int, *, away: bool, stay: bool = False) -> None:
         """Let a batch wait.
 
         Args:
             body: the encoded request.
             items: how many spans, points or records are in it.
             away: whether the collector is away; then it goes to the directory at once.
+            stay: for callers that may not wait for the disk; it goes there with the next failure.
         """
         self.last_number += 1
         waiting = Waiting(self.last_number, time.time_ns(), items, body)
         self._queue.append(waiting)
         self.items += items
         self.memory += waiting.size
-        if away or self.memory > self._memory_limit:
+        if (away or self.memory > self._memory_limit) and not stay:
             self._store(waiting)
         self._make_room()
 

@@ -19,18 +19,14 @@ from otel_distro.metrics.groups import Groups
 from otel_distro.metrics.shared import SharedStore
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.own_metrics import Settled
-from otel_distro.tracing import BatchQueue, LeanTracerProvider
+from otel_distro.tracing import LeanTracerProvider
 
-from . import _exporters, _own, _scrapes
+from . import _exporters, _own, _queues, _scrapes
 from ._base import Exporting, Pipeline, installed_ids
 from ._console import console
 
 if TYPE_CHECKING:
     from otel_distro.prometheus import Endpoint
-
-
-_SLICE = 64
-"""Spans encoded at a stretch: under a millisecond, so that an event loop hardly notices."""
 
 
 class ChildResource:
@@ -112,10 +108,8 @@ def _tracer_provider(ground: Ground, pipeline: Pipeline) -> LeanTracerProvider:
         "console": lambda: console(ground.environ, ground.guard),
     }
     for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard, (SpanExporter,)):
-        # ours is encoded in small slices and sent in whole batches; others get the batches they were promised
         ours = name in built_in and not (name == "otlp" and ground.settings.otlp_traces.protocol == "grpc")
-        slices = _SLICE if ours else traces.batch.max_export_batch_size
-        queue = BatchQueue(exporter, batch=traces.batch, guard=guard, name=name, slice_size=slices)
+        queue = _queues.for_spans(exporter, batch=traces.batch, guard=guard, name=name, ours=ours)
         provider.add_span_processor(queue)
         pipeline.exporting.append(Exporting("traces", name, exporter, queue))
     return provider

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from opentelemetry.context import Context, attach
 from opentelemetry.context import detach as detach_context
@@ -22,6 +21,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_distro import settings
 from otel_distro._compat import FLAGS, SUPPRESS_ALL
+from otel_distro.bell import Bell
 from otel_distro.guard import Guard
 from otel_distro.process import Deadline, in_forked_child
 
@@ -34,25 +34,6 @@ _ONE_EXPORT = 0.5
 """The part of a shutdown's time that one call of the exporter may take."""
 _LAST_PART = 0.1
 """The part of a shutdown's time that is kept for the exporter's own shutdown."""
-
-
-class _Bell:
-    """Wakes one waiting thread; ringing takes no lock, so a finaliser or signal handler may do it at any moment."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def ring(self) -> None:
-        try:
-            self._lock.release()
-        except RuntimeError:
-            return  # it rings already
-
-    def wait(self, seconds: float) -> bool:
-        return self._lock.acquire(timeout=seconds)
 
 
 @dataclass(slots=True)
@@ -89,14 +70,12 @@ class BatchQueue(SpanProcessor):
     """A span processor that exports in small slices from a thread of its own.
 
     Args:
-        exporter: gets tuples of ended spans, in the order they ended; any third party's will do. One with a `piece` of
-            its own (`OtlpSpanExporter`) gets in `export_pieces` what that made of each span as it ended.
+        exporter: gets tuples of ended spans, in the order they ended; any third party's will do.
         batch: how many may wait, how long, and at how many the thread wakes early. The time one export may take is the
             exporter's to keep: nothing can end a call of a third party's.
         guard: gets what the exporter raises.
         name: of the exporter, for the guard's lines and the thread.
-        slice_size: most spans in one call of the exporter, so that encoding them never holds the interpreter long;
-            pieces, which are encoded already, come in whole batches.
+        slice_size: most spans in one call of the exporter, so that encoding them never holds the interpreter long.
 
     Attributes:
         counters: what became of the spans; plain integers, read at any time.
@@ -112,16 +91,12 @@ class BatchQueue(SpanProcessor):
         slice_size: int = 64,
     ) -> None:
         self._exporter = exporter
-        piece = getattr(exporter, "piece", None)
-        self._piece: Callable[[ReadableSpan], object] = piece or _itself
-        self._take: Callable[[tuple[Any, ...]], SpanExportResult]
-        self._take = exporter.export_pieces if piece else exporter.export  # type: ignore[attr-defined]
         self._guard = guard
         self._part = f"exporter {name}"
         self._name = name
         self._size = batch.max_queue_size
         self._batch = min(batch.max_export_batch_size, batch.max_queue_size)
-        self._slice = batch.max_export_batch_size if piece else max(1, min(slice_size, batch.max_export_batch_size))
+        self._slice = max(1, min(slice_size, batch.max_export_batch_size))
         self._delay = batch.schedule_delay / 1000
         self._closed = False
         self._reset()
@@ -129,12 +104,12 @@ class BatchQueue(SpanProcessor):
 
     def _reset(self) -> None:
         self.counters = Counters()
-        self._queue: deque[object] = deque()
+        self._queue: deque[ReadableSpan] = deque()
         self._room = -1 if self._closed else self._size
         # the first span finds a mark of zero and starts the thread; later the mark is a full batch, or never while
         # the thread has been called already
         self._mark = 0
-        self._bell = _Bell()
+        self._bell = Bell()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._flushes: deque[_Flush] = deque()
@@ -161,7 +136,7 @@ class BatchQueue(SpanProcessor):
         if waiting >= self._room:
             self._refuse()
             return
-        queue.append(self._piece(span))
+        queue.append(span)
         if waiting >= self._mark:
             self._call_thread()
 
@@ -226,20 +201,19 @@ class BatchQueue(SpanProcessor):
         """Export `count` spans in slices; whether the exporter took them all."""
         queue, sent = self._queue, True
         while count > 0 and queue and not self._ended.is_set():
-            spans: list[object] = []
+            spans: list[ReadableSpan] = []
             while queue and len(spans) < self._slice:
                 spans.append(queue.popleft())
             count -= len(spans)
             sent = self._export(tuple(spans)) and sent
-            if count > 0:
-                # let go of the interpreter between slices: what waits for it is the application
-                time.sleep(0)
+            # let go of the interpreter between slices: what waits for it is the application
+            time.sleep(0)
         return sent
 
-    def _export(self, spans: tuple[object, ...]) -> bool:
+    def _export(self, spans: tuple[ReadableSpan, ...]) -> bool:
         self._export_since = time.monotonic()
         try:
-            result = self._take(spans)
+            result = self._exporter.export(spans)
         except BaseException as error:  # noqa: BLE001 - an exporter may raise anything, also a SystemExit
             self.counters.raised += len(spans)
             self._guard.failed(self._part, error, remedy="its spans are dropped and counted")
@@ -339,10 +313,6 @@ class BatchQueue(SpanProcessor):
         """The counters by name."""
         counters = self.counters
         return {name: getattr(counters, name) for name in Counters.__slots__}
-
-
-def _itself(span: ReadableSpan) -> object:
-    return span
 
 
 __all__ = ["BatchQueue", "Counters"]

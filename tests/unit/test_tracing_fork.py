@@ -93,7 +93,6 @@ class Busy(Recorder):
         return super().export(spans)
 
 made._exporter = exporter = Busy()
-made._take = exporter.export
 stop = threading.Event()
 def work():
     while not stop.is_set():

@@ -1,0 +1,172 @@
+"""Ended spans wait here as bytes, until the sender's own thread fetches them.
+
+A span is encoded where it ends, in about the time it takes to make it: a few microseconds of the application's thread.
+Handing it to a thread that encodes cost ten times as much, because a thread that needs the interpreter is woken by
+every turn of a busy event loop and mostly in vain. So there is one thread, and it needs the interpreter three times a
+request: to join what waits, to send it, and to read the answer.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+
+from otel_distro import settings
+from otel_distro._compat import FLAGS
+from otel_distro.guard import Guard
+from otel_distro.process import Deadline, in_forked_child
+
+from ._batch import Encoded
+from .encode_traces import Piece, SpanEncoder
+from .span_exporter import OtlpSpanExporter
+
+_SAMPLED = 1
+_NEVER = sys.maxsize
+_OURS = 0.9
+"""The part of a shutdown's time that is used: whoever waits for it counts from an earlier moment."""
+
+
+class SpanQueue(SpanProcessor):
+    """A span processor that encodes at once and sends in batches.
+
+    Args:
+        exporter: where to.
+        encoder: the exporter's `pieces`.
+        batch: how many may wait, how long, and how many make a request. What waits beyond `max_queue_size` while the
+            sender is held up goes to its spool, which is bounded in bytes.
+        guard: gets what goes wrong.
+    """
+
+    def __init__(
+        self, exporter: OtlpSpanExporter, encoder: SpanEncoder, *, batch: settings.Batch, guard: Guard
+    ) -> None:
+        self._exporter = exporter
+        self._piece = encoder.piece
+        self._join = encoder.join
+        self._guard = guard
+        self._size = batch.max_queue_size
+        self._batch = min(batch.max_export_batch_size, batch.max_queue_size)
+        self._closed = False
+        self._start()
+        self._wake = exporter.feed(self._fetch, batch.schedule_delay / 1000)
+        in_forked_child(self._after_fork, guard.failed)
+
+    def _start(self) -> None:
+        self._queue: deque[Piece] = deque()
+        self._room = -1 if self._closed else self._size
+        # the first span finds a mark of zero and starts the thread; later the mark is a full batch, or never while
+        # the thread has been called already
+        self._mark = 0
+        self._draining = threading.Lock()
+        self._counts = dict.fromkeys(("exported", "failed", "queue_full", "after_shutdown"), 0)
+
+    def _after_fork(self) -> None:
+        # what waited belongs to the parent, which sends it
+        self._start()
+
+    def __len__(self) -> int:
+        """How many spans wait."""
+        return len(self._queue)
+
+    def counts(self) -> Mapping[str, int]:
+        """What became of ended spans: given to the senders, not given, dropped for want of room, come too late."""
+        return dict(self._counts)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take an ended, sampled span; takes no lock and never waits."""
+        context = span.context
+        if context is None or not context[FLAGS] & _SAMPLED:
+            return
+        queue = self._queue
+        waiting = len(queue)
+        if waiting >= self._room and not self._make_room():
+            return
+        queue.append(self._piece(span))
+        if waiting >= self._mark:
+            self._call_thread()
+
+    def _call_thread(self) -> None:
+        if self._mark == 0:
+            # also where no thread can be started: then a flush or the shutdown sends what waits
+            self._mark = self._batch - 1
+            self._wake()
+        if len(self._queue) >= self._batch:
+            self._mark = _NEVER
+            self._wake()
+
+    def _make_room(self) -> bool:
+        """The sender is held up: move what waits to its spool from here; False when the span must be dropped."""
+        if self._closed:
+            self._counts["after_shutdown"] += 1
+            return False
+        if self._draining.acquire(blocking=False):
+            try:
+                self._hand_over(self._exporter.hand_over_now)
+            finally:
+                self._draining.release()
+        if len(self._queue) < self._room:
+            return True
+        self._counts["queue_full"] += 1
+        self._guard.warn(
+            f"exporter otlp: {self._size} spans wait, further ones are dropped and counted; "
+            "raise OTEL_BSP_MAX_QUEUE_SIZE if the collector is well",
+            once="span queue full",
+        )
+        return False
+
+    def _fetch(self) -> None:
+        """Called by the sender's thread whenever the delay is over or it was woken."""
+        self._mark = self._batch - 1
+        with self._draining:
+            self._hand_over(self._exporter.hand_over)
+
+    def _hand_over(self, hand_over: Callable[[Callable[[], Encoded]], bool]) -> bool:
+        """Join what waits to batches and give them to the senders; whether they took them all."""
+        queue, taken = self._queue, True
+        count = len(queue)
+        while count > 0 and queue:
+            pieces = [queue.popleft() for _ in range(min(len(queue), count, self._batch))]
+            count -= len(pieces)
+            if hand_over(partial(self._join, pieces)):
+                self._counts["exported"] += len(pieces)
+            elif hand_over == self._exporter.hand_over_now:
+                queue.extendleft(reversed(pieces))
+                return False
+            else:
+                self._counts["failed"] += len(pieces)
+                taken = False
+        return taken
+
+    def force_flush(self, timeout_millis: int | None = 30000) -> bool:
+        """Send everything that waits now.
+
+        Returns:
+            False when something was not delivered, the time was over, or after a shutdown.
+        """
+        if self._closed:
+            return False
+        deadline = Deadline((30000 if timeout_millis is None else timeout_millis) / 1000)
+        return self._drain(deadline) and self._exporter.force_flush(deadline.left() * 1000)
+
+    def shutdown(self, timeout_millis: float = 2000) -> None:
+        """Send what waits and end the exporter, within `timeout_millis` whatever the network does."""
+        if self._closed:
+            return
+        self._closed = True
+        self._room = -1
+        deadline = Deadline(timeout_millis / 1000 * _OURS)
+        self._drain(deadline)
+        self._exporter.shutdown(deadline.left() * 1000)
+
+    def _drain(self, deadline: Deadline) -> bool:
+        if not self._draining.acquire(timeout=deadline.left()):
+            return False
+        try:
+            return self._hand_over(self._exporter.hand_over)
+        finally:
+            self._draining.release()

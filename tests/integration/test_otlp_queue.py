@@ -1,0 +1,169 @@
+"""The queue of encoded spans: batches, bounds, held-up senders, forks and ends, against a real receiver."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from typing import Any, Self
+
+from opentelemetry import trace
+
+from otel_distro import settings
+from otel_distro.guard import Guard
+from otel_distro.otlp.exporters import build_span_exporter
+from otel_distro.otlp.queue import SpanQueue
+from otel_distro.tracing import LeanTracerProvider
+from tests.otlp_servers import OK, RawServer, keep_answering, read_request
+from tests.servers.sink import OtlpSink
+from tests.servers.waiting import wait_until
+from tests.tracing_rig import provider
+
+
+class Queued:
+    """A provider whose spans go to `url` by a `SpanQueue`; shut down at the end of the `with` block."""
+
+    def __init__(self, url: str, **batch: Any) -> None:
+        self.lines: list[str] = []
+        guard = Guard(output=lambda _, text: self.lines.append(text))
+        chosen = settings.Batch(**{"schedule_delay": 3_600_000, **batch})
+        self.exporter = build_span_exporter(
+            settings.Otlp(endpoint=url), settings.Distro(), guard, most_items=chosen.max_export_batch_size
+        )
+        pieces = self.exporter.pieces
+        assert pieces is not None
+        self.queue = SpanQueue(self.exporter, pieces, batch=chosen, guard=guard)
+        self.provider: LeanTracerProvider = provider(self.queue)
+        self.tracer: trace.Tracer = self.provider.get_tracer("test")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.provider.shutdown(2000)
+
+    def end(self, *names: object) -> None:
+        """End a span of each name."""
+        for name in names:
+            self.tracer.start_span(str(name)).end()
+
+
+def traces(sink: OtlpSink) -> str:
+    return f"{sink.url}/v1/traces"
+
+
+def test_a_full_batch_is_sent_at_once_and_the_rest_when_the_delay_is_over() -> None:
+    """Spans arrive in order: a full batch without waiting, what is left after the delay."""
+    with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
+        queued.end(*range(25))
+        wait_until(lambda: len(sink.spans) >= 20, seconds=10, what="two full batches")
+    with OtlpSink() as sink, Queued(traces(sink), schedule_delay=50) as queued:
+        queued.end(*range(25))
+        wait_until(lambda: len(sink.spans) == 25, seconds=10, what="all spans after the delay")
+        assert [span.name for span in sink.spans] == [str(number) for number in range(25)]
+        queued.end("later")
+        wait_until(lambda: len(sink.spans) == 26, seconds=10, what="a second delay")
+
+
+def test_one_thread_and_no_more_does_all_of_it() -> None:
+    """The sender's thread is the only one, and it starts with the first span."""
+    with OtlpSink() as sink, Queued(traces(sink)) as queued:
+        before = threading.active_count()
+        queued.end("first")
+        own = [thread.name for thread in threading.enumerate() if thread.name.startswith("otel-distro")]
+        assert own == ["otel-distro-otlp-traces"]
+        assert threading.active_count() <= before + 1
+        assert queued.provider.force_flush(5000)
+        assert [span.name for span in sink.spans] == ["first"]
+
+
+def test_a_collector_that_hangs_costs_no_span_while_the_spool_has_room() -> None:
+    """While a request hangs, what does not fit into the queue moves to the spool, from where it is sent afterwards."""
+    hold, seen = threading.Event(), []
+
+    def slow(connection: socket.socket, _: int) -> None:
+        while request := read_request(connection):
+            seen.append(request)
+            hold.wait(20)
+            connection.sendall(OK)
+
+    with RawServer(slow) as server, Queued(server.url, max_queue_size=20, max_export_batch_size=10) as queued:
+        queued.end(*range(10))
+        wait_until(lambda: bool(seen), seconds=10, what="the first request")
+        queued.end(*range(10, 500))
+        assert len(queued.queue) <= 20
+        hold.set()
+        assert queued.provider.force_flush(10_000)
+        stats = queued.exporter.stats()[0]
+        assert (stats.sent, dict(stats.dropped)) == (500, {})
+        assert queued.queue.counts() == {"exported": 500, "failed": 0, "queue_full": 0, "after_shutdown": 0}
+        assert queued.lines == []
+
+
+def test_a_full_queue_whose_sender_is_busy_drops_counts_and_says_it_once() -> None:
+    """Where neither queue nor spool can take a span, it is dropped and counted, and the application goes on at once."""
+    with RawServer(keep_answering(OK)) as server, Queued(server.url, max_queue_size=20) as queued:
+        held = queued.exporter._export._senders[0].lock
+        with held:
+            queued.end(*range(50))
+        assert queued.queue.counts()["queue_full"] == 30
+        assert len([line for line in queued.lines if "OTEL_BSP_MAX_QUEUE_SIZE" in line]) == 1
+        queued.end("there is room again")
+        assert queued.queue.counts()["queue_full"] == 30
+
+
+def test_the_end_sends_what_waits_and_counts_what_comes_too_late() -> None:
+    """A shutdown delivers everything; spans that end later are counted and dropped."""
+    with OtlpSink() as sink:
+        queued = Queued(traces(sink))
+        late = queued.tracer.start_span("late")
+        queued.end(*range(3000))
+        queued.provider.shutdown(5000)
+        late.end()
+        assert len(sink.spans) == 3000
+        assert queued.queue.counts()["after_shutdown"] == 1
+        assert not queued.queue.force_flush(100)
+
+
+def test_a_dead_collector_holds_the_end_up_no_longer_than_it_may() -> None:
+    """The shutdown returns within its time although the request hangs, and what is lost is counted and said."""
+    with RawServer(lambda connection, _: time.sleep(5)) as server:
+        queued = Queued(server.url)
+        queued.end(*range(100))
+        began = time.monotonic()
+        queued.provider.shutdown(500)
+        assert time.monotonic() - began < 2.5
+        assert sum(queued.exporter.stats()[0].dropped.values()) == 100
+        assert any("100" in line for line in queued.lines)
+
+
+def test_a_child_of_a_fork_sends_its_own_spans_and_not_its_parents() -> None:
+    """What waited at the fork is sent once, by the parent; the child's spans are sent by a thread of its own."""
+    with OtlpSink() as sink, Queued(traces(sink)) as queued:
+        queued.end("parent before")
+        child = os.fork()
+        if not child:
+            queued.end("child")
+            os._exit(0 if queued.provider.force_flush(5000) else 1)
+        _, status = os.waitpid(child, 0)
+        queued.end("parent after")
+        assert queued.provider.force_flush(5000)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert sorted(span.name for span in sink.spans) == ["child", "parent after", "parent before"]
+
+
+def test_many_threads_lose_and_double_nothing() -> None:
+    """Spans of eight threads all arrive once, while batches are fetched between them."""
+    with OtlpSink() as sink, Queued(traces(sink), schedule_delay=5, max_export_batch_size=64) as queued:
+        workers = [
+            threading.Thread(target=queued.end, args=[f"{worker} {number}" for number in range(500)])
+            for worker in range(8)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert queued.provider.force_flush(10_000)
+        names = [span.name for span in sink.spans]
+        assert len(names) == len(set(names)) == 4000
