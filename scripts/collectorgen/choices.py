@@ -60,9 +60,13 @@ class Choice:
 
     def __post_init__(self) -> None:
         if self.token and self.tls == "none" and self.role != "consume":
-            raise Unfit("a bearer token needs TLS: in plain text everybody on the way reads it, and gRPC refuses to send it")
+            raise Unfit(
+                "a bearer token needs TLS: in plain text everybody on the way reads it, and gRPC refuses to send it"
+            )
         if self.sentry and self.role in ("agent", "ingest"):
-            raise Unfit(f"{self.role} forwards everything to one place; spans go to Sentry from gateway, sampling or consume")
+            raise Unfit(
+                f"{self.role} forwards everything to one place; spans go to Sentry from gateway, sampling or consume"
+            )
         if self.role in TRACES_ONLY and self.logs != "none":
             raise Unfit(f"{self.role} handles traces; logs go through a gateway")
         if self.role in ("agent", "ingest") and self.metrics != "otlp":

@@ -17,7 +17,9 @@ def server_tls(*, mutual: bool) -> Settings:
         "key_file": f"${{env:OTELCOL_TLS_KEY_FILE:-{_SECRETS}/tls/tls.key}}",
     }
     if mutual:
-        settings["#client_ca_file"] = "Senders must show a certificate of this authority; a renewed one is read at once."
+        settings["#client_ca_file"] = (
+            "Senders must show a certificate of this authority; a renewed one is read at once."
+        )
         settings["client_ca_file"] = f"${{env:OTELCOL_TLS_CLIENT_CA_FILE:-{_SECRETS}/tls/client-ca.crt}}"
         settings["client_ca_file_reload"] = True
     return settings | {

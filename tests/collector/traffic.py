@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import secrets
 import time
+from typing import TYPE_CHECKING
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -13,12 +14,17 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tests.servers import http_post
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 #: Spans of one trace: a server span, and below it a client span that failed.
 SPANS = 2
 
 
-def send_traces(url: str, service: str, count: int) -> list[str]:
+def send_traces(url: str, service: str, count: int, **attributes: str) -> list[str]:
     """Send `count` traces of two spans by OTLP/HTTP, one request each, and return their ids in hex.
+
+    `attributes` are added to the server span.
 
     Raises:
         AssertionError: the receiver did not accept one.
@@ -26,7 +32,7 @@ def send_traces(url: str, service: str, count: int) -> list[str]:
     ids = []
     for _ in range(count):
         trace_id = secrets.token_bytes(16)
-        body = gzip.compress(_request(service, trace_id).SerializeToString())
+        body = gzip.compress(_request(service, trace_id, attributes).SerializeToString())
         headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
         status = http_post(f"{url}/v1/traces", body, headers)
         assert status == 200, f"the collector answered {status}"
@@ -34,7 +40,12 @@ def send_traces(url: str, service: str, count: int) -> list[str]:
     return ids
 
 
-def _request(service: str, trace_id: bytes) -> ExportTraceServiceRequest:
+def request_body(service: str) -> bytes:
+    """One request with one trace, as protobuf."""
+    return _request(service, secrets.token_bytes(16), {}).SerializeToString()
+
+
+def _request(service: str, trace_id: bytes, attributes: Mapping[str, str]) -> ExportTraceServiceRequest:
     """One request with one trace: `GET /orders/{id}` and a client call in it."""
     now = time.time_ns()
     server = Span(
@@ -48,6 +59,7 @@ def _request(service: str, trace_id: bytes) -> ExportTraceServiceRequest:
             _attribute("http.request.method", "GET"),
             _attribute("http.route", "/orders/{id}"),
             KeyValue(key="http.response.status_code", value=AnyValue(int_value=502)),
+            *(_attribute(key, value) for key, value in attributes.items()),
         ],
     )
     client = Span(
