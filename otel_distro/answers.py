@@ -57,7 +57,7 @@ class Answers(dict[str, Answer]):
                 self._guard.call("paths of the application", False, _has_route, app, self.values(), scope)
             )
             if kept[path]:
-                self._guard.info(f"{path} stays the application's own route", once=f"path {path}")
+                self._guard.warn(f"{path} stays the application's own route", once=f"path {path}")
         return kept[path]
 
 

@@ -1,0 +1,185 @@
+"""Health under real servers: dependencies that hang, floods of probes, and the end of the process."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.service import OURS, Service
+from tests.servers.base import free_port
+from tests.servers.exposition import parse_exposition
+from tests.servers.sink import OtlpSink
+from tests.servers.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+UVICORN = ("uvicorn", "--app-dir", str(ROOT), "tests.health_service:app", "--port", "{port}", "--no-access-log")
+QUIET = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+ON = {"OTEL_DISTRO_HEALTH": "on", **QUIET}
+
+
+def service(tmp_path: Path, environ: Mapping[str, str], *launch: str) -> Service:
+    command = launch or (*OURS, *UVICORN)
+    return Service("health", command, {"PYTHONPATH": str(ROOT), **environ}, tmp_path)
+
+
+@pytest.fixture
+def hung() -> Iterator[int]:
+    """The port of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_dependencies_that_hang_hold_up_neither_liveness_nor_the_application(tmp_path: Path, hung: int) -> None:
+    """Databases hang, Redis refuses, a name is not resolved: each is told apart, and all else is answered meanwhile."""
+    seconds = 3
+    environ = {
+        **ON,
+        "OTEL_DISTRO_HEALTH_TIMEOUT": str(seconds * 1000),
+        "OTEL_DISTRO_HEALTH_HTTP": "partner=http://slow.invalid/",
+        "SYNC_DATABASE": f"postgresql+psycopg://u:p@127.0.0.1:{hung}/orders",
+        "ASYNC_DATABASE": f"postgresql+asyncpg://u:p@127.0.0.1:{hung}/reports",
+        "REDIS_PORT": str(free_port()),
+    }
+    with service(tmp_path, environ) as running, ThreadPoolExecutor(1) as pool:
+        probe = pool.submit(running.call, "/ready")
+        answered = 0
+        while not probe.done():
+            assert running.call("/live").status == 200
+            assert running.call("/health").status == 200
+            assert running.call("/work").status == 200
+            answered += 1
+        assert answered > 10  # within the seconds that the readiness probe waited
+        ready = probe.result()
+        checks = ready.json()["checks"]
+        assert ready.status == 503
+        for name in ("database", "database:reports", "partner"):
+            assert checks[name]["error"] == f"no answer within {seconds} s", name
+        for name in ("redis", "redis-2"):
+            assert "refused" in checks[name]["error"] or "Connect call failed" in checks[name]["error"], name
+        assert [checks[name]["critical"] for name in ("database", "redis", "partner")] == [True, False, False]
+        # while all of it still hangs, later probes are answered from memory
+        assert running.call("/health/detailed").status == 503
+        assert running.call("/live").json()["status"] == "alive"
+
+
+def test_a_flood_of_probes_runs_a_check_once_in_its_cache_time(tmp_path: Path) -> None:
+    """Many clients, two thousand probes: no more runs than cache times have begun."""
+    cache = 0.5
+    environ = {**ON, "COUNTED": "1", "OTEL_DISTRO_HEALTH_CACHE": str(int(cache * 1000))}
+
+    def probe(port: int) -> set[int]:
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        codes = set()
+        for _ in range(250):
+            connection.request("GET", "/ready")
+            response = connection.getresponse()
+            response.read()
+            codes.add(response.status)
+        connection.close()
+        return codes
+
+    with service(tmp_path, environ) as running, ThreadPoolExecutor(8) as pool:
+        began = time.monotonic()
+        codes = set().union(*pool.map(probe, [running.port] * 8))
+        elapsed = time.monotonic() - began
+        assert codes == {200}
+        ran = running.call("/work").json()["ran"]
+        assert 1 <= ran <= elapsed / cache + 1
+
+
+LAUNCHES = {
+    "one worker": (*OURS, *UVICORN),
+    "two workers": (*OURS, *UVICORN, "--workers", "2"),
+    "gunicorn": (
+        *OURS,
+        *("gunicorn", "--chdir", str(ROOT), "tests.health_service:app", "-k", "uvicorn_worker.UvicornWorker"),
+        *("-w", "2", "-b", "127.0.0.1:{port}"),
+    ),
+}
+
+
+@pytest.mark.parametrize("launch", LAUNCHES.values(), ids=LAUNCHES)
+def test_a_process_that_was_told_to_end_is_not_ready_and_serves_on(tmp_path: Path, launch: tuple[str, ...]) -> None:
+    """Between SIGTERM and its end every probe says draining and every request is answered; then it ends as before."""
+    with service(tmp_path, {**ON, "OTEL_DISTRO_HEALTH_DRAIN": "2500"}, *launch) as running:
+        wait_until(lambda: running.call("/ready").status == 200, seconds=20, what="the service to be ready")
+        ended: list[int] = []
+        ending = threading.Thread(target=lambda: ended.append(running.stop()))
+        ending.start()
+        wait_until(lambda: running.call("/ready").status == 503, seconds=2.4, what="the service to drain")
+        # each of two workers gets the signal for itself
+        wait_until(lambda: {running.call("/ready").status for _ in range(8)} == {503}, seconds=2, what="both to drain")
+        assert running.call("/ready").json()["status"] == "draining"
+        assert running.call("/work").status == 200
+        assert running.call("/live").status == 200
+        assert not ended
+        ending.join(20)
+    assert ended in ([0], [-signal.SIGTERM])
+
+
+def test_without_a_delay_the_end_is_as_without_us(tmp_path: Path) -> None:
+    """The delay is off by default: a service ends at once."""
+    with service(tmp_path, ON) as running:
+        assert running.call("/ready").status == 200
+        assert running.stop(seconds=10) in {0, -signal.SIGTERM}
+
+
+def test_probes_make_no_telemetry_and_results_are_gauges(tmp_path: Path) -> None:
+    """No span and no request metric for a probe or what its checks do; the results themselves are measured."""
+    with OtlpSink() as sink:
+        environ = {
+            "OTEL_DISTRO_HEALTH": "on",
+            "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS": "",
+            "OTEL_METRICS_EXPORTER": "prometheus",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
+            "SYNC_DATABASE": f"sqlite:///{tmp_path / 'orders.db'}",
+            "REDIS_PORT": str(free_port()),
+        }
+        with service(tmp_path, environ) as running:
+            for path in ("/live", "/health", "/ready", "/health/detailed", "/api/health"):
+                assert running.call(path).status == 200
+            assert running.call("/work").status == 200
+            sink.wait_for_spans(1)
+            text = urllib.request.urlopen(f"http://{running.metrics_target}/metrics", timeout=10).read().decode()
+        assert [span.name for span in sink.spans] == ["GET /work"]
+    samples = parse_exposition(text)
+    routes = {s.labels.get("http_route") for s in samples if s.name == "http_server_request_duration_seconds_count"}
+    assert routes == {"/work"}
+    up = {s.labels["health_check_name"]: s.value for s in samples if s.name.startswith("health_check_up")}
+    assert up == {"database": 1, "redis": 0, "redis-2": 0}
+    assert [s.value for s in samples if s.name.startswith("health_ready")] == [1]
+    assert {s.labels["health_check_name"] for s in samples if s.name.startswith("health_check_duration")} == set(up)
+
+
+def test_one_line_answers_without_the_distro(tmp_path: Path) -> None:
+    """`health.mount(app)` needs no launcher: paths, token and checks are there all the same, and the route for
+    anything does not take them."""
+    environ = {"MOUNTED": "1", "OTEL_DISTRO_HEALTH_TOKEN": "t0ken"}
+    with service(tmp_path, environ, *UVICORN) as running:
+        assert running.call("/ready").json() == {"status": "ready"}
+        seen = running.call("/ready", headers={"authorization": "Bearer t0ken"}).json()
+        assert seen["checks"]["declared"]["details"]["pid"] == running.pid
+        assert running.call("/elsewhere").json() == "elsewhere"
+
+
+def test_the_application_keeps_a_route_of_its_own(tmp_path: Path) -> None:
+    """Switching health on takes no path away that the application answers itself."""
+    # contrib's log handler, where it is installed, takes our lines away from stderr
+    own = {
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "logging",
+        "OTEL_DISTRO_HEALTH_DETAILED_PATHS": "/work",
+        "OTEL_DISTRO_HEALTH_READY_PATHS": "/made-up",
+    }
+    with service(tmp_path, {**ON, **own}) as running:
+        assert "ran" in running.call("/work").json()
+        assert running.call("/made-up").json()["status"] == "ready"
+        assert "/work stays the application's own route" in running.log()
