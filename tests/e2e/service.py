@@ -99,7 +99,7 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_until(self._healthy, seconds=40, what=f"{self.name} to answer; its log: {self._log}")
+        wait_until(self._started, seconds=40, what=f"{self.name} to answer; its log: {self._log}")
         return self
 
     def stop(self, signal_number: int = signal.SIGTERM, *, seconds: float = 20) -> int:
@@ -139,10 +139,14 @@ class Service:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def _healthy(self) -> bool:
+    def _started(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
             raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self.log()[-3000:]}")
+        return self.ready()
+
+    def ready(self) -> bool:
+        """Whether it serves: /health answers."""
         try:
             return self.call("/health").status == 200
         except OSError:
