@@ -1,0 +1,163 @@
+"""Two real workers as one service: what the process, its loops and the distro show of themselves, through a kill -9."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics import parser
+
+from otel_distro.guard import Guard
+from otel_distro.otlp.exporters import build_encoder, build_sender
+from otel_distro.otlp.sender import Backoff
+from otel_distro.settings import Distro, Otlp
+from tests.otlp_servers import batch
+from tests.servers.base import free_port
+from tests.servers.sink import Answer, OtlpSink
+from tests.servers.waiting import http_get, http_ok, wait_until
+
+APPLICATION = """
+import os, time
+from fastapi import FastAPI
+app = FastAPI()
+
+@app.get("/pid")
+async def pid() -> int:
+    return os.getpid()
+
+@app.get("/block")
+async def block() -> int:
+    time.sleep(0.6)
+    return os.getpid()
+"""
+
+
+class Service:
+    """An application under two workers."""
+
+    def __init__(self, directory: Path, runtime: str, sink: OtlpSink) -> None:
+        (directory / "app.py").write_text(APPLICATION)
+        self.port, self.metrics = free_port(), free_port()
+        environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
+            "OTEL_SERVICE_NAME": "two",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
+            "OTEL_EXPORTER_PROMETHEUS_PORT": str(self.metrics),
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "XDG_RUNTIME_DIR": runtime,
+        }
+        uvicorn = ("uvicorn", "app:app", "--workers", "2", "--port", str(self.port), "--log-level", "warning")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "otel_distro", "run", *uvicorn], cwd=directory, env=environ, start_new_session=True
+        )
+
+    def get(self, path: str) -> str:
+        return http_get(f"http://127.0.0.1:{self.port}{path}", seconds=10).decode()
+
+    def scrape(self) -> dict[str, float]:
+        """Every sample by name and labels, as the strict parser reads it, without the scope's and the component's."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.metrics}/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            text = answer.read().decode()
+        found: dict[str, float] = {}
+        families: Any = parser.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        for family in families:
+            for sample in family.samples:
+                labels = {k: v for k, v in sample.labels.items() if not k.startswith(("otel_", "server_"))}
+                key = sample.name + "".join(f"{{{k}={v}}}" for k, v in sorted(labels.items()))
+                found[key] = found.get(key, 0.0) + sample.value
+        return found
+
+    def until(self, check: Callable[[dict[str, float]], bool], what: str) -> dict[str, float]:
+        last: dict[str, float] = {}
+
+        def look() -> bool:
+            last.clear()
+            last.update(self.scrape())
+            return check(last)
+
+        wait_until(look, seconds=20, what=what)
+        return last
+
+
+@pytest.fixture
+def sink() -> Iterator[OtlpSink]:
+    with OtlpSink() as made:
+        yield made
+
+
+@pytest.fixture
+def service(tmp_path: Path, sink: OtlpSink) -> Iterator[Service]:
+    # a directory of its own with a short name: a socket's may have 107 characters
+    with tempfile.TemporaryDirectory(prefix="rt") as runtime:
+        made = Service(tmp_path, runtime, sink)
+        wait_until(lambda: http_ok(f"http://127.0.0.1:{made.port}/pid"), seconds=30, what="the application")
+        yield made
+        os.killpg(made.process.pid, signal.SIGTERM)
+        made.process.wait(30)
+
+
+def test_two_workers_are_one_service_through_a_kill(service: Service, sink: OtlpSink) -> None:
+    """Two processes are added up and no supervisor with them, what a killed one did stays, and the ledger is even."""
+    pids: set[str] = set()
+    sent = 1  # the one that told that the application is there
+
+    def both() -> bool:
+        nonlocal sent
+        sent += 1
+        pids.add(service.get("/pid"))
+        return len(pids) == 2
+
+    wait_until(both, seconds=20, what="answers of both workers")
+    service.get("/block")
+    sent += 1
+    produced, delivered = "otel_distro_span_produced_total", "otel_sdk_exporter_span_exported_total"
+    before = service.until(lambda now: now.get(delivered, 0) >= sent, "delivery of every span")
+    assert before[produced] == before[delivered] == sent == len(sink.spans)
+    assert before["otel_distro_process_count"] == 2
+    assert 2 * 15e6 < before["process_memory_usage_bytes"] < 2 * 200e6
+    assert before["process_thread_count"] >= 4
+    assert before["asyncio_event_loop_lag_seconds_sum"] > 0.2
+    assert before["asyncio_event_loop_overdue_seconds"] < 5
+    assert before["otel_sdk_exporter_operation_duration_seconds_count"] >= 1
+    assert before["cpython_gc_collections_total{cpython_gc_generation=0}"] > 0
+    os.kill(int(pids.pop()), signal.SIGKILL)
+    gone = service.until(lambda now: now["otel_distro_process_count"] == 1, "the end of one worker")
+    again = service.until(lambda now: now["otel_distro_process_count"] == 2, "another worker")
+    for name, value in before.items():
+        if name.startswith(("process_cpu", "process_context", "cpython", produced, delivered)) and "_total" in name:
+            assert value <= gone[name] <= again[name], name
+
+
+def test_an_export_is_measured_once_with_its_retries(sink: OtlpSink) -> None:
+    """Attempts that are made again are no exports of their own: one duration over all of them, with the last answer."""
+    seen: list[tuple[float, str]] = []
+    url = f"{sink.url}/v1/traces"
+    sender = build_sender(
+        Otlp(endpoint=url),
+        build_encoder("traces", "http/protobuf"),
+        Distro(),
+        Guard(output=lambda level, text: None),
+        backoff=Backoff(0.2, 0.2),
+        settled=lambda seconds, error: seen.append((seconds, error)),
+    )
+    sink.answer_next(Answer(status=503), Answer(status=503))
+    sender.submit(batch(1))
+    wait_until(lambda: seen, seconds=10, what="the end of the export")
+    sink.answer_next(Answer(status=400))
+    sender.submit(batch(2))
+    wait_until(lambda: len(seen) == 2, seconds=10, what="the second export")
+    sender.shutdown(1.0)
+    assert [error for _, error in seen] == ["", "400"]
+    assert sender.stats().requests == 4
+    assert seen[0][0] > seen[1][0]
