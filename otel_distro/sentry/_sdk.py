@@ -1,0 +1,238 @@
+"""Every name of sentry-sdk that is private or differs between 2.x and 3.x, in one place.
+
+Written against 2.75.0 and 3.0.0b2; `tests/unit/test_sentry_sdk.py` holds a contract for each, so that a release that
+moves one of them turns a test red. Importing this module imports sentry-sdk.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from copy import copy
+from typing import Any
+
+import sentry_sdk
+from opentelemetry.context import Context, attach, detach, get_current
+from sentry_sdk import consts, scope, transport, utils
+from sentry_sdk.client import BaseClient
+from sentry_sdk.integrations import logging as logging_integration
+from sentry_sdk.scope import Scope, ScopeType
+
+from otel_distro._compat import SUPPRESS_ALL
+
+VERSION: str = consts.VERSION
+MAJOR = int(VERSION.partition(".")[0])
+
+ISOLATION: ContextVar[Scope | None] = scope._isolation_scope  # noqa: SLF001
+"""Where sentry-sdk keeps the scope of a request: what `sentry_sdk.set_tag` and the like write to."""
+
+CURRENT: ContextVar[Scope | None] = scope._current_scope  # noqa: SLF001
+"""Where sentry-sdk keeps the innermost scope."""
+
+_SLOTS: tuple[str, ...] = tuple(Scope.__slots__)
+_NAMES = frozenset(_SLOTS)
+_filling = threading.RLock()
+
+
+class LazyScope(Scope):
+    """A scope that is forked from another one when it is first looked at: for most requests never.
+
+    sentry-sdk's own fork copies some twenty containers for each request.
+
+    Attributes:
+        parent: what it is forked from; None for an empty scope.
+        kind: of scope.
+        request: what the request path keeps here, None elsewhere.
+    """
+
+    __slots__ = ("kind", "parent", "request")
+
+    parent: Scope | None
+    kind: ScopeType
+    request: Any
+
+    def __init__(self, parent: Scope | None, kind: ScopeType, request: Any = None) -> None:
+        # upstream's constructor fills everything, which is what is put off
+        self.parent = parent
+        self.kind = kind
+        self.request = request
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for a slot that nobody has written to yet."""
+        if name not in _NAMES:
+            raise AttributeError(name)
+        self._fill()
+        return object.__getattribute__(self, name)
+
+    def __copy__(self) -> Scope:
+        """A copy of this scope, for a block, that belongs to the same request."""
+        copied: Any = Scope.__copy__(self)
+        copied.parent, copied.kind, copied.request = self, self.kind, self.request
+        return copied  # type: ignore[no-any-return]
+
+    def fork(self) -> Scope:
+        """A scope for a thread or a block; as lazy as this one as long as there is nothing to copy."""
+        try:
+            object.__getattribute__(self, "_type")
+        except AttributeError:
+            return LazyScope(self, self.kind, self.request)
+        return self.__copy__()
+
+    def _fill(self) -> None:
+        source = Scope(ty=self.kind) if self.parent is None else copy(self.parent)
+        with _filling:
+            for slot in _SLOTS:
+                try:
+                    object.__getattribute__(self, slot)  # written before it was read: stays
+                except AttributeError:
+                    object.__setattr__(self, slot, getattr(source, slot))
+
+
+def known(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` without those that the installed sentry-sdk does not know: it raises on each of them."""
+    return {name: value for name, value in options.items() if name in consts.DEFAULT_OPTIONS}
+
+
+def knows(option: str) -> bool:
+    """Whether the installed sentry-sdk has this option of `init`."""
+    return option in consts.DEFAULT_OPTIONS
+
+
+def exception_event(error: BaseException, client: BaseClient, mechanism: Mapping[str, Any]) -> tuple[Any, Any]:
+    """An event for `error` with its hint."""
+    arguments: dict[str, Any] = {"mechanism": dict(mechanism)}
+    if "client_options" in inspect.signature(utils.event_from_exception).parameters:
+        arguments["client_options"] = client.options
+    return utils.event_from_exception(error, **arguments)
+
+
+def ignore_loggers(names: Iterable[str], *, logs: bool = True) -> None:
+    """Make no events and breadcrumbs of what these loggers say; `*` stands for anything.
+
+    Args:
+        names: of loggers.
+        logs: no Sentry logs either.
+    """
+    for_events = getattr(logging_integration, "ignore_logger_for_events", logging_integration.ignore_logger)
+    for_logs = getattr(logging_integration, "ignore_logger_for_sentry_logs", logging_integration.ignore_logger)
+    for name in names:
+        for_events(name)
+        if logs:
+            for_logs(name)
+
+
+def silence_transports() -> None:
+    """Have no telemetry made of the requests that sentry-sdk itself makes, whoever set it up."""
+    for owner in vars(transport).values():
+        if isinstance(owner, type) and "_request" in vars(owner):
+            original = vars(owner)["_request"]
+            if not hasattr(original, "__wrapped__"):
+                setattr(owner, "_request", _silent(original))  # noqa: B010 - the name is private
+
+
+def _silent(original: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def request_async(*args: Any, **kwargs: Any) -> Any:
+            token = attach(Context({**get_current(), **SUPPRESS_ALL}))
+            try:
+                return await original(*args, **kwargs)
+            finally:
+                detach(token)
+
+        return request_async
+
+    @functools.wraps(original)
+    def request(*args: Any, **kwargs: Any) -> Any:
+        token = attach(Context({**get_current(), **SUPPRESS_ALL}))
+        try:
+            return original(*args, **kwargs)
+        finally:
+            detach(token)
+
+    return request
+
+
+def watch_clients(changed: Callable[[Any], object]) -> None:
+    """Call `changed(client)` whenever a scope gets a client, which is how `sentry_sdk.init` ends."""
+    owner: Any = Scope
+    original = owner.set_client
+
+    @functools.wraps(original)
+    def set_client(self: Scope, client: Any = None) -> None:
+        original(self, client)
+        changed(client)
+
+    owner.set_client = set_client
+
+
+def renew_transport(client: BaseClient) -> None:
+    """Give `client` a transport of this process, after a fork.
+
+    The inherited one has a queue whose waiting thread is gone: the first event stays in it until a second comes
+    (sentry-python #6164), and what the parent had not sent yet would be sent twice.
+    """
+    if client.transport is not None and not isinstance(client.options.get("transport"), transport.Transport):
+        client.transport = transport.make_transport(client.options)
+
+
+def process_events(processor: Callable[[Any, Any], Any]) -> None:
+    """Have every event of every client pass `processor`, after the scopes have written into it."""
+    scope.add_global_event_processor(processor)
+
+
+def set_ids(ids: Callable[[], tuple[str, str] | None]) -> None:
+    """Tell sentry-sdk which trace and span are current; it then writes no propagation headers of its own."""
+    scope.register_external_propagation_context(ids)
+
+
+def forget_ids() -> None:
+    """Take `set_ids` back."""
+    scope.remove_external_propagation_context()
+
+
+def has_integration(client: BaseClient, *names: str) -> bool:
+    """Whether any of these integrations is set up for `client`."""
+    integrations: Mapping[str, object] = getattr(client, "integrations", {})
+    return any(name in integrations for name in names)
+
+
+def add_integration(client: BaseClient, integration: Any) -> None:
+    """Set up another integration for a client that runs already; again is harmless."""
+    from sentry_sdk.integrations import setup_integrations
+
+    made = setup_integrations([integration], with_defaults=False, options=client.options)
+    client.integrations.update(made)
+
+
+def client() -> BaseClient:
+    """The active client, or one that records nothing."""
+    return sentry_sdk.get_client()
+
+
+__all__ = [
+    "CURRENT",
+    "ISOLATION",
+    "MAJOR",
+    "VERSION",
+    "LazyScope",
+    "Scope",
+    "ScopeType",
+    "add_integration",
+    "client",
+    "exception_event",
+    "forget_ids",
+    "has_integration",
+    "ignore_loggers",
+    "known",
+    "knows",
+    "process_events",
+    "renew_transport",
+    "set_ids",
+    "silence_transports",
+    "watch_clients",
+]

@@ -1,0 +1,251 @@
+"""sentry-sdk at work beside OpenTelemetry: set up by us, or joined when the application does it itself.
+
+Importing this module imports sentry-sdk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
+
+import sentry_sdk
+from opentelemetry.propagate import get_global_textmap, set_global_textmap
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace import SpanContext
+from sentry_sdk.envelope import Envelope, Item, PayloadRef
+
+from otel_distro import settings
+from otel_distro._compat import parts_of_propagator
+from otel_distro.guard import LOGGER_NAME, Guard
+from otel_distro.import_hooks import ImportHooks
+from otel_distro.process import in_forked_child
+from otel_distro.tracing import LeanTracerProvider
+
+from . import _sdk
+from .crumbs import Crumbs
+from .events import Events
+from .frameworks import Frameworks
+from .link import Link, Noting, note
+from .options import Identity, options
+from .propagation import SentryTrace
+from .requests import Requests, current_request
+from .scrub import Scrub
+from .tasks import Tasks
+
+MARK = "fastapi.telemetry"
+"""Where the server instrumentation leaves what it knows of a request, in the ASGI scope."""
+
+_OURS = (LOGGER_NAME, f"{LOGGER_NAME}.*", "opentelemetry", "opentelemetry.*")
+_CLIENTS = ("sqlalchemy", "redis", "httpx", "stdlib", "asyncpg")
+_TRACING = ("traces_sample_rate", "traces_sampler", "enable_tracing")
+
+Json = MutableMapping[str, Any]
+
+
+class Bridge:
+    """One process's sentry-sdk.
+
+    Args:
+        sentry: the settings, with a DSN.
+        who: environment, release and host.
+        guard: gets what fails.
+        decide: whether a trace is recorded, by its id; for callers that leave the decision to us.
+        profiles: whether this process does the application's work, so may be profiled.
+    """
+
+    def __init__(
+        self,
+        sentry: settings.Sentry,
+        who: Identity,
+        guard: Guard,
+        *,
+        decide: Callable[[int], bool] = lambda _: True,
+        profiles: bool = True,
+    ) -> None:
+        self._sentry = sentry
+        self._guard = guard
+        self._decide = decide
+        self._profiles = profiles
+        self._scrub = Scrub(
+            personal=sentry.send_default_pii,
+            messages=sentry.messages == "full",
+            variables=sentry.local_variables,
+        )
+        self._crumbs = Crumbs()
+        self._link = Link(_request_span)
+        self._events = Events(
+            self._link,
+            self._crumbs,
+            personal=sentry.send_default_pii,
+            baggage_keys=sentry.baggage,
+            guard=guard,
+        )
+        self._tasks = Tasks(self.capture, self.owned, guard)
+        self._frameworks = Frameworks(lambda: self._client, guard)
+        self._options = options(sentry, who, self._events, self._scrub)
+        self._client: Any | None = None
+        self._setting_up = False
+        self._textmap = get_global_textmap()
+
+    def owned(self) -> bool:
+        """Whether the active client is ours."""
+        return self._client is not None
+
+    def begin(self, hooks: ImportHooks) -> None:
+        """Set sentry-sdk up, or join what the application has set up; from now on events are linked.
+
+        Args:
+            hooks: where imports are watched.
+        """
+        _sdk.silence_transports()
+        _sdk.ignore_loggers(_OURS)
+        _sdk.set_ids(self._link.current)
+        _sdk.process_events(self._process)
+        _sdk.watch_clients(self._changed)
+        if self._sentry.propagation:
+            parts = parts_of_propagator(self._textmap)
+            self._textmap = CompositePropagator([SentryTrace(self._decide), *parts])
+            set_global_textmap(self._textmap)
+        active = _sdk.client()
+        if active.is_active():
+            self._guard.call("Sentry", None, self._join, active)
+        else:
+            self._guard.call("Sentry", None, self._set_up)
+        self._watch(hooks)
+        in_forked_child(self._after_fork, self._guard.failed)
+
+    def observe(self, provider: Any) -> None:
+        """Have the spans of `provider` noted on the exceptions that they record, and kept for breadcrumbs."""
+        if provider is None:
+            return
+        if isinstance(provider, LeanTracerProvider):
+            provider.pipeline.on_error = note
+        else:
+            provider.add_span_processor(Noting())
+        provider.add_span_processor(self._crumbs)
+
+    def capture(self, error: BaseException, mechanism: Mapping[str, Any]) -> None:
+        """Send `error` as an event.
+
+        Args:
+            error: with its traceback.
+            mechanism: who caught it, and whether the application handled it.
+        """
+        event, hint = _sdk.exception_event(error, _sdk.client(), mechanism)
+        sentry_sdk.capture_event(event, hint=hint)
+
+    def send_transaction(self, transaction: Mapping[str, Any]) -> None:
+        """Send spans as a transaction, by the active client's transport: its rate limits and its queue."""
+        client = _sdk.client()
+        if client.transport is None:
+            return
+        item = Item(payload=PayloadRef(json=dict(transaction)), type="transaction")
+        client.transport.capture_envelope(Envelope(headers={"event_id": transaction["event_id"]}, items=[item]))
+
+    def flush(self, seconds: float) -> None:
+        """Send what waits, within this time."""
+        _sdk.client().flush(timeout=seconds)
+
+    def _watch(self, hooks: ImportHooks) -> None:
+        requests = Requests(self.capture, self.owned, self._guard, MARK)
+        hooks.on_import("starlette.applications", requests.applications)
+        hooks.on_import("starlette.middleware.exceptions", requests.exceptions)
+        hooks.on_import("asyncio.base_events", self._tasks.asyncio)
+        hooks.on_import("uvloop", self._tasks.uvloop)
+        self._frameworks.watch(hooks)
+
+    def _process(self, event: Json, hint: MutableMapping[str, Any]) -> Json | None:
+        raised = hint.get("exc_info")
+        if raised and raised[1] is not None and "log_record" in hint and self._tasks.told(raised[1]):
+            return None
+        return self._events(event, hint)
+
+    def _set_up(self) -> None:
+        self._setting_up = True
+        try:
+            sentry_sdk.init(**self._options)
+        finally:
+            self._setting_up = False
+        self._client = _sdk.client()
+        # the request itself says what an access log would
+        _sdk.ignore_loggers(("uvicorn.access",), logs=False)
+        if self._profiles and self._sentry.profile_session_sample_rate:
+            from sentry_sdk.profiler import start_profiler
+
+            start_profiler()
+
+    def _changed(self, client: Any) -> None:
+        """A scope has got a client: ours, or the application has called `sentry_sdk.init`."""
+        if self._setting_up or client is self._client or not getattr(client, "is_active", bool)():
+            return
+        self._guard.call("Sentry", None, self._join, client)
+
+    def _join(self, client: Any) -> None:
+        """Link what another client sends, and see that nothing leaves twice."""
+        self._client = None
+        if _sdk.has_integration(client, *_CLIENTS):
+            self._events.crumbs = None
+        chosen = client.options
+        for name in ("before_send_log", "before_send_metric"):
+            if _sdk.knows(name):
+                chosen[name] = _after(self._events.log, chosen.get(name))
+        if self._sentry.spans != "off":
+            self._stop_tracing(client)
+        if get_global_textmap() is not self._textmap and _of_sentry(get_global_textmap()):
+            set_global_textmap(self._textmap)
+            self._guard.warn(
+                "sentry_sdk.init put a propagator of its own in the place of OTEL_PROPAGATORS, which is back"
+                " (OTEL_DISTRO_SENTRY_PROPAGATION=true adds sentry-trace)",
+                once="sentry propagator",
+            )
+
+    def _stop_tracing(self, client: Any) -> None:
+        chosen = client.options
+        on = [name for name in _TRACING if chosen.get(name) not in {None, False}]
+        for name in on:
+            chosen[name] = None
+        if on:
+            self._guard.warn(
+                f"{', '.join(on)} of sentry_sdk.init is switched off: spans come from OpenTelemetry, and would be"
+                " sent twice (OTEL_TRACES_SAMPLER or SENTRY_TRACES_SAMPLE_RATE says how many;"
+                " OTEL_DISTRO_SENTRY_SPANS=off leaves tracing to sentry-sdk)",
+                once="sentry tracing",
+            )
+        otlp = getattr(client, "integrations", {}).get("otlp")
+        if otlp is not None and getattr(otlp, "setup_otlp_traces_exporter", False):
+            self._guard.warn(
+                "OTLPIntegration of sentry_sdk.init sends every span a second time: give it"
+                " setup_otlp_traces_exporter=False, or set OTEL_DISTRO_SENTRY_SPANS=off",
+                once="sentry otlp",
+            )
+
+    def _after_fork(self) -> None:
+        self._crumbs.clear()
+        if self._client is not None:
+            # the parent's client has queues whose threads are gone, and what is in them is the parent's to send
+            self._set_up()
+            self._frameworks.again()
+        else:
+            _sdk.renew_transport(_sdk.client())
+
+
+def _after(ours: Callable[[Json], Json], theirs: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any]:
+    """What the application's callback makes of what ours has completed."""
+
+    def before_send(item: Any, hint: Any) -> Any:
+        completed = ours(item)
+        return completed if theirs is None else theirs(completed, hint)
+
+    return before_send
+
+
+def _of_sentry(textmap: object) -> bool:
+    return type(textmap).__module__.startswith("sentry_sdk.")
+
+
+def _request_span() -> SpanContext | None:
+    request = current_request()
+    return None if request is None else request.span
+
+
+__all__ = ["MARK", "Bridge"]

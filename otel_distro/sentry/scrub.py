@@ -1,0 +1,174 @@
+"""What leaves by sentry-sdk without what nobody has opted in to: its events, breadcrumbs and logs.
+
+Only what a client of ours sends passes here; an application that sets sentry-sdk up itself has its own rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from otel_distro.redaction import REDACTED, is_secret_field, redact_exception, redact_message
+
+from .words import without_literals, words
+
+_HEADERS = frozenset({"host", "content-type", "content-length", "accept", "user-agent"})
+_PARAMETER = "sentry.message.parameter."
+_PERSONAL = frozenset({"user.email", "user.name", "user.ip_address", "user.username", "client.address"})
+
+Json = MutableMapping[str, Any]
+
+
+class Scrub:
+    """Takes out of what sentry-sdk sends what is not to leave.
+
+    Args:
+        personal: query strings, cookies, headers, names, addresses and arguments of log messages may leave.
+        messages: whole messages of exceptions may leave.
+        variables: local variables may leave.
+    """
+
+    def __init__(self, *, personal: bool, messages: bool, variables: bool) -> None:
+        self._personal = personal
+        self._messages = messages or personal
+        self._variables = variables
+
+    def event(self, event: Json) -> Json:
+        """An event, ready to be sent."""
+        for exception in _values(event, "exception"):
+            if isinstance(exception.get("value"), str):
+                exception["value"] = self._message(exception["value"])
+        for frame in _frames(event):
+            self._frame(frame)
+        self._said(event)
+        for crumb in _values(event, "breadcrumbs"):
+            self._crumb(crumb)
+        if not self._personal:
+            _request(event.get("request"))
+            _user(event)
+        for part in ("extra", "tags", "contexts"):
+            _mask(event.get(part))
+        return event
+
+    def log(self, log: Json) -> Json:
+        """A Sentry log."""
+        body = log.get("body")
+        if isinstance(body, str):
+            log["body"] = redact_message(body)
+        attributes = log.get("attributes")
+        if isinstance(attributes, dict):
+            for name in list(attributes):
+                hidden = name.startswith(_PARAMETER) or name in _PERSONAL
+                if (hidden and not self._personal) or is_secret_field(name):
+                    del attributes[name]
+        return log
+
+    def breadcrumb(self, crumb: Json, hint: Mapping[str, Any]) -> Json:
+        """A breadcrumb as it is made; of a log record the text without its arguments, and nothing beside it."""
+        record = hint.get("log_record")
+        if record is not None and not self._personal:
+            crumb["message"] = redact_message(str(record.msg))
+            crumb["data"] = {}
+        return crumb
+
+    def _message(self, text: str) -> str:
+        return redact_message(redact_exception(text)) if self._messages else words(text)
+
+    def _frame(self, frame: Json) -> None:
+        if not self._variables:
+            frame.pop("vars", None)
+        if self._messages:
+            return
+        if isinstance(frame.get("context_line"), str):
+            frame["context_line"] = without_literals(frame["context_line"])
+        for around in ("pre_context", "post_context"):
+            if isinstance(frame.get(around), list):
+                frame[around] = [without_literals(str(line)) for line in frame[around]]
+
+    def _said(self, event: Json) -> None:
+        if isinstance(event.get("message"), str):
+            event["message"] = redact_message(event["message"])
+        entry = event.get("logentry")
+        if not isinstance(entry, dict):
+            return
+        if isinstance(entry.get("message"), str):
+            entry["message"] = redact_message(entry["message"])
+        if self._personal:
+            if isinstance(entry.get("formatted"), str):
+                entry["formatted"] = redact_message(entry["formatted"])
+        else:
+            entry.pop("params", None)
+            entry.pop("formatted", None)
+
+    def _crumb(self, crumb: Json) -> None:
+        data = crumb.get("data")
+        if isinstance(data, dict):
+            if isinstance(data.get("url"), str) and not self._personal:
+                data["url"] = _bare(data["url"])
+            if not self._personal:
+                for name in ("http.query", "http.fragment", "db.params", "db.paramstyle"):
+                    data.pop(name, None)
+            _mask(data)
+        if isinstance(crumb.get("message"), str):
+            crumb["message"] = redact_message(crumb["message"])
+
+
+def _values(event: Json, part: str) -> Iterator[Json]:
+    """The entries of an interface that is a list or has its list under `values`."""
+    found = event.get(part)
+    entries = found.get("values") if isinstance(found, dict) else found
+    if isinstance(entries, list):
+        yield from (entry for entry in entries if isinstance(entry, dict))
+
+
+def _frames(event: Json) -> Iterator[Json]:
+    for holder in (*_values(event, "exception"), *_values(event, "threads"), event):
+        trace = holder.get("stacktrace")
+        if isinstance(trace, dict):
+            yield from (frame for frame in trace.get("frames") or () if isinstance(frame, dict))
+
+
+def _request(request: Any) -> None:
+    """What sentry-sdk's own integrations tell of a request, without query string, cookies, body and most headers."""
+    if not isinstance(request, dict):
+        return
+    for name in ("query_string", "cookies", "data", "env"):
+        request.pop(name, None)
+    if isinstance(request.get("url"), str):
+        request["url"] = _bare(request["url"])
+    headers = request.get("headers")
+    if isinstance(headers, dict):
+        request["headers"] = {name: value for name, value in headers.items() if str(name).lower() in _HEADERS}
+
+
+def _user(event: Json) -> None:
+    user = event.get("user")
+    if isinstance(user, dict):
+        kept = {name: user[name] for name in ("id",) if user.get(name) is not None}
+        if kept:
+            event["user"] = kept
+        else:
+            event.pop("user", None)
+
+
+def _bare(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    except ValueError:
+        return REDACTED
+
+
+def _mask(found: Any, depth: int = 0) -> None:
+    """Hide values whose names speak of a secret, in place."""
+    if not isinstance(found, dict) or depth > 4:
+        return
+    for name, value in found.items():
+        if isinstance(value, dict):
+            _mask(value, depth + 1)
+        elif value is not None and is_secret_field(str(name)):
+            found[name] = REDACTED
+
+
+__all__ = ["Scrub"]

@@ -1,0 +1,47 @@
+"""Messages without the values in them: plain words stay, everything that may be a value goes."""
+
+from __future__ import annotations
+
+import re
+
+from otel_distro.redaction import PLACEHOLDER, redact_exception
+
+_LONGEST = 2_000
+# what stands in quotes is a value, whatever it looks like
+_QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`")
+_TOKEN = re.compile(r"[^\s,;:()\[\]{}<>?!]+")
+_PLAIN = re.compile(r"(?:[A-Z]?[a-z]{1,19}|[A-Z]{1,5})(?:'(?:s|t|re|ve|ll))?\.?")
+_TYPE = re.compile(r"[A-Za-z_][\w.]{0,100}(?:Error|Exception|Warning|Exit|Interrupt|Timeout|Group)")
+_APOSTROPHE = re.compile(r"(?<=[a-z])'(?=(?:s|t|re|ve|ll)\b)")
+_LITERAL = re.compile(r"(?P<quote>'''|\"\"\"|'|\")(?P<text>(?:\\.|(?!(?P=quote)).)*)(?P<end>(?P=quote)|\Z)")
+
+
+def words(text: str) -> str:
+    """`text` with `?` for each quoted part, number, address and identifier; words and names of exceptions stay.
+
+    `invalid literal for int() with base 10: '4x'` gives `invalid literal for int() with base ?: '?'`.
+    """
+    text = _APOSTROPHE.sub("\N{RIGHT SINGLE QUOTATION MARK}", redact_exception(text[:_LONGEST]))
+    text = _QUOTED.sub(_masked, text)
+    text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return _TOKEN.sub(_word, text)
+
+
+def without_literals(line: str) -> str:
+    """A line of source code with the words only of its string literals."""
+    return _LITERAL.sub(lambda m: f"{m['quote']}{_TOKEN.sub(_word, m['text'])}{m['end']}", line)
+
+
+def _masked(match: re.Match[str]) -> str:
+    quoted = match.group()
+    return f"{quoted[0]}{PLACEHOLDER}{quoted[-1]}" if len(quoted) > 2 else quoted
+
+
+def _word(match: re.Match[str]) -> str:
+    token = match.group()
+    if _PLAIN.fullmatch(token) or _TYPE.fullmatch(token) or not any(c.isalnum() for c in token):
+        return token
+    return PLACEHOLDER
+
+
+__all__ = ["without_literals", "words"]

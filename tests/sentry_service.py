@@ -1,0 +1,230 @@
+"""The application of the Sentry tests: one route for each way in which an error, a message or a log comes about."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+
+import httpx
+import sqlalchemy
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request
+from opentelemetry import trace
+from sqlalchemy.pool import StaticPool
+from starlette.middleware.base import BaseHTTPMiddleware
+
+import otel_distro
+import sentry_sdk
+
+if os.environ.get("APP_INIT"):
+    options = {"send_default_pii": True} if "pii" in os.environ["APP_INIT"] else {}
+    rates = {"traces_sample_rate": 1.0} if "tracing" in os.environ["APP_INIT"] else {}
+    sentry_sdk.init(**options, **rates)
+
+CANARY = "canary-" + "71c3f0"
+app = FastAPI()
+router = APIRouter(prefix="/v1")
+tracer = trace.get_tracer("shop")
+logger = logging.getLogger("shop")
+engine = sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+
+class Refused(Exception):
+    """Raised by the application."""
+
+
+class Middleware(BaseHTTPMiddleware):
+    """Fails where a header asks for it."""
+
+    async def dispatch(self, request: Request, call_next):  # noqa: ANN001, ANN201
+        if "x-fail-middleware" in request.headers:
+            raise Refused("middleware")
+        return await call_next(request)
+
+
+app.add_middleware(Middleware)
+
+
+def query(text: str = "select 1") -> None:
+    """One statement."""
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(text))
+
+
+@router.get("/ok/{number}")
+async def ok(number: int) -> dict[str, int]:
+    """An ordinary request."""
+    query()
+    return {"number": number}
+
+
+@router.get("/unhandled/{number}")
+async def unhandled(number: int) -> None:
+    """An exception that leaves a span and the handler."""
+    query(f"select {number}, 'literal-{CANARY}'")
+    with tracer.start_as_current_span("inner"):
+        raise Refused(f"no {number}")
+
+
+@router.get("/plain")
+def plain() -> None:
+    """An exception in a synchronous handler, without a span of its own."""
+    raise Refused("plain")
+
+
+@router.get("/http503")
+async def http503() -> None:
+    """An answer of the application's with a status of 5xx."""
+    raise HTTPException(503, "later")
+
+
+def dependency() -> None:
+    """Fails."""
+    with tracer.start_as_current_span("dependency"):
+        raise Refused("dependency")
+
+
+@router.get("/dependency", dependencies=[Depends(dependency)])
+async def depends() -> None:
+    """Never reached."""
+
+
+@router.get("/captured")
+async def captured() -> dict[str, str]:
+    """An exception that is caught and captured outside its span."""
+    try:
+        with tracer.start_as_current_span("caught"):
+            raise Refused("caught")
+    except Refused as error:
+        sentry_sdk.capture_exception(error)
+    return {}
+
+
+@router.get("/logged")
+async def logged() -> dict[str, str]:
+    """A log record at the level of an error, in a span."""
+    with tracer.start_as_current_span("logging"):
+        logger.error("it broke for %s", f"argument-{CANARY}")
+    return {}
+
+
+@router.get("/message")
+async def message() -> dict[str, str]:
+    """A message, in a span."""
+    with tracer.start_as_current_span("messaging"):
+        sentry_sdk.capture_message("hello")
+    return {}
+
+
+@router.get("/info")
+async def info() -> dict[str, str]:
+    """An ordinary log record, in a span."""
+    with tracer.start_as_current_span("informing"):
+        logger.warning("something to know")
+    return {}
+
+
+@router.get("/recorded")
+async def recorded() -> dict[str, str]:
+    """An exception that is recorded on a span and handled: no event."""
+    with tracer.start_as_current_span("recording") as span:
+        try:
+            raise Refused("recorded")
+        except Refused as error:
+            span.record_exception(error)
+    return {}
+
+
+@router.get("/swallowed")
+async def swallowed() -> dict[str, str]:
+    """An exception that leaves a span and is swallowed further out: no event."""
+    try:
+        with tracer.start_as_current_span("swallowing"):
+            raise Refused("swallowed")
+    except Refused:
+        pass
+    return {}
+
+
+def later() -> None:
+    """A background task that fails."""
+    raise Refused("background")
+
+
+@router.get("/background")
+async def background(tasks: BackgroundTasks) -> dict[str, str]:
+    """Its task fails after the response."""
+    tasks.add_task(later)
+    return {}
+
+
+@router.get("/task")
+async def task() -> dict[str, str]:
+    """A task that nobody awaits fails."""
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise Refused("task")
+
+    with tracer.start_as_current_span("spawning"):
+        lost = asyncio.create_task(work())
+    await asyncio.sleep(0.05)
+    del lost
+    return {}
+
+
+@router.get("/thread")
+async def thread() -> dict[str, str]:
+    """A thread fails, in a span of its own."""
+
+    def work() -> None:
+        with tracer.start_as_current_span("threading"):
+            raise Refused("thread")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    await asyncio.to_thread(worker.join)
+    return {}
+
+
+@router.get("/late")
+async def late() -> dict[str, str]:
+    """A span that ends after its parent."""
+    with tracer.start_as_current_span("parent"):
+        child = tracer.start_span("late child")
+    child.end()
+    return {}
+
+
+@router.get("/call")
+async def call(url: str) -> None:
+    """A call of another service, then an exception."""
+    async with httpx.AsyncClient() as client:
+        await client.get(url)
+    raise Refused("after a call")
+
+
+@router.get("/user/{name}")
+async def user(name: str) -> dict[str, str]:
+    """Says who it is for, by our API and by sentry-sdk's, and sends an event."""
+    if name != "nobody":
+        otel_distro.set_user(name, email=f"{name}-{CANARY}@example.com")
+        otel_distro.set_context(tenant=f"tenant-{name}")
+        sentry_sdk.set_tag("by-sdk", name)
+    await asyncio.sleep(0.02)
+    sentry_sdk.capture_message(f"about {name}")
+    return {}
+
+
+@router.get("/secrets")
+async def secrets(request: Request) -> None:
+    """Secrets everywhere."""
+    password = f"local-{CANARY}"
+    query(f"select 'sql-{CANARY}'")
+    otel_distro.set_user("u1", email=f"mail-{CANARY}@example.com", name=f"name-{CANARY}")
+    sentry_sdk.set_user({"id": "u1", "email": f"sdkmail-{CANARY}@example.com", "username": f"sdkname-{CANARY}"})
+    raise Refused(f"message-{CANARY} of {len(password)}")
+
+
+app.include_router(router)
