@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from otel_distro.guard import Guard
 from otel_distro.process import Deadline
 
-from ._batch import Encoded, Encoder, breathe
+from ._batch import PROTOBUF, Encoded, Encoder, breathe
 from .sender import Sender
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ class Export:
     def __call__(self, data: Any) -> bool:
         """Encode and hand over; False when nothing could be encoded, or after the end. Never waits, never raises."""
         return self.hand_over(lambda: self._encoder.encode(data, breathe))
+
+    def also(self, sender: Sender) -> bool:
+        """Give what is encoded from now on to `sender` as well; False, and nothing, where it is not protobuf."""
+        if self._encoder.content_type != PROTOBUF:
+            return False
+        self._senders = (*self._senders, sender)
+        return True
 
     def hand_over(self, encode: Callable[[], Encoded]) -> bool:
         """The same for what `encode` makes."""

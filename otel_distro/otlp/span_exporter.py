@@ -34,6 +34,10 @@ class OtlpSpanExporter(SpanExporter):
         self._shutdown_timeout = shutdown_timeout
         self._encoder = encoder
 
+    def also(self, sender: Sender) -> bool:
+        """Give every batch from now on to `sender` as well; False, and nothing, where batches are not protobuf."""
+        return self._export.also(sender)
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take a batch: SUCCESS means that it is encoded and on its way, FAILURE that it is lost."""
         return SpanExportResult.SUCCESS if self._export(spans) else SpanExportResult.FAILURE

@@ -14,6 +14,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor
+from opentelemetry.trace import SpanContext
 
 from otel_distro._compat import PipelineFields, notify_ending, overrides
 from otel_distro.guard import Guard
@@ -35,6 +36,8 @@ class Processors(PipelineFields, SynchronousMultiSpanProcessor):
         ends: called with the ended span; may raise, which `Span.end` hands to `failed`.
         kept: types of values that need no look as a span's attribute.
         room: a span that ends with more attributes than this is brought under the limits.
+        on_error: called with a span's context and an exception that it records, or that leaves it unrecorded; it must
+            not raise. None when nobody cares.
     """
 
     def __init__(self, *, limits: SpanLimits, resource: Resource, guard: Guard) -> None:
@@ -47,6 +50,7 @@ class Processors(PipelineFields, SynchronousMultiSpanProcessor):
         self.processors: tuple[SpanProcessor, ...] = ()
         self.starts: Callable[[Span, Context | None], None] | None = None
         self.ends: Callable[[ReadableSpan], None] = _nothing
+        self.on_error: Callable[[SpanContext, BaseException], None] | None = None
         self._changing = threading.Lock()
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:

@@ -265,6 +265,9 @@ class LeanSpan(SpanFields, Span):
         if self.end_time is not None:
             self._processors.refused("record_exception")
             return
+        on_error = self._processors.on_error
+        if on_error is not None:
+            on_error(self.context, exception)
         described: dict[str, Any] = exception_attributes(exception, escaped)
         if attributes:
             try:

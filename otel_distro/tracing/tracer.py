@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
+from types import TracebackType
 from typing import Any, NamedTuple, cast
 
 from opentelemetry.context import Context, get_current
@@ -195,6 +196,12 @@ class LeanTracer(Tracer):
             end_on_exit,
         )
 
+    def failed(self, span: SpanContext, error: BaseException) -> None:
+        """Tell whoever cares that `error` left a span that records nothing."""
+        on_error = self._processors.on_error
+        if on_error is not None:
+            on_error(span, error)
+
     def _parent_in(self, context: Context) -> SpanContext | None:
         try:
             return span_context_in(context)
@@ -301,6 +308,13 @@ class StartAsCurrent(use_span):
     def __enter__(self) -> Span:
         self._span = self._tracer.start_span(*self._arguments)
         return use_span.__enter__(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and isinstance(self._span, UnsampledSpan):
+            self._tracer.failed(self._span.context, error)
+        use_span.__exit__(self, kind, error, trace)
 
     def _again(self) -> StartAsCurrent:
         return StartAsCurrent(self._tracer, self._arguments, self._end)
