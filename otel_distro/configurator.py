@@ -59,6 +59,7 @@ def _configure(session: Session) -> None:
     pipeline = _pipeline(session, made)
     _install(pipeline)
     session.pipeline = pipeline
+    _join_sentry(session, pipeline, made)
     _watch_exits(session, pipeline)
     _join_health(session, made)
     if pipeline.loops is not None:
@@ -115,6 +116,14 @@ def _install(pipeline: Pipeline) -> None:
         trace.set_tracer_provider(pipeline.tracer_provider)
     if pipeline.meter_provider is not None:
         metrics.set_meter_provider(pipeline.meter_provider)
+
+
+def _join_sentry(session: Session, pipeline: Pipeline, resource: Resource) -> None:
+    # imported where there is a DSN, and nowhere else
+    if session.settings.sentry.dsn is not None:
+        from .sentry.setup import begin
+
+        session.guard.call("Sentry", None, begin, session, pipeline, resource.attributes)
 
 
 def _join_health(session: Session, resource: Resource) -> None:
