@@ -7,6 +7,7 @@ from tests.servers.exposition import Sample, parse_exposition, total
 from tests.servers.jaeger import JaegerServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.prometheus import PrometheusServer
+from tests.servers.recorder import RecorderServer
 from tests.servers.redis import RedisServer
 from tests.servers.signals import LogEntry, MetricPoint, SpanEvent, SpanRecord
 from tests.servers.sink import Answer, OtlpSink, Received
@@ -25,6 +26,7 @@ __all__ = [
     "PostgresServer",
     "PrometheusServer",
     "Received",
+    "RecorderServer",
     "RedisServer",
     "Sample",
     "Server",

@@ -43,6 +43,16 @@ def promtool_binary() -> str:
     return _built("build-tools", "promtool")
 
 
+def sink_binary() -> str:
+    """Path of the drills' recording receiver, built by scripts/build-tools if the cache does not hold it."""
+    return _built("build-tools", "sink")
+
+
+def collector_start_binary() -> str:
+    """Path of the program that checks a configuration and starts the collector, built if need be."""
+    return _built("build-collector", "start")
+
+
 def collector_binary() -> str:
     """Path of the collector: OTELCOL_BINARY, else that of collector/manifest.yaml, built if need be."""
     return os.environ.get("OTELCOL_BINARY") or _built("build-collector", None)

@@ -1,0 +1,181 @@
+"""Who sends in a drill: bare requests whose answers are seen, the upstream SDK, and this distribution."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+from tests.servers import http_post
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Sdk = Literal["upstream", "ours"]
+
+
+class Sender(Protocol):
+    """What a drill needs of a sender."""
+
+    name: str
+
+    def send(self, count: int) -> None:
+        """Send that many spans."""
+
+    def finish(self) -> None:
+        """End as an application ends; afterwards `sent` and `told` are complete."""
+
+    @property
+    def sent(self) -> set[str]:
+        """Span ids, in hex, that the application believes it has handed over."""
+
+    @property
+    def told(self) -> str:
+        """What the sender was told, in a few words."""
+
+
+class BareSender:
+    """Requests of 20 spans without a retry: what it was told is what the collector said."""
+
+    name = "bare"
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.answers: Counter[str] = Counter()
+        self.accepted: set[str] = set()
+        self.refused: set[str] = set()
+
+    @property
+    def sent(self) -> set[str]:
+        """Spans of requests that were acknowledged: the others are still the sender's own."""
+        return self.accepted
+
+    @property
+    def told(self) -> str:
+        return ", ".join(f"{answer} x{times}" for answer, times in sorted(self.answers.items()))
+
+    def send(self, count: int) -> None:
+        for start in range(0, count, 20):
+            self.send_spans([secrets.token_bytes(8) for _ in range(min(20, count - start))])
+
+    def send_spans(self, ids: list[bytes], sizes: Mapping[int, int] | None = None) -> None:
+        """One request; `sizes` gives spans, by their place, an attribute of so many bytes."""
+        body = gzip.compress(request_of(ids, sizes or {}).SerializeToString(), compresslevel=1)
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+        self.post(body, headers, {span.hex() for span in ids})
+
+    def post(self, body: bytes, headers: dict[str, str], spans: set[str]) -> None:
+        """One request as it is, with the spans that it stands for."""
+        try:
+            status = http_post(f"{self.url}/v1/traces", body, headers)
+        except OSError:
+            self.answers["no connection"] += 1
+            self.refused |= spans
+            return
+        self.answers[str(status)] += 1
+        if status == 200:
+            self.accepted |= spans
+        else:
+            self.refused |= spans
+
+    def finish(self) -> None:
+        """Nothing is held back here."""
+
+
+def request_of(ids: list[bytes], sizes: Mapping[int, int]) -> ExportTraceServiceRequest:
+    """Spans with these ids as one request of one trace."""
+    trace_id = secrets.token_bytes(16)
+    spans = [
+        Span(
+            trace_id=trace_id,
+            span_id=span_id,
+            name="GET /orders/{id}",
+            kind=Span.SPAN_KIND_SERVER,
+            attributes=[_attribute("http.route", "/orders/{id}")]
+            + ([_attribute("payload", "x" * sizes[place])] if place in sizes else []),
+        )
+        for place, span_id in enumerate(ids)
+    ]
+    resource = Resource(attributes=[_attribute("service.name", "drill")])
+    return ExportTraceServiceRequest(
+        resource_spans=[ResourceSpans(resource=resource, scope_spans=[ScopeSpans(spans=spans)])]
+    )
+
+
+def _attribute(key: str, value: str) -> KeyValue:
+    return KeyValue(key=key, value=AnyValue(string_value=value))
+
+
+class SdkSender:
+    """An application under an SDK: batches, retries and, for ours, a spool on disk."""
+
+    def __init__(self, sdk: Sdk, url: str, logs: Path) -> None:
+        self.name = "otel-distro" if sdk == "ours" else "upstream SDK"
+        self.sent: set[str] = set()
+        self._log = (logs / f"sender-{sdk}.log").open("w+")
+        program = [sys.executable, str(Path(__file__).with_name("sender_app.py")), sdk]
+        launcher = [sys.executable, "-m", "otel_distro", "run"] if sdk == "ours" else []
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SENTRY_"))}
+        self._process = subprocess.Popen(
+            [*launcher, *program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=kept
+            | {
+                "OTEL_SERVICE_NAME": "drill",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+                "OTEL_BSP_SCHEDULE_DELAY": "200",
+                "OTEL_METRICS_EXPORTER": "none",
+                "OTEL_LOGS_EXPORTER": "none",
+                "OTEL_DISTRO_SPOOL_DIR": str(logs / "spool"),
+            },
+        )
+
+    @property
+    def told(self) -> str:
+        """The lines that the program's log has about exports."""
+        self._log.seek(0)
+        lines = [line for line in self._log if "export" in line.lower() or "lost" in line.lower()]
+        return f"{len(lines)} log lines" if lines else "nothing"
+
+    def send(self, count: int) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"send {count}\n")
+        self._process.stdin.flush()
+        self.sent |= set(json.loads(self._process.stdout.readline()))
+
+    def finish(self) -> None:
+        """End of input; the program has 30 seconds for what it still holds."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def close(self) -> None:
+        """End the program in any case."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None and not stream.closed:
+                stream.close()
+        self._log.close()
