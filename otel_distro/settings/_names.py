@@ -13,7 +13,6 @@ from ._problem import Problem
 _CONFIGURATORS = "scopes cannot be configured one by one"
 _OWN_PROVIDERS = "the distro sets its own providers"
 _ATTRIBUTE = "OTEL_RESOURCE_ATTRIBUTES says it"
-_LOG_LIMITS = ("log records have no limits of their own", "OTEL_ATTRIBUTE_* limits count")
 
 UNSUPPORTED: Mapping[str, tuple[str, str]] = {
     "OTEL_ENTITIES": ("entities are not read", _ATTRIBUTE),
@@ -32,8 +31,6 @@ UNSUPPORTED: Mapping[str, tuple[str, str]] = {
     "OTEL_PYTHON_ASGI_EXCLUDED_URLS": ("no instrumentation reads it", "OTEL_PYTHON_EXCLUDED_URLS counts"),
     "OTEL_EXPORTER_OTLP_SPAN_INSECURE": ("an obsolete name", "OTEL_EXPORTER_OTLP_TRACES_INSECURE counts"),
     "OTEL_EXPORTER_OTLP_METRIC_INSECURE": ("an obsolete name", "OTEL_EXPORTER_OTLP_METRICS_INSECURE counts"),
-    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT": _LOG_LIMITS,
-    "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT": _LOG_LIMITS,
     "OTEL_SERVICE_VERSION": ("not a variable of the specification", f"{_ATTRIBUTE}: service.version=..."),
     "OTEL_SERVICE_NAMESPACE": ("not a variable of the specification", f"{_ATTRIBUTE}: service.namespace=..."),
     "OTEL_ENVIRONMENT": ("not a variable of the specification", f"{_ATTRIBUTE}: deployment.environment.name=..."),

@@ -10,8 +10,9 @@ from urllib.parse import quote
 from . import _aliases, _names, _rules
 from ._problem import Problem
 from ._values import DROPPED, Unusable
-from ._variable import Group, Variable
+from ._variable import SPEC, Group, Variable
 from .catalogue import Settings
+from .declarative import Declared, declared, silenced
 
 G = TypeVar("G")
 
@@ -19,23 +20,38 @@ InstalledNames = Callable[[str], Iterable[str]]
 """Names installed under an entry-point group, asked only when a list names something that is not built in."""
 
 
-def parse(environ: Mapping[str, str], installed: InstalledNames = lambda group: ()) -> tuple[Settings, list[Problem]]:
+def parse(
+    environ: Mapping[str, str],
+    installed: InstalledNames = lambda group: (),
+    *,
+    read: Callable[[str], str] | None = None,
+) -> tuple[Settings, list[Problem]]:
     """Parse settings from `environ`.
 
     Args:
         environ: environment variables; empty values count as unset (specification, environment variables).
         installed: tells which names an entry-point group has.
+        read: gives the text of the file that `OTEL_CONFIG_FILE` names; it is opened when None.
 
     Returns:
         The settings, usable whatever the input was, and every problem found, in the order of the catalogue.
     """
     problems: list[Problem] = []
-    filled = _aliases.fill(environ, problems)
+    said = Declared(environ)
+    if environ.get("OTEL_CONFIG_FILE", "").strip():
+        more = {} if read is None else {"read": read}
+        said = declared(environ, problems, specified=_specified(), **more)
+    filled = _aliases.fill(said.environ, problems)
     settings = _parse_group(Settings, Group(Settings), filled, problems)
     settings = _rules.apply(settings, filled, installed, problems)
     problems += _names.check(
-        environ, _known(), exporters=settings.traces.exporters, lean=settings.distro.pipeline == "lean"
+        said.environ, _known(), exporters=settings.traces.exporters, lean=settings.distro.pipeline == "lean"
     )
+    problems = [said.placed(problem) for problem in problems]
+    if said.ignored:
+        # upstream's code reads these variables all the same, and dies of some values
+        rest = {name: text for name, text in environ.items() if name in said.ignored}
+        problems += [silenced(problem) for problem in parse(rest, installed)[1]]
     return settings, _unique(problems)
 
 
@@ -97,6 +113,10 @@ def _problem(variable: Variable, name: str, text: str, unusable: Unusable) -> Pr
 
 def _known() -> frozenset[str]:
     return frozenset(name for name, _ in describe()) | _aliases.NAMES
+
+
+def _specified() -> frozenset[str]:
+    return frozenset(name for name, variable in describe() if variable.source == SPEC)
 
 
 def _names_of(variable: Variable, group: Group) -> Iterator[str]:

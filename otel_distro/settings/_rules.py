@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from . import _parts, _sentry_rules
+from . import _log_rules, _parts, _sentry_rules
 from ._problem import Problem
 from ._values import did_you_mean
 from .catalogue import SAMPLERS, Batch, Metrics, Otlp, Settings, Traces
@@ -36,7 +36,10 @@ def apply(
             batch=_batch(settings.traces.batch, "OTEL_BSP_", environ, problems),
         ),
         metrics=_route(settings, environ, problems),
-        logs=replace(settings.logs, batch=_batch(settings.logs.batch, "OTEL_BLRP_", environ, problems)),
+        logs=replace(
+            _log_rules.resolve(settings.logs, settings.traces.limits, environ, problems),
+            batch=_batch(settings.logs.batch, "OTEL_BLRP_", environ, problems),
+        ),
         otlp_traces=_otlp(settings.otlp_traces, "TRACES", environ, problems),
         otlp_metrics=_otlp(settings.otlp_metrics, "METRICS", environ, problems),
         otlp_logs=_otlp(settings.otlp_logs, "LOGS", environ, problems),
@@ -46,16 +49,10 @@ def apply(
 
 def _unsupported(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> None:
     """What the specification knows and this version does not do is named, not ignored in silence."""
-    if settings.general.config_file is not None:
-        reason = "declarative configuration is not read by this version"
-        _note(problems, "OTEL_CONFIG_FILE", settings.general.config_file[:80], reason, "the other variables count")
     if settings.distro.pipeline == "lean" and environ.get("OTEL_BSP_EXPORT_TIMEOUT", "").strip():
         reason = "an export only hands spans to the sender, which takes no time"
         used = "OTEL_EXPORTER_OTLP_TIMEOUT bounds a request"
         _note(problems, "OTEL_BSP_EXPORT_TIMEOUT", str(settings.traces.batch.export_timeout), reason, used)
-    if settings.logs.exporters not in {("none",), ()}:
-        reason = "log records are not exported by this version"
-        _note(problems, "OTEL_LOGS_EXPORTER", ",".join(settings.logs.exporters)[:80], reason, "none is used")
 
 
 def _route(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Metrics:

@@ -43,5 +43,9 @@ class General:
         source=UPSTREAM,
     )
     config_file: str | None = variable(
-        "OTEL_CONFIG_FILE", TEXT, None, "Declarative configuration; not read yet, named when set."
+        "OTEL_CONFIG_FILE",
+        TEXT,
+        None,
+        "A declarative configuration, schema 1.0, YAML (with the extra `config`) or JSON; the specification's "
+        "variables are then not read.",
     )
