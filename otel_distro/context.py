@@ -114,10 +114,10 @@ class Scope:
         if opened is None:
             return False
         try:
-            _reset(opened)
+            reset_scope(opened)
         except (ValueError, RuntimeError):
             return False
-        self.opened = _set(self)
+        self.opened = set_scope(self)
         return True
 
 
@@ -131,9 +131,10 @@ class RequestScope(Scope):
 
     __slots__ = ("request_id", "server_span")
 
+    request = None  # an attribute of the class spares each request one of its own
+
     def __init__(self, request_id: str | None = None, server_span: Span | None = None) -> None:
         self.record: Record | None = None
-        self.request = None
         self.spent = None
         self.opened = None
         self.request_id = request_id
@@ -167,8 +168,8 @@ class RequestScope(Scope):
 
 
 _variable: ContextVar[Scope | None] = ContextVar("otel_distro_scope", default=None)
-_set = _variable.set
-_reset = _variable.reset
+set_scope = _variable.set
+reset_scope = _variable.reset
 
 current_scope = _variable.get
 """The scope of the running code, or None: what the hot paths read."""
@@ -176,7 +177,7 @@ current_scope = _variable.get
 
 def open_scope(scope: Scope) -> None:
     """Make `scope` the running code's own; `close_scope` must follow."""
-    scope.opened = _set(scope)
+    scope.opened = set_scope(scope)
 
 
 def close_scope(scope: Scope) -> None:
@@ -185,7 +186,7 @@ def close_scope(scope: Scope) -> None:
     scope.opened = None
     if opened is not None:
         try:
-            _reset(opened)
+            reset_scope(opened)
         except (ValueError, RuntimeError):
             return
 

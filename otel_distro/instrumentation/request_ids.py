@@ -7,13 +7,15 @@ than 128 characters or has others than `A-Za-z0-9._~:/+=@-` is not an id, and on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from binascii import hexlify
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import Any, Protocol
 
 from opentelemetry import baggage
 from opentelemetry.context import Context
 
 from otel_distro import settings
+from otel_distro._compat import TRACE_ID
 from otel_distro.context import Scope
 from otel_distro.guard import Guard
 
@@ -23,6 +25,18 @@ _LONGEST = 128
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._~:/+=@-]+").fullmatch
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _PART = "request id"
+
+
+class Answered(Protocol):
+    """A request that is being answered."""
+
+    request_id: str | None
+    id_header: bytes
+    server_span: Any
+
+    def identify(self) -> str:
+        """The id, made if there is none."""
+        ...
 
 
 class RequestIds:
@@ -39,16 +53,20 @@ class RequestIds:
         preferred: the header of an id that is ours.
     """
 
-    __slots__ = ("echoes", "names", "preferred")
+    __slots__ = ("_spellings", "echoes", "names", "preferred")
 
     def __init__(self, names: Iterable[str], *, accepts: bool, echoes: bool) -> None:
-        lowered = tuple(name.lower().encode("latin-1") for name in names)
+        given = tuple(names)
+        lowered = tuple(name.lower().encode("ascii") for name in given)
+        # looked up as they are: bringing each header of each response into lower case would cost ten times as much
+        spellings = {spelt for name in given for spelt in (name, name.lower(), name.title(), name.upper())}
+        self._spellings = frozenset(spelt.encode("ascii") for spelt in spellings)
         self.names = lowered if accepts else ()
         self.echoes = echoes
         self.preferred = lowered[0]
 
-    def given(self, headers: Mapping[bytes, bytes]) -> tuple[str | None, bytes]:
-        """The caller's id, None where it sent none that is well formed, and the header that carries it.
+    def given(self, headers: Mapping[bytes, bytes]) -> tuple[str, bytes] | None:
+        """The caller's id and the header that carries it; None where it sent none that is well formed.
 
         Args:
             headers: of a request, by name in lower case.
@@ -57,7 +75,35 @@ class RequestIds:
             value = headers.get(name)
             if value is not None and len(value) <= _LONGEST and _WELL_FORMED(value):
                 return value.decode("ascii"), name
-        return None, self.preferred
+        return None
+
+    def echo(self, scope: Answered, message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """A copy of `http.response.start` with the request's id, unless the application has put one there itself.
+
+        Args:
+            scope: of the request.
+            message: left alone, and so are its headers, because an application may send both more than once. Headers
+                that are neither a list nor a tuple may be used up by looking at them, and go out as they are.
+        """
+        headers = message.get("headers", ())
+        if headers.__class__ is not list and headers.__class__ is not tuple:
+            return message
+        spellings = self._spellings
+        for name, _ in headers:
+            if name in spellings:
+                return message
+        name = self.preferred
+        if scope.request_id is None:
+            try:
+                value = hexlify(scope.server_span.context[TRACE_ID].to_bytes(16, "big"))
+            except (AttributeError, TypeError):  # no span, or none of ours
+                value = scope.identify().encode("ascii")
+        else:
+            value = scope.request_id.encode("ascii")
+            name = scope.id_header
+        answered = dict(message)
+        answered["headers"] = [*headers, (name, value)]
+        return answered
 
 
 def server_ids(chosen: settings.Requests, guard: Guard) -> RequestIds | None:
@@ -67,24 +113,6 @@ def server_ids(chosen: settings.Requests, guard: Guard) -> RequestIds | None:
     if not names or "none" in chosen.id or not (accepts or echoes):
         return None
     return RequestIds(names, accepts=accepts, echoes=echoes)
-
-
-def with_id(headers: Iterable[Any], name: bytes, request_id: str) -> list[Any] | None:
-    """Headers of a response with the request id; None where the application has set it itself.
-
-    Args:
-        headers: of an `http.response.start`; left alone, because a response object may be sent more than once.
-        name: of the header, in lower case.
-        request_id: its value.
-    """
-    made = list(headers)
-    size = len(name)
-    for pair in made:
-        given = pair[0]
-        if len(given) == size and given.lower() == name:
-            return None
-    made.append((name, request_id.encode("ascii")))
-    return made
 
 
 class PassingOn:
@@ -168,4 +196,4 @@ def usable_names(names: Iterable[str], guard: Guard) -> tuple[str, ...]:
     return tuple(found)
 
 
-__all__ = ["PassingOn", "RequestIds", "passing_on", "server_ids", "usable_names", "with_id"]
+__all__ = ["PassingOn", "RequestIds", "passing_on", "server_ids", "usable_names"]

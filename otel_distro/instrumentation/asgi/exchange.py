@@ -16,8 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_distro._compat import TRACE_ID
-from otel_distro.context import RequestScope, close_scope
-from otel_distro.instrumentation.request_ids import with_id
+from otel_distro.context import Record, RequestScope, reset_scope
 from otel_distro.tracing.context import detach, error_status
 
 from .messages import Send
@@ -48,7 +47,7 @@ class Exchange(RequestScope):
 
     Attributes:
         server_span: None when there is none.
-        id_header: in which the caller sent its id, in lower case; None when the id is ours.
+        id_header: in which the caller sent its id, in lower case; only where it sent one.
         token: puts the context back.
         recording: whether the span keeps what it is told.
         late: the span is a lean one that still waits for its name and attributes.
@@ -88,11 +87,12 @@ class Exchange(RequestScope):
         "watched",
     )
 
+    id_header: bytes
+
     def __init__(self, server: Server, prefix: str) -> None:
         self.server = server
         # a request scope as its own constructor makes it, without the call
-        self.record = self.request = self.spent = self.opened = self.request_id = None
-        self.id_header: bytes | None = None
+        self.record = self.spent = self.opened = self.request_id = None
         self.server_span: Span | None = None
         self.token: Token[Context] | None = None
         self.recording = False
@@ -181,8 +181,8 @@ class Exchange(RequestScope):
                     self._trailers = True
                 if self.server.looks_at_responses:
                     message = self.server.look_at_response(self, message)
-                if self.server.id_header is not None:
-                    message = self._with_id(message, self.id_header or self.server.id_header)
+                if self.server.echo is not None:
+                    message = self.server.echo(self, message)
             elif kind == "http.response.pathsend":
                 self.sent = os.stat(message["path"]).st_size  # noqa: PTH116 - pathlib costs more than the call
                 return self._send_last(message)
@@ -196,10 +196,6 @@ class Exchange(RequestScope):
         if self._stream is None:
             self._stream = self.server.streams.of_response(self._head, self._route)
         self._stream.sent(message)
-
-    def _with_id(self, message: Message, name: bytes) -> Message:
-        headers = with_id(message.get("headers", ()), name, self.request_id or self.identify())
-        return message if headers is None else {**message, "headers": headers}
 
     async def _send_last(self, message: Message) -> None:
         if self._stream is not None:
@@ -240,10 +236,12 @@ class Exchange(RequestScope):
 
     def identify(self) -> str:
         """See `RequestScope.identify`; a span of ours tells its trace in a quarter of the time."""
-        context = getattr(self.server_span, "context", None)
-        if self.request_id is None and context is not None:
-            self.request_id = context[TRACE_ID].to_bytes(16, "big").hex()
-        return self.request_id or RequestScope.identify(self)
+        if self.request_id is None:
+            try:
+                self.request_id = self.server_span.context[TRACE_ID].to_bytes(16, "big").hex()  # type: ignore[union-attr]
+            except (AttributeError, TypeError):
+                return RequestScope.identify(self)
+        return self.request_id
 
     def repeats(self) -> int:
         """How often one statement may run; a WebSocket lasts, so any number there."""
@@ -260,7 +258,10 @@ class Exchange(RequestScope):
         """
         if self.watched and not self._done:
             self.end(error)
-        close_scope(self)
+        try:
+            reset_scope(self.opened)  # type: ignore[arg-type]
+        except (ValueError, RuntimeError, TypeError):
+            pass
         if self.token is not None:
             detach(self.token, self.server_span)
         scope.pop(MARK, None)
@@ -292,12 +293,21 @@ class Exchange(RequestScope):
             response_size.record(self.sent, span)
             if self.request_size is not None:
                 origin.group.received(ending).record(self.request_size, span)
-            if self.spent is not None or self.record is not None or seconds > self.server.summary.slow:
+            if self.record is not None and span is not None:
+                self._tell_record(span, self.record)
+            if self.spent is not None or seconds > self.server.slow:
                 self.server.summary.of(self, span, seconds)
             if span is not None:
                 self._end_span(span, status, failure, error, seconds)
         except Exception as problem:  # noqa: BLE001 - the application has answered, nothing may change that
             self.server.guard.failed("server span", problem)
+
+    def _tell_record(self, span: Span, record: Record) -> None:
+        """User, tenant and what else the application said go onto the server span as well, whenever they were said."""
+        if self.attributes is None:
+            span.set_attributes(record.attributes)
+        else:
+            self.attributes.update(record.attributes)
 
     def _end_span(
         self, span: Span, status: int | None, failure: str | None, error: BaseException | None, seconds: float

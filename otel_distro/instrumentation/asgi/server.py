@@ -13,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, set_span_in_co
 from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import SPAN_KEY, context_variable
-from otel_distro.context import REQUEST_ID, Record, open_scope
+from otel_distro.context import REQUEST_ID, Record, set_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.request_ids import RequestIds
@@ -99,7 +99,8 @@ class Server:
         # asked once: it is set where telemetry is set up, before the first request
         self.looks_at_responses = captured_response is not None or _response_propagator() is not None
         self.summary = summary
-        self.id_header = None if request_ids is None or not request_ids.echoes else request_ids.preferred
+        self.slow = summary.slow
+        self.echo = None if request_ids is None or not request_ids.echoes else request_ids.echo
         self._id_headers = () if request_ids is None else request_ids.names
         self._request_ids = request_ids
         self._origins = origins
@@ -114,7 +115,7 @@ class Server:
         # without all of these an unsampled request is not looked at any further
         self._watches = (
             measures
-            or self.id_header is not None
+            or self.echo is not None
             or summary.slow < inf
             or self.looks_at_responses
             or self.has_message_hooks
@@ -158,7 +159,7 @@ class Server:
             if name in headers:
                 self._take_id(exchange, headers)
                 break
-        open_scope(exchange)
+        exchange.opened = set_scope(exchange)
         scope[MARK] = exchange
         if exchange.recording or self._watches:
             self._watch(exchange, scope, headers, send)
@@ -205,10 +206,10 @@ class Server:
 
     def _take_id(self, exchange: Exchange, headers: Headers) -> None:
         """Believe the caller's id where it is one: it is on every span of the request from now on."""
-        if self._request_ids is not None:
-            exchange.request_id, exchange.id_header = self._request_ids.given(headers)
-            if exchange.request_id is not None:
-                exchange.record = Record(exchange.request_id, attributes={REQUEST_ID: exchange.request_id})
+        given = None if self._request_ids is None else self._request_ids.given(headers)
+        if given is not None:
+            exchange.request_id, exchange.id_header = given
+            exchange.record = Record(exchange.request_id, attributes={REQUEST_ID: exchange.request_id})
 
     def _watch(self, exchange: Exchange, scope: Scope, headers: Headers, send: Send) -> None:
         """Follow the request to its end: it is measured, its span records, or a hook wants to see it."""

@@ -1,4 +1,4 @@
-"""What is said of a request at its end: context and spending on its span, slow ones and repeated statements logged.
+"""What is said of a request at its end: what it spent, on its span; slow ones and repeated statements, in the log.
 
 The lines go to the application's own logging, under `otel_distro.requests`, while the request's span and context are
 still the current ones: they carry its ids like every other line of it.
@@ -56,13 +56,10 @@ class Summary:
             seconds: how long it took.
         """
         try:
-            record, spent = exchange.record, exchange.spent
-            if span is not None:
-                if record is not None and record.attributes:
-                    span.set_attributes(record.attributes)
-                if spent is not None:
-                    spent.tell(span)
+            spent = exchange.spent
             if spent is not None:
+                if span is not None:
+                    spent.tell(span)
                 for finding in spent.repeated:
                     self._warn_of(finding, spent, exchange)
             if seconds > self.slow and exchange.origin.word != _WEBSOCKET:
