@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.resources import Resource
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.metrics import PLAIN, PROCESSES, ROUTES, SAMPLES, Stretches, group
 from otel_distro.guard import Guard
-from otel_distro.metrics import LeanMeterProvider
-from otel_distro.metrics.shared import Group, GroupSource, SharedStore
+from otel_distro.metrics.shared import GroupSource, SharedStore
 from otel_distro.prometheus import Renderer
-
-PROCESSES, ROUTES, PLAIN = 64, 293, 20
-BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
-
-
-class Stretches:
-    """A pause that notes how long this thread has worked since the last one, in CPU seconds."""
-
-    def __init__(self) -> None:
-        self.longest: list[float] = []
-        self._since = time.thread_time()
-
-    def __call__(self) -> None:
-        self.longest.append(time.thread_time() - self._since)
-        self._since = time.thread_time()
-
-
-def process(base: Path, guard: Guard, order: list[int]) -> LeanMeterProvider:
-    provider = LeanMeterProvider(resource=Resource({}), guard=guard, store=SharedStore(Group([base], "g"), guard))
-    meter = provider.get_meter("scope")
-    duration = meter.create_histogram("duration", "s", explicit_bucket_boundaries_advisory=BOUNDS)
-    for number in order:
-        duration.record(0.3, {"http.route": f"/r/{number}", "method": "GET"})
-    counter = meter.create_counter("orders")
-    for number in range(PLAIN):
-        counter.add(1, {"n": str(number)})
-    return provider
 
 
 @pytest.mark.parametrize("layouts", ["equal", "differing"])
@@ -52,11 +23,7 @@ def test_a_scrape_of_64_processes_is_exact(
     """All processes' counts are in one text, whatever the order in which each made its series."""
     lines: list[str] = []
     guard = Guard(output=lambda level, text: lines.append(text))
-    orders = [list(range(ROUTES)) for _ in range(PROCESSES)]
-    if layouts == "differing":
-        for order in orders:
-            random.shuffle(order)
-    providers = [process(tmp_path, guard, order) for order in orders]
+    providers = group(tmp_path, guard, differing=layouts == "differing")
     store = providers[0].store
     assert isinstance(store, SharedStore)
     pause = Stretches()
@@ -81,7 +48,7 @@ def test_a_scrape_of_64_processes_is_exact(
     found = [sample for family in text_string_to_metric_families(text.decode()) for sample in family.samples]
     assert sum(s.value for s in found if s.name == "duration_seconds_count") == PROCESSES * ROUTES
     assert sum(s.value for s in found if s.name == "orders_total") == PROCESSES * PLAIN
-    assert len(found) == ROUTES * (len(BOUNDS) + 3) + PLAIN
+    assert len(found) == SAMPLES
     assert not lines
     source._forget()
     for provider in providers:

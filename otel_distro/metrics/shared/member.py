@@ -9,8 +9,8 @@ import contextlib
 import os
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from otel_distro.metrics.cells import CELL
 from otel_distro.metrics.exemplars import SLOT
@@ -19,8 +19,7 @@ from . import records, runtime
 from .store import CELLS, EXEMPLARS, INDEX, MOST, Key
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One series in a process's files.
 
     Args:
@@ -57,6 +56,7 @@ class Member:
         self.places: list[Place] = []
         self.damaged = False
         self._streams: dict[int, bytes] = {}
+        self._end = 0
         self._directory = directory
         self._index = os.open(directory / (name + INDEX), os.O_RDWR | os.O_NOFOLLOW)
         self._parsed = len(records.MAGIC)
@@ -129,10 +129,6 @@ class Member:
         finally:
             os.close(descriptor)
 
-    @property
-    def _end(self) -> int:
-        return self.places[-1].at + self.places[-1].size if self.places else 0
-
     def _take(self, kind: bytes, payload: bytes) -> None:
         if kind == records.STREAM:
             number, description = records.read_stream(payload)
@@ -142,6 +138,7 @@ class Member:
             end = at + size
             if at < self._end or end * CELL > MOST or exemplars_at + slots * SLOT > MOST:
                 raise ValueError("a series lies where it cannot")
+            self._end = end
             self.places.append(Place((self._streams[stream], attributes), at, size, started, exemplars_at, slots))
 
 

@@ -20,8 +20,8 @@ from . import records
 from .member import Place
 from .store import Key
 
-_CHUNK: Final = 256  # cells of all processes that are added without a pause
-_STEPS: Final = 200  # entries that are looked at without a pause
+_CHUNK: Final = 128  # cells of all processes that are added without a pause
+_STEPS: Final = 64  # entries that are looked at without a pause
 _OVERFLOW: Final = records.attributes_bytes(OVERFLOW)
 
 Pause = Callable[[], None]
@@ -76,6 +76,7 @@ class Table:
         self._limit = limit
         self._pause = pause
         self._by_key: dict[Key, int] = {}
+        self._lasts: list[bool] = []
         self._streams: dict[bytes, tuple[StreamIdentity, list[int]]] = {}
 
     def learn(self, layout: Layout, places: Sequence[Place]) -> None:
@@ -160,6 +161,7 @@ class Table:
         self.entries.append(Entry(identity, attributes, self.width, place.size, place.started, -1, place.slots))
         self.width += place.size
         self._by_key[key] = index
+        self._lasts.append(lasts(identity))
         members.append(index)
         if single(identity):
             self.singles.append(index)
@@ -172,20 +174,23 @@ class Table:
         source = [end] * layout.width  # `end` is the 0.0 behind the last cell
         extra = {id(place) for place, _ in layout.extras}
         layout.transient = []
+        entries, stays = self.entries, self._lasts
         for number, (place, index) in enumerate(zip(places, layout.indices, strict=True)):
-            if id(place) in extra:
+            if extra and id(place) in extra:
                 continue
-            at = self.entries[index].at
-            source[at : at + place.size] = range(place.at, place.at + place.size)
-            if not lasts(self.entries[index].identity):
-                layout.transient.extend(range(at, at + place.size))
+            at, first, size = entries[index].at, place.at, place.size
+            source[at : at + size] = range(first, first + size)
+            if not stays[index]:
+                layout.transient.extend(range(at, at + size))
             if number % _STEPS == _STEPS - 1:
                 self._pause()
-        same = all(a == b for a, b in enumerate(source))
+        self._pause()
+        same = source == list(range(layout.width))
         layout.pick = None if same or layout.width < 2 else itemgetter(*source)
         if layout.width == 1 and not same:
             only = source[0]
             layout.pick = lambda cells: [cells[only]]
+        self._pause()
 
 
 def combine(identity: StreamIdentity, values: Sequence[Sequence[float]]) -> list[float]:

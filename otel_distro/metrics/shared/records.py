@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from zlib import crc32
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -30,7 +30,7 @@ _LARGEST = 64 * 1024 * 1024
 def frame(kind: bytes, payload: bytes) -> bytes:
     """One record."""
     body = kind + payload
-    return _FRAME.pack(len(body), zlib.crc32(body)) + body
+    return _FRAME.pack(len(body), crc32(body)) + body
 
 
 def frames(data: bytes, at: int = 0) -> Iterator[tuple[bytes, bytes, int]]:
@@ -46,10 +46,10 @@ def frames(data: bytes, at: int = 0) -> Iterator[tuple[bytes, bytes, int]]:
             raise ValueError("a record has an impossible length")
         if end > len(data):
             return
-        body = data[start:end]
-        if zlib.crc32(body) != check:
+        kind, payload = data[start : start + 1], data[start + 1 : end]
+        if crc32(payload, crc32(kind)) != check:
             raise ValueError("a record is damaged")
-        yield body[:1], body[1:], end
+        yield kind, payload, end
         at = end
 
 
