@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import threading
 
 import httpx
+import redis
 import sqlalchemy
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from opentelemetry import trace
@@ -182,6 +184,19 @@ async def thread() -> dict[str, str]:
         with tracer.start_as_current_span("threading"):
             raise Refused("thread")
 
+    worker = threading.Thread(target=contextvars.copy_context().run, args=(work,))
+    worker.start()
+    await asyncio.to_thread(worker.join)
+    return {}
+
+
+@router.get("/bare-thread")
+async def bare_thread() -> dict[str, str]:
+    """A thread fails that knows of no span."""
+
+    def work() -> None:
+        raise Refused("bare thread")
+
     worker = threading.Thread(target=work)
     worker.start()
     await asyncio.to_thread(worker.join)
@@ -222,6 +237,10 @@ async def secrets(request: Request) -> None:
     """Secrets everywhere."""
     password = f"local-{CANARY}"
     query(f"select 'sql-{CANARY}'")
+    try:
+        redis.Redis(port=1).get(f"user:redis-{CANARY}")
+    except redis.ConnectionError:
+        pass
     otel_distro.set_user("u1", email=f"mail-{CANARY}@example.com", name=f"name-{CANARY}")
     sentry_sdk.set_user({"id": "u1", "email": f"sdkmail-{CANARY}@example.com", "username": f"sdkname-{CANARY}"})
     raise Refused(f"message-{CANARY} of {len(password)}")
