@@ -7,7 +7,7 @@ server span exists, and how routing tells which route it chose, also through mid
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextvars import Token
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_distro._compat import TRACE_ID
 from otel_distro.context import Record, RequestScope, reset_scope
+from otel_distro.errors import note
 from otel_distro.tracing.context import detach, error_status
 
 from .messages import Send
@@ -27,9 +28,14 @@ if TYPE_CHECKING:
     from .server import Server
     from .streams import Stream
 
+Ended = Callable[..., object]
+"""`ended(seconds=..., route=..., spent=...)`: how long a request took, its route, the attributes of what it spent."""
+
 MARK = "fastapi.telemetry"
 """The scope's key by which FastAPI 0.142 and newer leaves a request to somebody else; see `fastapi/applications.py`."""
 
+NOT_ASKED = object()
+"""In place of FastAPI's data about a request before it asks for them."""
 INCOMPLETE = "incomplete_response"
 _MOUNTED = "/{path}"
 _HANDSHAKE_DONE = 101
@@ -66,6 +72,7 @@ class Exchange(RequestScope):
         "_done",
         "_errors",
         "_head",
+        "_held",
         "_name",
         "_prefix",
         "_route",
@@ -99,6 +106,7 @@ class Exchange(RequestScope):
         self.late = False
         self.watched = False
         self.routed_by_fastapi = False
+        self._data: Any = NOT_ASKED
         self._prefix = prefix
         self._route: str | None = None
 
@@ -121,6 +129,7 @@ class Exchange(RequestScope):
         self._name = origin.word
         self._trailers = False
         self._done = False
+        self._held: Ended | None = None
         self._complete_at = 0.0
         self._started = perf_counter()
 
@@ -247,6 +256,19 @@ class Exchange(RequestScope):
         """How often one statement may run; a WebSocket lasts, so any number there."""
         return 0 if self.watched and self.origin.word == "WS" else self.server.summary.repeats
 
+    def hold(self, told: Ended) -> bool:
+        """Tell `told` about the request's end; False where that is not followed, has come, or is told already."""
+        if not self.watched or self._done or self._held is not None:
+            return False
+        self._held = told
+        return True
+
+    def _tell(self, told: Ended, seconds: float) -> None:
+        try:
+            told(seconds=seconds, route=self._route, spent={} if self.spent is None else self.spent.attributes)
+        except Exception as error:  # noqa: BLE001 - a log handler of the application's may raise
+            self.server.guard.failed("access log", error)
+
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def leave(self, scope: Scope, error: BaseException | None) -> None:
@@ -256,6 +278,9 @@ class Exchange(RequestScope):
             scope: of the connection.
             error: what left the application, None when it returned.
         """
+        if isinstance(error, Exception):
+            # the server logs it when the request's context is gone
+            note(error, None if self.server_span is None else self.server_span.get_span_context(), self.recorded())
         if self.watched and not self._done:
             self.end(error)
         try:
@@ -276,6 +301,8 @@ class Exchange(RequestScope):
             return
         self._done = True
         seconds = (self._complete_at or perf_counter()) - self._started
+        if self._held is not None:
+            self._tell(self._held, seconds)
         try:
             origin = self.origin
             origin.group.active.add(-1)

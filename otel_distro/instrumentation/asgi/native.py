@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import _logs
 
-from .exchange import MARK, Exchange
+from .exchange import MARK, NOT_ASKED, Exchange
 from .options import Scope
 from .patches import Patches
 
@@ -180,11 +180,10 @@ class _NativeFields(Exchange):
     @property
     def data(self) -> Any:
         """What `get_telemetry_data()` gives, None when the request is over."""
-        try:
-            return self._data
-        except AttributeError:
-            self._data: Any = self.data_class()
-            return self._data
+        data = self._data
+        if data is NOT_ASKED:
+            data = self._data = self.data_class()
+        return data
 
     @property
     def _exceptions(self) -> list[BaseException]:
