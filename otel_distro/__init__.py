@@ -5,13 +5,12 @@ The names below are imported when they are first used: `import otel_distro` impo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._version import __version__
 
+TYPE_CHECKING = False  # as `typing` has it: checkers know the name, and a disabled start does not pay that import
 if TYPE_CHECKING:
-    from .context import request_id, set_context, set_user
     from ._status import Status, status
+    from .context import request_id, set_context, set_user
 
 _WHERE = {
     "Status": "_status",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 from .guard import one_line
 from .session import Session, opened
+from .start import switched_off
 
 if TYPE_CHECKING:
     from .pipeline import Exporting, Pipeline
@@ -127,7 +128,8 @@ def status() -> Status:
     """
     session = opened()
     if session is None:
-        return Status(running=False, reason=_NOT_STARTED)
+        off = switched_off(os.environ)
+        return Status(running=False, reason="OTEL_SDK_DISABLED=true" if off else _NOT_STARTED)
     try:
         return of_session(session)
     except Exception as error:  # noqa: BLE001 - a page that shows the state must not fail for it

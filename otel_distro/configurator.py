@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+import os
 from typing import TYPE_CHECKING, Any
 
 from .process import Role
+from .start import switched_off
 
 if TYPE_CHECKING:
     # the SDK is imported when it is configured, not when the entry point is looked at
@@ -25,6 +27,8 @@ class Configurator:
             kwargs: upstream passes `auto_instrumentation_version`; nothing here depends on it.
         """
         del kwargs
+        if switched_off(os.environ):
+            return
         from .distro import OtelDistro
 
         distro = OtelDistro()

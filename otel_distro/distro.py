@@ -7,13 +7,19 @@ it is told to load nothing: our configurator loads them, each in its own guard.
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.distro import (  # type: ignore[attr-defined]  # upstream opts this file out of typing
     BaseDistro,
 )
 
-from .session import Session, borrow_disabled, give_back_disabled, installed_names, this_process
+from .borrowing import borrow_disabled, give_back_disabled
+from .start import switched_off
+
+if TYPE_CHECKING:
+    # its imports are not paid for where telemetry is off
+    from .session import Session
 
 NAME = "otel_distro"
 _CONFIGURATOR = "OTEL_PYTHON_CONFIGURATOR"
@@ -29,6 +35,8 @@ class OtelDistro(BaseDistro):  # type: ignore[misc]
     def session(self) -> Session:
         """The session of this process, opened at the first call."""
         if self._session is None:
+            from .session import this_process
+
             self._session = this_process()
         return self._session
 
@@ -39,7 +47,7 @@ class OtelDistro(BaseDistro):  # type: ignore[misc]
 
     def _configure(self, **kwargs: Any) -> None:
         self._chosen = True
-        environ = self.session().environ
+        environ = os.environ if switched_off(os.environ) else self.session().environ
         # without this, whichever configurator the file system lists first wins
         environ.setdefault(_CONFIGURATOR, NAME)
         borrow_disabled(environ)
@@ -51,6 +59,9 @@ def before_instrumentors() -> None:
     Ends what the distro has borrowed, and says in one line when ours was not chosen.
     """
     distro = OtelDistro()
+    if switched_off(os.environ):
+        give_back_disabled(os.environ)
+        return
     session = distro.session()
     give_back_disabled(session.environ)
     if distro.chosen:
@@ -63,8 +74,14 @@ def before_instrumentors() -> None:
     wanted = session.environ.get(_DISTRO, "")
     if wanted == NAME or not wanted:
         reason = "another distro was found first"
-    elif wanted in installed_names("opentelemetry_distro"):
+    elif wanted in _installed("opentelemetry_distro"):
         reason = f"{_DISTRO}={wanted!r} chooses another distro"
     else:
         reason = f"{_DISTRO}={wanted!r} names no installed distro"
     session.guard.warn(f"otel-distro is installed but not in charge: {reason}; {_DISTRO}={NAME} chooses it")
+
+
+def _installed(group: str) -> list[str]:
+    from ._compat import entry_points
+
+    return [point.name for point in entry_points(group=group)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import settings as settings_
 from .answers import Answers
+from .borrowing import give_back_disabled
 from .guard import Guard
 from .import_hooks import ImportHooks
 from .process import Role, classify, in_forked_child
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from .instrumentation.contrib import Decision
     from .pipeline import Pipeline
 
-_DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
-_BORROWED = "OTEL_DISTRO_DISABLED_INSTRUMENTATIONS"
 _SAID = "OTEL_DISTRO_SAID"
 
 _LEVELS = {
@@ -111,21 +110,6 @@ def _say(problems: Sequence[settings_.Problem], environ: MutableMapping[str, str
         (guard.info if problem.weight is settings_.Weight.NOTE else guard.warn)(line)
     if len(said) > 1:
         environ[_SAID] = ",".join(sorted(said - {""}))
-
-
-def borrow_disabled(environ: MutableMapping[str, str]) -> None:
-    """Tell the stock launcher's own loop to load nothing, for as long as it runs; what the user set is kept beside."""
-    environ[_BORROWED] = environ.get(_DISABLED, "")
-    environ[_DISABLED] = "*"
-
-
-def give_back_disabled(environ: MutableMapping[str, str]) -> None:
-    """Put back what the user set; also in a child whose parent never came to it, because another package raised."""
-    text = environ.pop(_BORROWED, None)
-    if text:
-        environ[_DISABLED] = text
-    elif text is not None:
-        environ.pop(_DISABLED, None)
 
 
 @cache

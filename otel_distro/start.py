@@ -6,18 +6,24 @@ class alone costs more than everything here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Mapping
 
-from .session import Session, this_process
-
+TYPE_CHECKING = False  # as `typing` has it: checkers know the name, and a disabled start does not pay that import
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from .session import Session
 
 _NAME = "otel_distro"
 
 
 def start() -> None:
     """Set up telemetry in this process; the settings are repaired before anything of OpenTelemetry is imported."""
+    if switched_off(os.environ):
+        return
+    from .session import this_process
+
     session = this_process()
     if session.settings.python.gevent_patch is not None:
         # before anything else is imported, and also where telemetry is off: the application counts on it
@@ -34,6 +40,21 @@ def start() -> None:
     _run_hooks("opentelemetry_pre_instrument", session)
     session.guard.call("instrumentors", None, load, session)
     _run_hooks("opentelemetry_post_instrument", session)
+
+
+def switched_off(environ: Mapping[str, str]) -> bool:
+    """Whether telemetry is off and nothing else of the environment needs a look: then nothing at all is imported.
+
+    The API reads `OTEL_PROPAGATORS` when the application imports it, which `OTEL_SDK_DISABLED` does not change
+    (specification, SDK environment variables); a name that would make it raise there has to be repaired first.
+    """
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true" or environ.get("OTEL_CONFIG_FILE"):
+        return False
+    unusual = {name.strip() for name in environ.get("OTEL_PROPAGATORS", "").split(",")} - _BUILT_IN
+    return not unusual and not environ.get("OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH")
+
+
+_BUILT_IN = {"", "tracecontext", "baggage", "none"}
 
 
 def _patch() -> None:

@@ -116,6 +116,18 @@ def test_disabled_means_that_no_sdk_is_imported() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+def test_disabled_propagates_all_the_same_where_the_application_does() -> None:
+    """The setting has no effect on propagators (specification, SDK environment variables); a bad name harms nobody."""
+    code = (
+        "from opentelemetry import propagate, trace; import otel_distro\n"
+        "c = propagate.extract({'traceparent': '00-' + '1' * 32 + '-' + '2' * 16 + '-01'}); h = {}\n"
+        "propagate.inject(h, c); print(h['traceparent'][3:7], otel_distro.status().reason)"
+    )
+    for name in ("tracecontext", "bogus,tracecontext"):
+        done = launch("run", sys.executable, "-c", code, OTEL_SDK_DISABLED="true", OTEL_PROPAGATORS=name)
+        assert (done.returncode, done.stdout) == (0, "1111 OTEL_SDK_DISABLED=true\n"), done.stderr
+
+
 def test_children_of_the_program_are_instrumented_and_repeat_no_warning() -> None:
     """A Python child gets telemetry, and a wrong setting is named once a launch."""
     child = "import sys; print('otel_distro.start' in sys.modules)"

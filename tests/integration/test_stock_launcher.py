@@ -123,3 +123,13 @@ def test_a_taken_port_is_one_line_and_tracing_works() -> None:
         )
     assert done.stdout.startswith("True\n")
     assert done.stderr.count(f"127.0.0.1:{port}") == 1
+
+
+def test_disabled_imports_neither_the_sdk_nor_an_instrumentation() -> None:
+    """OTEL_SDK_DISABLED=true under the stock launcher: its own imports are all there is."""
+    code = (
+        "import os, sys; print([m for m in sys.modules if m.startswith(('opentelemetry.sdk', 'otel_distro.settings'))],"
+        " 'httpx' in sys.modules, os.environ['OTEL_PYTHON_DISABLED_INSTRUMENTATIONS'])"
+    )
+    done = run(code, OTEL_SDK_DISABLED="true", OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="redis")
+    assert (done.stdout, done.stderr) == ("[] False redis\n", "")
