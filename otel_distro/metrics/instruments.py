@@ -89,7 +89,7 @@ class Binder:
     def __init__(self, origin: Origin, viewer: Viewer | None, preferences: Sequence[Preference], guard: Guard) -> None:
         self.origin = origin
         self.guard = guard
-        self.known: dict[tuple[Any, ...], tuple[Series, list[type] | None]] = {}
+        self.known: dict[tuple[Any, ...], tuple[Series, list[tuple[str, type]] | None]] = {}
         self._viewer = viewer
         self.views: list[ViewStreams] = [] if viewer is None else viewer.streams(origin, preferences)
 
@@ -125,8 +125,8 @@ class Binder:
         """Keep this spelling of the attributes for the next call, where that is exact and there is room."""
         types = [*map(type, attributes.values())]
         if len(self.known) < _KNOWN and _PLAIN.issuperset(types) and not series.overflows:
-            plain = types.count(str) == len(types)
-            self.known.setdefault((*attributes, *attributes.values()), (series, None if plain else types))
+            others = [(name, kind) for name, kind in zip(attributes, types, strict=True) if kind is not str]
+            self.known.setdefault((*attributes, *attributes.values()), (series, others or None))
 
     @staticmethod
     def _part(streams: ViewStreams, attributes: Mapping[str, Any]) -> tuple[Series, Mapping[str, Any]]:
@@ -192,8 +192,10 @@ class LeanInstrument:
         try:
             # a flat key hashes faster than pairs: all names, then all values
             series, types = self._known[(*attributes, *attributes.values())] if attributes else self._known[()]
-            if types is not None and types != [*map(type, attributes.values())]:  # type: ignore[union-attr]
-                raise KeyError  # noqa: TRY301 - True, 1 and 1.0 collide here only
+            if types is not None:
+                for name, kind in types:
+                    if attributes[name].__class__ is not kind:  # type: ignore[index]
+                        raise KeyError  # noqa: TRY301 - True, 1 and 1.0 collide here only
             span = (_current.get() if context is None else context).get(SPAN_KEY)
         except Exception:  # noqa: BLE001 - first use, or an argument that the long way explains
             self._take_new(amount, attributes, context)
