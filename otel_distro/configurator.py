@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .process import Role
@@ -63,6 +63,7 @@ def _configure(session: Session) -> None:
     pipeline = _pipeline(session, made)
     _install(pipeline)
     session.pipeline = pipeline
+    session.guard.call("logs", None, _join_logging, session, pipeline, made)
     _join_sentry(session, pipeline, made)
     _watch_exits(session, pipeline)
     _join_health(session, made)
@@ -120,6 +121,30 @@ def _install(pipeline: Pipeline) -> None:
         trace.set_tracer_provider(pipeline.tracer_provider)
     if pipeline.meter_provider is not None:
         metrics.set_meter_provider(pipeline.meter_provider)
+    if pipeline.logger_provider is not None:
+        from opentelemetry import _logs
+
+        _logs.set_logger_provider(pipeline.logger_provider)
+
+
+def _join_logging(session: Session, pipeline: Pipeline, resource: Resource) -> None:
+    from .logs.set_up import set_up, without_records
+
+    chosen = session.settings.logs
+    if not {"*", "logging"}.isdisjoint(session.settings.instrumentation.disabled):
+        chosen, pipeline.take_log = without_records(chosen), None
+    logs = set_up(
+        chosen,
+        resource,
+        session.guard,
+        session.hooks,
+        environ=session.environ,
+        take=pipeline.take_log,
+        provider=pipeline.logger_provider,
+    )
+    if logs.lines is not None:
+        pipeline.flushes.append(("log lines", logs.flush))
+        pipeline.endings.append(("log lines", logs.flush))
 
 
 def _join_sentry(session: Session, pipeline: Pipeline, resource: Resource) -> None:

@@ -6,6 +6,12 @@ from .arbiter import Own
 
 OURS: tuple[Own, ...] = (
     Own(
+        name="logging",
+        modules=("logging",),
+        target="otel_distro.instrumentation.logs:LoggingInstrumentation",
+        replaces=("logging", "structlog"),
+    ),
+    Own(
         name="fastapi",
         modules=(
             "starlette.background",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -14,6 +14,9 @@ from otel_distro.guard import Guard
 from otel_distro.process import Deadline
 
 if TYPE_CHECKING:
+    from logging import LogRecord
+
+    from opentelemetry._logs import LoggerProvider
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
     from otel_distro.own_metrics import OwnMetrics
@@ -52,6 +55,8 @@ class Pipeline:
     Attributes:
         tracer_provider: None when tracing is off.
         meter_provider: None when metrics are off.
+        logger_provider: of the OpenTelemetry logs API, None when no log records are taken.
+        take_log: gets every record of `logging` and the context of its span, to send it; None when none are sent.
         flushes: one call a signal, each sends what waits.
         endings: one call a signal, each sends what waits and stops.
         looks: called after all flushes and after all endings, before the closings: a last look at what came of them.
@@ -64,6 +69,8 @@ class Pipeline:
 
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
+    logger_provider: LoggerProvider | None = None
+    take_log: Callable[[LogRecord, Any], None] | None = None
     flushes: list[tuple[str, Ending]] = field(default_factory=list)
     endings: list[tuple[str, Ending]] = field(default_factory=list)
     looks: list[tuple[str, Ending]] = field(default_factory=list)

@@ -21,7 +21,7 @@ from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.own_metrics import Settled
 from otel_distro.tracing import LeanTracerProvider
 
-from . import _exporters, _own, _queues, _scrapes
+from . import _exporters, _logs, _own, _queues, _scrapes
 from ._base import Exporting, Pipeline, installed_ids
 from ._console import console
 
@@ -89,6 +89,7 @@ def build(
         pipeline.flushes.append(("metrics", lambda seconds: meter_provider.force_flush(seconds * 1000)))
         pipeline.endings.append(("metrics", lambda seconds: meter_provider.shutdown(seconds * 1000)))
         _own.install(chosen, guard, pipeline, meter_provider, ground.settled)
+    guard.call("logs", None, _logs.add, ground, pipeline)
     return pipeline
 
 

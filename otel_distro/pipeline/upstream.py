@@ -62,6 +62,10 @@ def build(
         pipeline.meter_provider = meter_provider
         pipeline.flushes.append(("metrics", lambda seconds: meter_provider.force_flush(seconds * 1000)))
         pipeline.endings.append(("metrics", lambda seconds: meter_provider.shutdown(seconds * 1000)))
+    if chosen.logs.exporters != ("none",):
+        from . import _upstream_logs
+
+        guard.call("logs", None, _upstream_logs.add, chosen, resource, guard, pipeline)
     return pipeline
 
 
@@ -137,7 +141,7 @@ def otlp_span_exporter(otlp: settings.Otlp) -> SpanExporter:
 
         exporter: SpanExporter = GrpcSpanExporter(**grpc_arguments(otlp))
         return exporter
-    return OTLPSpanExporter(**_http_arguments(otlp))
+    return OTLPSpanExporter(**http_arguments(otlp))
 
 
 def otlp_metric_exporter(otlp: settings.Otlp, metrics: settings.Metrics) -> Any:
@@ -149,10 +153,15 @@ def otlp_metric_exporter(otlp: settings.Otlp, metrics: settings.Metrics) -> Any:
         )
 
         return GrpcMetricExporter(**grpc_arguments(otlp))
-    return OTLPMetricExporter(**_http_arguments(otlp))
+    return OTLPMetricExporter(**http_arguments(otlp))
 
 
-def _http_arguments(otlp: settings.Otlp) -> dict[str, Any]:
+def http_arguments(otlp: settings.Otlp) -> dict[str, Any]:
+    """Arguments of upstream's HTTP exporters.
+
+    Raises:
+        ValueError: the protocol is `http/json`, which they do not have.
+    """
     if otlp.protocol == "http/json":
         raise ValueError("upstream's exporter has no http/json; use http/protobuf or OTEL_DISTRO_PIPELINE=lean")
     return {

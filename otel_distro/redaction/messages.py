@@ -7,10 +7,8 @@ import re
 from .policy import REDACTED, further, is_secret_field
 from .urls import redact_exception, redact_text
 
-_PAIR = re.compile(
-    r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{1,48}+)(?P<mark>[\"']?\s?(?:=>|[=:])\s{0,2})"
-    r"(?P<value>[bu]?\"[^\"\n]*\"?|[bu]?'[^'\n]*'?|(?:(?:Bearer|Basic|Digest|Token)\s+)?[^\s,;&\"'()\[\]{}]+)"
-)
+_NAME = re.compile(r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{1,48}+)[\"']?\s?(?:=>|[=:])\s{0,2}")
+_VALUE = re.compile(r"[bu]?\"[^\"\n]*\"?|[bu]?'[^'\n]*'?|(?:(?:Bearer|Basic|Digest|Token)\s+)?[^\s,;&\"'()\[\]{}]+")
 _SCHEME = re.compile(r"\b([Bb]earer|[Bb]asic)\s+(?=[\w.~+/-]*[A-Z\d=])[\w.~+/=-]{6,}")
 _COOKIES = re.compile(r"(?P<head>cookie[\"']?\s?[=:]\s{0,2})[^\n]*", re.IGNORECASE)
 _JWT = re.compile(r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?")
@@ -47,7 +45,7 @@ def redact_message(text: str) -> str:
         ):
             if "cookie" in low:
                 text = _COOKIES.sub(rf"\g<head>{REDACTED}", text)
-            text = _PAIR.sub(_without_value, text)
+            text = _without_values(text)
         if "\n[" in text or "key (" in low:
             text = redact_exception(text)
     if "earer " in text or "asic " in text:
@@ -57,6 +55,14 @@ def redact_message(text: str) -> str:
     return further("body", text)
 
 
-def _without_value(match: re.Match[str]) -> str:
-    name = match["name"]
-    return f"{name}{match['mark']}{REDACTED}" if is_secret_field(name) else match.group()
+def _without_values(text: str) -> str:
+    parts: list[str] = []
+    at = 0
+    for match in _NAME.finditer(text):
+        if match.start() < at or not is_secret_field(match["name"]):
+            continue
+        value = _VALUE.match(text, match.end())
+        if value is not None:
+            parts += text[at : match.end()], REDACTED
+            at = value.end()
+    return "".join([*parts, text[at:]]) if parts else text

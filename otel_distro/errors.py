@@ -1,0 +1,31 @@
+"""What an exception remembers of the request it left: whoever logs it later has no context of that request any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+    from .context import Record
+
+NOTE = "__otel_distro_request__"
+"""The attribute that holds the span's context and what was known about the request."""
+
+
+def note(error: BaseException, context: SpanContext | None, known: Record | None) -> None:
+    """Note on an exception which request it left; the first note stays."""
+    try:
+        if not hasattr(error, NOTE):
+            setattr(error, NOTE, (context, known))
+    except Exception:  # noqa: BLE001 - a frozen exception of the application's; its line has no ids
+        return
+
+
+def noted(error: object) -> tuple[SpanContext | None, Record | None]:
+    """What `note` put on an exception; two times None where there is nothing."""
+    found = getattr(error, NOTE, None)
+    return found if isinstance(found, tuple) and len(found) == 2 else (None, None)
+
+
+__all__ = ["NOTE", "note", "noted"]

@@ -1,0 +1,122 @@
+"""What a `logging.LogRecord` holds besides what `logging` itself puts there: the fields of `extra`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Self
+
+from .values import field, text
+
+TRACE_ID = "otelTraceID"
+SPAN_ID = "otelSpanID"
+SAMPLED = "otelTraceSampled"
+SERVICE = "otelServiceName"
+CONTEXT = "otelContext"
+"""Attributes that correlation puts on a record; the first four have contrib's names, so that formats know them."""
+
+CORRELATION = 5
+"""How many these are."""
+
+_LATER = ("message", "asctime", TRACE_ID, SPAN_ID, SAMPLED, SERVICE, CONTEXT, "taskName", "color_message")
+STANDARD = frozenset((*vars(logging.makeLogRecord({})), *_LATER))
+"""Attributes of records that are no `extra`."""
+
+_MOST = 128
+
+
+class Rendered(str):
+    """A message that another logging library rendered, together with what it was rendered from.
+
+    Args:
+        rendered: the text, for handlers whose lines are the application's.
+        event: the message alone.
+        fields: the rest.
+    """
+
+    __slots__ = ("event", "fields")
+
+    event: str
+    fields: dict[str, Any]
+
+    def __new__(cls, rendered: str, event: str, fields: dict[str, Any]) -> Self:
+        self = super().__new__(cls, rendered)
+        self.event = event
+        self.fields = fields
+        return self
+
+    def __getnewargs__(self) -> tuple[str, str, dict[str, Any]]:  # type: ignore[override]
+        """How a copy is made, for handlers that send records to another process."""
+        return str(self), self.event, self.fields
+
+
+_EVENT_KEYS = ("event", "message", "msg")
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """The record's message, redacted; where its arguments do not fit, its format and their plain values."""
+    if record.args or type(record.msg) is not str:
+        return text(_formatted(record))
+    return text(record.msg)
+
+
+def _formatted(record: logging.LogRecord) -> str:
+    message: object = record.msg
+    if type(message) is Rendered:
+        return message.event
+    if isinstance(message, dict):
+        for key in _EVENT_KEYS:
+            found = message.get(key)
+            if type(found) is str:
+                return found
+        return ""
+    try:
+        return record.getMessage()
+    except RecursionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - logging.info("%d", "x") is worth a line, and never worth a request
+        from .values import plain
+
+        shown = message if type(message) is str else plain(message)
+        return f"{shown} {plain(record.args)} ({type(error).__name__} in formatting)"
+
+
+def extras_of(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields of `extra` as plain data, and those of a message that is a dict; at most 128.
+
+    Names that begin with an underscore are a library's own.
+    """
+    found: dict[str, Any] = {}
+    values = record.__dict__
+    # a copy: another thread's handler may add to the record meanwhile
+    for name in tuple(values):
+        if name not in STANDARD and name[:1] != "_":
+            found[name] = field(name, values[name])
+            if len(found) >= _MOST:
+                break
+    message: object = record.msg
+    if type(message) is Rendered:
+        message = message.fields
+    if isinstance(message, dict):
+        _merge(found, message)
+    return found
+
+
+def _merge(found: dict[str, Any], message: dict[Any, Any]) -> None:
+    shown = next((key for key in _EVENT_KEYS if type(message.get(key)) is str), None)
+    for key, value in list(message.items())[:_MOST]:
+        if type(key) is str and key != shown and key[:1] != "_" and len(found) < _MOST:
+            found.setdefault(key, field(key, value))
+
+
+__all__ = [
+    "CONTEXT",
+    "CORRELATION",
+    "SAMPLED",
+    "SERVICE",
+    "SPAN_ID",
+    "STANDARD",
+    "TRACE_ID",
+    "Rendered",
+    "extras_of",
+    "message_of",
+]

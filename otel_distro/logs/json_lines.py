@@ -1,0 +1,196 @@
+"""A log record as one line of JSON: ASCII, one object, never raises.
+
+The line is put together from encoded pieces; only containers and exceptions go through an encoder. Every line of the
+application pays for this, so what repeats (heads, names of fields, what is known about a request) is kept encoded.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from itertools import islice
+from json.encoder import encode_basestring_ascii as quoted
+from math import isfinite
+from time import gmtime, strftime
+from typing import TYPE_CHECKING, Any
+
+from otel_distro.bounded import BoundedCache
+from otel_distro.redaction import REDACTED, is_secret_field
+
+from .fields import CONTEXT, CORRELATION, SPAN_ID, STANDARD, TRACE_ID, extras_of, message_of
+from .values import plain, text
+
+if TYPE_CHECKING:
+    from otel_distro.context import Record
+
+_OWN = frozenset(
+    {"time", "level", "logger", "message", "service", "version", "environment", "trace_id", "span_id", "exception"}
+)
+"""Keys that an `extra` cannot take; there it is called `extra.<name>`."""
+_OF_CONTEXT = frozenset({"request_id", "user", "user.name", "user.email", "tenant", "workspace"})
+"""Keys that an `extra` may take: the application knows better."""
+
+_REMEMBERED = 4_096
+_REMEMBERED_CONTEXTS = 512
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+class JsonLines:
+    """Formats records; stands in for a `logging.Formatter`.
+
+    Args:
+        service: `service.name`.
+        version: `service.version`, if there is one.
+        environment: `deployment.environment.name`, if there is one.
+        marked: put `"otlp":true` on every line, because the same record leaves by OTLP too.
+    """
+
+    def __init__(
+        self, *, service: str, version: str | None = None, environment: str | None = None, marked: bool = False
+    ) -> None:
+        told = {"service": service, "version": version, "environment": environment}
+        self._static = "".join([f',"{key}":{quoted(value)}' for key, value in told.items() if value])
+        if marked:
+            self._static += ',"otlp":true'
+        self._second = 0
+        self._stamp = ""
+        self._heads: BoundedCache[tuple[str, str], str] = BoundedCache(_REMEMBERED)
+        self._keys: BoundedCache[str, tuple[str, bool]] = BoundedCache(_REMEMBERED)
+        self._contexts: BoundedCache[int, tuple[Record, str]] = BoundedCache(_REMEMBERED_CONTEXTS)
+        # most records have exactly these attributes, and then nothing has to be looked for
+        self._standard = len(vars(logging.makeLogRecord({})))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        values = record.__dict__
+        created = record.created
+        second = int(created)
+        stamp = self._stamp
+        if second != self._second:
+            stamp = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+            # in this order: a thread between the two makes one stamp too many, never a wrong one
+            self._second, self._stamp = 0, stamp
+            self._second = second
+        key = record.levelname, record.name
+        head = self._heads.get(key)
+        if head is None:
+            head = f'Z","level":{quoted(str(key[0]))},"logger":{quoted(str(key[1]))},"message":'
+            self._heads.keep(key, head)
+        line = f'{{"time":"{stamp}.{int((created - second) * 1e6):06d}{head}{quoted(message_of(record))}{self._static}'
+        trace_id = values.get(TRACE_ID, "0")
+        if trace_id != "0":
+            line = f'{line},"trace_id":"{trace_id}","span_id":"{values[SPAN_ID]}"'
+        context: Record | None = values.get(CONTEXT)
+        extras = len(values) - self._standard - CORRELATION
+        if extras > 0 or record.msg.__class__ is not str:
+            line += self._with_extras(record, context, extras)
+        elif context is not None:
+            kept = self._contexts.get(id(context))
+            line += kept[1] if kept is not None and kept[0] is context else self._context(context)
+        if record.exc_info or record.exc_text or record.stack_info:
+            line += encoded(exception_fields(record))
+        return line + "}"
+
+    def _context(self, context: Record) -> str:
+        encoded_fields = encoded(context_fields(context))
+        # with the record itself, whose id would else be another's one day
+        return self._contexts.keep(id(context), (context, encoded_fields))[1]
+
+    def _with_extras(self, record: logging.LogRecord, context: Record | None, count: int) -> str:
+        """What is known about the request, and the fields of `extra`, which may say it better."""
+        values = record.__dict__
+        names = [name for name in islice(values, self._standard, None) if name not in STANDARD]
+        if len(names) != count or record.msg.__class__ is not str:
+            # a record of an unusual kind, with attributes before logging's own
+            found = extras_of(record)
+            return self._mixed(context, {f"extra.{name}" if name in _OWN else name: found[name] for name in found})
+        if context is not None and not _OF_CONTEXT.isdisjoint(names):
+            return self._mixed(context, extras_of(record))
+        parts = []
+        if context is not None:
+            kept = self._contexts.get(id(context))
+            parts.append(kept[1] if kept is not None and kept[0] is context else self._context(context))
+        for name in names:
+            head, secret = self._keys.get(name) or self._learn(name)
+            if head:
+                value = values[name]
+                kind = value.__class__
+                if secret:
+                    value = None if value is None else REDACTED
+                elif kind is str:
+                    value = text(value)
+                elif kind is not int or not -_SMALL < value < _SMALL:
+                    value = plain(value)
+                parts.append(head + _shown(value))
+        return "".join(parts)
+
+    def _learn(self, name: str) -> tuple[str, bool]:
+        """A field's name encoded and whether it tells a secret; empty for a library's own, which begin with `_`."""
+        shown = f"extra.{name}" if name in _OWN else name
+        head = "" if name[:1] == "_" else f",{quoted(shown)}:"
+        return self._keys.keep(name, (head, is_secret_field(name)))
+
+    def _mixed(self, context: Record | None, extras: Mapping[str, Any]) -> str:
+        known = {} if context is None else context_fields(context)
+        return encoded({**known, **extras})
+
+
+_SMALL = 1 << 62
+
+
+def context_fields(context: Record) -> dict[str, Any]:
+    """What the application said about the request, under the names that lines have for it."""
+    fields: dict[str, Any] = {}
+    if context.request_id is not None:
+        fields["request_id"] = context.request_id
+    user = context.user
+    if user is not None:
+        fields["user"] = user.id
+        if user.name is not None:
+            fields["user.name"] = user.name
+        if user.email is not None:
+            fields["user.email"] = user.email
+    for name, value in context.values.items():
+        shown = f"context.{name}" if name in _OWN or name in fields else name
+        fields[shown] = REDACTED if is_secret_field(name) else value
+    return fields
+
+
+def exception_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """`exception` and `stack` of a record."""
+    from .exceptions import error_of, structured
+
+    fields: dict[str, Any] = {}
+    try:
+        error = error_of(record.exc_info)
+        if error is not None:
+            fields["exception"] = structured(error)
+        elif record.exc_text:
+            fields["exception"] = {"stacktrace": text(str(record.exc_text))}
+        if record.stack_info:
+            fields["stack"] = text(str(record.stack_info))
+    except RecursionError:
+        raise
+    except Exception as problem:  # noqa: BLE001 - an exception may be as broken as any object
+        fields["exception"] = {"type": type(problem).__name__, "message": "the exception cannot be shown"}
+    return fields
+
+
+def encoded(fields: Mapping[str, Any]) -> str:
+    """`,"name":value` for each field of plain data."""
+    return "".join([f",{quoted(name)}:{_shown(value)}" for name, value in fields.items()])
+
+
+def _shown(value: Any) -> str:
+    kind = value.__class__
+    if kind is str:
+        return quoted(value)
+    if kind is int:
+        return int.__repr__(value)
+    if kind is float and isfinite(value):
+        return float.__repr__(value)
+    return _encode(value)
+
+
+__all__ = ["JsonLines", "context_fields", "encoded", "exception_fields"]

@@ -1,0 +1,138 @@
+"""Log records wait for an exporter in the queue that spans wait in; here is what makes one of the other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_distro import settings
+from otel_distro.guard import Guard
+from otel_distro.tracing import BatchQueue
+from otel_distro.tracing.context import suppressed
+
+from .records import LeanLogRecord, Translator
+
+_OWN = ("otel_distro", "opentelemetry")
+
+
+class _AsSpanExporter(SpanExporter):
+    """A log exporter behind the interface that the queue knows.
+
+    Args:
+        exporter: ours or a third party's.
+        ours: it reads our records as they are; others get upstream's.
+    """
+
+    def __init__(self, exporter: Any, *, ours: bool) -> None:
+        self._exporter = exporter
+        self._ours = ours
+        piece = getattr(exporter, "piece", None)
+        if piece is not None:
+            self.piece = piece
+
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
+        records = spans if self._ours else [record.readable() for record in spans]
+        return _translated(self._exporter.export(records))
+
+    def export_pieces(self, pieces: Sequence[Any]) -> SpanExportResult:
+        return _translated(self._exporter.export_pieces(pieces))
+
+    def force_flush(self, timeout_millis: float = 30_000) -> bool:
+        flush = getattr(self._exporter, "force_flush", None)
+        return flush is None or flush(timeout_millis) is not False
+
+    def shutdown(self, timeout_millis: float | None = None) -> None:
+        from otel_distro.tracing.processors import takes_timeout
+
+        shutdown = self._exporter.shutdown
+        if timeout_millis is not None and takes_timeout(shutdown):
+            shutdown(timeout_millis=timeout_millis)
+        else:
+            shutdown()
+
+
+def _translated(result: Any) -> SpanExportResult:
+    return SpanExportResult.FAILURE if getattr(result, "name", None) == "FAILURE" else SpanExportResult.SUCCESS
+
+
+class LogQueue(BatchQueue):
+    """Records until a thread of its own exports them; bounded, never waits, what it drops is counted.
+
+    Args:
+        exporter: gets sequences of records.
+        batch: `OTEL_BLRP_*`.
+        guard: gets what the exporter raises.
+        name: of the exporter.
+        ours: the exporter reads our records as they are; others get upstream's.
+    """
+
+    def __init__(self, exporter: Any, *, batch: settings.Batch, guard: Guard, name: str, ours: bool) -> None:
+        slices = 64 if ours else batch.max_export_batch_size
+        adapted = _AsSpanExporter(exporter, ours=ours)
+        super().__init__(adapted, batch=batch, guard=guard, name=f"logs {name}", slice_size=slices)
+
+    def emit(self, record: LeanLogRecord) -> None:
+        """Take a record; takes no lock and never waits."""
+        self.on_end(record)  # type: ignore[arg-type]  # the queue asks for `context` alone
+
+    def flush(self, seconds: float) -> bool:
+        """Send what waits within `seconds`; False when that was not done."""
+        return self.force_flush(int(seconds * 1000))
+
+    def end(self, seconds: float) -> None:
+        """Send what waits, and stop, within `seconds`."""
+        self.shutdown(seconds * 1000)
+
+    def _refuse(self) -> None:
+        counters = self.counters
+        if self._closed:
+            counters.after_shutdown += 1
+            return
+        counters.queue_full += 1
+        if counters.queue_full == 1:
+            self._guard.warn(
+                f"{self._part}: {self._size} log records wait, further ones are dropped and counted; "
+                "raise OTEL_BLRP_MAX_QUEUE_SIZE if the collector is well"
+            )
+
+
+class Tap:
+    """Gives every record of `logging` to the queues.
+
+    Args:
+        translator: makes records of `logging` records.
+        queues: each gets every record.
+        resource: of this process, asked for each record: it changes in a forked child.
+    """
+
+    def __init__(self, translator: Translator, queues: Sequence[LogQueue], resource: Any) -> None:
+        self._translate = translator.translate
+        self._least = translator.least
+        self._emits = tuple(queue.emit for queue in queues)
+        self._provider = resource
+
+    def take(self, record: logging.LogRecord, context: Any) -> None:
+        """Queue a record.
+
+        What the distro and OpenTelemetry say of themselves stays on lines: a queue that is full or a collector that is
+        away must not make records about it. The same holds for what an exporter's thread says, whatever its logger.
+        """
+        if record.levelno < self._least or record.name.partition(".")[0] in _OWN or (suppressed() and _exporting()):
+            return
+        resource: Resource = self._provider.resource
+        made = self._translate(record, context, resource)
+        for emit in self._emits:
+            emit(made)
+
+
+def _exporting() -> bool:
+    """Whether this is a thread that exports; an application may suppress spans and still log."""
+    return threading.current_thread().name.startswith(("otel-distro", "Otel"))
+
+
+__all__ = ["LogQueue", "Tap"]

@@ -1,0 +1,207 @@
+"""A log record on its way to an exporter: a fraction of upstream's, behind the same public names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from otel_distro._compat import FLAGS, SPAN_ID, TRACE_ID
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs import ReadableLogRecord
+
+_SEVERITIES = tuple(SeverityNumber(number) for number in range(25))
+_TEXTS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
+
+
+def severity_of(level: int) -> SeverityNumber:
+    """The severity of a level of `logging`: 10 is DEBUG, 11 DEBUG2, 50 FATAL (log data model, "SeverityNumber")."""
+    if level <= 0:
+        return SeverityNumber.UNSPECIFIED
+    tens, ones = divmod(level, 10)
+    return _SEVERITIES[24 if tens > 5 else 1 + tens * 4 + min(ones, 3)]
+
+
+def severity_text_of(level_name: str) -> str:
+    """The severity's name as OpenTelemetry has it: WARN and FATAL where Python says WARNING and CRITICAL."""
+    return _TEXTS.get(level_name, level_name)
+
+
+class LeanLogRecord:
+    """A record as an exporter reads it; stands in for upstream's `ReadableLogRecord` and for the `LogRecord` within.
+
+    Attributes:
+        timestamp: nanoseconds since the epoch, 0 when it is not known.
+        observed_timestamp: likewise.
+        severity_number: of the data model.
+        severity_text: the level's name.
+        body: the message.
+        attributes: plain data or what the OpenTelemetry API was given.
+        dropped_attributes: how many found no room.
+        trace_id: 0 outside a trace.
+        span_id: likewise.
+        trace_flags: of the span.
+        event_name: of an event, else None.
+        resource: of the process.
+        instrumentation_scope: the logger's name.
+        context: what the queue asks a span for, answered as a sampled one does.
+    """
+
+    __slots__ = (
+        "attributes",
+        "body",
+        "dropped_attributes",
+        "event_name",
+        "instrumentation_scope",
+        "observed_timestamp",
+        "resource",
+        "severity_number",
+        "severity_text",
+        "span_id",
+        "timestamp",
+        "trace_flags",
+        "trace_id",
+    )
+
+    context = (0, 0, False, 1)
+
+    def __init__(
+        self,
+        *,
+        timestamp: int,
+        observed_timestamp: int,
+        severity_number: SeverityNumber | None,
+        severity_text: str | None,
+        body: Any,
+        attributes: Mapping[str, Any],
+        span: Any,
+        resource: Resource,
+        instrumentation_scope: InstrumentationScope,
+        event_name: str | None = None,
+        dropped_attributes: int = 0,
+    ) -> None:
+        self.timestamp = timestamp
+        self.observed_timestamp = observed_timestamp
+        self.severity_number = severity_number
+        self.severity_text = severity_text
+        self.body = body
+        self.attributes = attributes
+        self.dropped_attributes = dropped_attributes
+        self.event_name = event_name
+        self.resource = resource
+        self.instrumentation_scope = instrumentation_scope
+        if span is None:
+            self.trace_id = self.span_id = self.trace_flags = 0
+        else:
+            self.trace_id, self.span_id, self.trace_flags = span[TRACE_ID], span[SPAN_ID], span[FLAGS]
+
+    @property
+    def log_record(self) -> LeanLogRecord:
+        """The record itself: upstream keeps resource and scope in an object around it."""
+        return self
+
+    def readable(self) -> ReadableLogRecord:
+        """The same as upstream's own, for exporters and processors of others."""
+        from opentelemetry._logs import LogRecord
+        from opentelemetry.sdk._logs import ReadableLogRecord
+
+        record = LogRecord(
+            timestamp=self.timestamp or None,
+            observed_timestamp=self.observed_timestamp,
+            severity_text=self.severity_text,
+            severity_number=self.severity_number,
+            body=self.body,
+            attributes=self.attributes,
+            event_name=self.event_name,
+        )
+        record.trace_id, record.span_id = self.trace_id, self.span_id
+        record.trace_flags = self.trace_flags  # type: ignore[assignment]  # an int, as a span's context may have it
+        return ReadableLogRecord(record, self.resource, self.instrumentation_scope)
+
+
+class Translator:
+    """Makes records of `logging` records.
+
+    Args:
+        least: level below which a record is left out.
+        code: whether file, line and function go with it.
+        most_attributes: further ones are left out and counted.
+        longest: characters of an attribute's text; None for the bound that all log text has.
+    """
+
+    def __init__(self, *, least: int = 0, code: bool = False, most_attributes: int = 128, longest: int | None = None):
+        self.least = least
+        self._code = code
+        self._most = most_attributes
+        self._longest = longest
+        self._scopes: dict[str, InstrumentationScope] = {}
+
+    def scope(self, name: str) -> InstrumentationScope:
+        """The scope of a logger."""
+        scope = self._scopes.get(name)
+        if scope is None:
+            if len(self._scopes) >= 1_024:
+                self._scopes.clear()
+            scope = self._scopes[name] = InstrumentationScope(name)
+        return scope
+
+    def translate(self, record: logging.LogRecord, span: Any, resource: Resource) -> LeanLogRecord:
+        """The record that leaves; everything mutable is read now.
+
+        Args:
+            record: of `logging`.
+            span: the current span's context, None outside a trace.
+            resource: of this process.
+        """
+        from .fields import CONTEXT, CORRELATION, extras_of, message_of
+
+        values = record.__dict__
+        context = values.get(CONTEXT)
+        attributes: dict[str, Any] = dict(context.attributes) if context is not None else {}
+        if len(values) > _STANDARD + CORRELATION or record.msg.__class__ is not str:
+            attributes.update(extras_of(record))
+        if record.exc_info:
+            from .exceptions import attributes_of, error_of
+
+            error = error_of(record.exc_info)
+            if error is not None:
+                attributes.update(attributes_of(error))
+        elif record.exc_text:
+            attributes["exception.stacktrace"] = record.exc_text
+        if self._code:
+            attributes["code.file.path"] = record.pathname
+            attributes["code.function.name"] = record.funcName
+            attributes["code.line.number"] = record.lineno
+        dropped = 0
+        if len(attributes) > self._most or self._longest is not None:
+            attributes, dropped = self._limited(attributes)
+        created = int(record.created * 1e9)
+        return LeanLogRecord(
+            timestamp=created,
+            observed_timestamp=created,
+            severity_number=severity_of(record.levelno),
+            severity_text=severity_text_of(record.levelname),
+            body=message_of(record),
+            attributes=attributes,
+            span=span,
+            resource=resource,
+            instrumentation_scope=self.scope(record.name),
+            event_name=attributes.pop("otel.event.name", None) or attributes.pop("event.name", None),
+            dropped_attributes=dropped,
+        )
+
+    def _limited(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        kept = dict(list(attributes.items())[: self._most])
+        if self._longest is not None:
+            kept = {k: v[: self._longest] if isinstance(v, str) else v for k, v in kept.items()}
+        return kept, len(attributes) - len(kept)
+
+
+_STANDARD = len(vars(logging.makeLogRecord({})))
+
+__all__ = ["LeanLogRecord", "Translator", "severity_of", "severity_text_of"]
