@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from tests.e2e.service import OURS, Service
 from tests.servers.base import free_port
@@ -22,6 +23,7 @@ from tests.servers.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 UVICORN = ("uvicorn", "--app-dir", str(ROOT), "tests.health_service:app", "--port", "{port}", "--no-access-log")
+DRIVER = "psycopg2" if sqlalchemy.__version__.startswith("1.") else "psycopg"
 QUIET = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
 ON = {"OTEL_DISTRO_HEALTH": "on", **QUIET}
 
@@ -45,7 +47,7 @@ def test_dependencies_that_hang_hold_up_neither_liveness_nor_the_application(tmp
         **ON,
         "OTEL_DISTRO_HEALTH_TIMEOUT": str(seconds * 1000),
         "OTEL_DISTRO_HEALTH_HTTP": "partner=http://slow.invalid/",
-        "SYNC_DATABASE": f"postgresql+psycopg://u:p@127.0.0.1:{hung}/orders",
+        "SYNC_DATABASE": f"postgresql+{DRIVER}://u:p@127.0.0.1:{hung}/orders",
         "ASYNC_DATABASE": f"postgresql+asyncpg://u:p@127.0.0.1:{hung}/reports",
         "REDIS_PORT": str(free_port()),
     }

@@ -186,7 +186,9 @@ def test_what_is_made_later_or_was_made_before_is_found(tmp_path: Path) -> None:
     import redis
 
     older = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/older.db")
-    before = {kind: kind.__init__ for kind in (sqlalchemy.Engine, redis.Redis, redis.asyncio.Redis, redis.RedisCluster)}
+    before = {
+        kind: kind.__init__ for kind in (sqlalchemy.engine.Engine, redis.Redis, redis.asyncio.Redis, redis.RedisCluster)
+    }
     cluster = redis.asyncio.RedisCluster.__init__
     rig = HealthRig()
     hooks = ImportHooks(rig.health.guard)
