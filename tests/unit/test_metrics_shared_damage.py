@@ -8,7 +8,9 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -104,24 +106,25 @@ def test_a_damaged_folding_is_never_written_over(base: Path) -> None:
     assert len(one.lines) == 1
 
 
-def test_thousands_of_ended_processes_are_folded_with_few_open_files(base: Path) -> None:
-    """3,000 stale files with 150 descriptors left: the total is exact, the files are gone."""
+def test_ten_thousand_stale_files_are_folded_with_few_open_files(base: Path) -> None:
+    """What 3,333 killed processes left, with 150 descriptors to spare: the total is exact, the files are gone."""
     one, two = Process(base), Process(base)
     two.measure("orders", 1, "")
     two.die()
     for suffix in (".index", ".cells", ".exemplars"):
         source = directory(base) / (two.store.name + suffix)
-        for number in range(3000 if suffix == ".index" else 300):
-            shutil.copy(source, directory(base) / f"9-{number:05}{suffix}")
+        for number in range(3333):
+            shutil.copyfile(source, directory(base) / f"9-{number:05}{suffix}")
     soft, hard = limits.getrlimit(limits.RLIMIT_NOFILE)
     limits.setrlimit(limits.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 150, hard))  # noqa: PTH208
     try:
-        assert one.totals()["orders_total"] == 301
+        assert one.totals()["orders_total"] == 3334
     finally:
         limits.setrlimit(limits.RLIMIT_NOFILE, (soft, hard))
     one.source.tidy()
     assert len(list(directory(base).glob("*.index"))) == 1
-    assert one.totals()["orders_total"] == 301
+    assert one.totals()["orders_total"] == 3334
+    assert not one.lines
 
 
 def test_a_directory_that_is_open_to_others_is_not_used(base: Path) -> None:
@@ -252,3 +255,122 @@ def test_a_fork_without_room_for_files_keeps_the_childs_numbers_to_itself(base: 
     with os.fdopen(read) as pipe:
         assert pipe.read() == "(5.0, 1)"
     os.waitpid(pid, 0)
+
+
+def in_another_process(code: str, *arguments: object) -> str:
+    """Output of a program that must not change this process's clock, user or threads."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code), *map(str, arguments)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def entered() -> Iterator[Path]:
+    """A directory that another user can enter, unlike pytest's own."""
+    made = Path(tempfile.mkdtemp(prefix="metrics-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+def test_a_read_only_directory_costs_one_line(entered: Path) -> None:
+    """A user that may not write where the files would be: this process alone, one line, at the start and later on."""
+    code = """
+        import os, sys
+        from pathlib import Path
+        from otel_distro.guard import Guard
+        from otel_distro.metrics import LocalStore
+        from otel_distro.metrics.shared import open_store
+        from tests.metrics_group_rig import Process
+        base, lines = Path(sys.argv[1]), []
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        read_only = base / "read-only"
+        found = open_store([Path("/proc"), read_only], "g", Guard(output=lambda level, text: lines.append(text)))
+        assert isinstance(found, LocalStore) and len(lines) == 1, lines
+        assert "each process shows its own numbers only" in lines[0]
+        one = Process(base / "writable")
+        one.measure("orders", 1, "")
+        one.store.group.path.chmod(0o500)
+        one.measure("orders", 1, "")
+        for number in range(3000):  # more cells than were allocated
+            one.measure("duration", 5, str(number % 1000))
+        assert one.totals()["orders_total"] == 2
+        assert sum(v for k, v in one.totals().items() if k.startswith("duration_count")) == 3000
+        assert len(one.lines) <= 1, one.lines
+        print("done")
+    """
+    (entered / "read-only").mkdir(mode=0o555)
+    (entered / "writable").mkdir()
+    (entered / "writable").chmod(0o777)
+    assert in_another_process(code, entered) == "done\n"
+
+
+def test_jumps_of_the_clock_change_no_total(base: Path) -> None:
+    """A day forwards, two days back: totals, liveness, folding and gauges go on, and nothing is said."""
+    code = """
+        import sys, time
+        from pathlib import Path
+        real, offset = time.time, [0.0]
+        time.time = lambda: real() + offset[0]
+        from tests.metrics_group_rig import Process
+        one, two = Process(Path(sys.argv[1])), Process(Path(sys.argv[1]))
+        truth = 0
+        for jump in (0, 86400, -172800, 3600):
+            offset[0] = jump
+            three = Process(Path(sys.argv[1]))
+            for process in (one, two, three):
+                process.measure("orders", 1, "")
+                process.measure("active", 1, "")
+                process.measure("level", jump, "")
+                truth += 1
+            three.die()
+            found = one.totals()
+            assert found["orders_total"] == truth, (jump, found)
+            assert found["active"] == 2 * (truth / 3), (jump, found)
+            one.source.tidy()
+            assert two.totals()["orders_total"] == truth, jump
+        assert not one.lines and not two.lines, (one.lines, two.lines)
+        print("done")
+    """
+    assert in_another_process(code, base) == "done\n"
+
+
+def test_a_fork_during_a_scrape_hangs_nobody(base: Path) -> None:
+    """Children that are forked while a thread scrapes measure and scrape at once; their counts are exact."""
+    code = """
+        import os, sys, threading
+        from pathlib import Path
+        from tests.metrics_group_rig import Process
+        one = Process(Path(sys.argv[1]))
+        one.measure("orders", 1, "")
+        ended = threading.Event()
+
+        def scrape():
+            while not ended.is_set():
+                one.totals()
+
+        threads = [threading.Thread(target=scrape) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        children = []
+        for number in range(20):
+            pid = os.fork()
+            if pid == 0:
+                import signal
+                signal.alarm(20)  # a deadlock ends the child by a signal, which the parent sees
+                one.measure("orders", 1, "")
+                one.measure("duration", number, str(number))  # a new series takes the locks that are held elsewhere
+                assert one.totals()["orders_total"] >= 2
+                os._exit(0)
+            children.append(pid)
+        codes = [os.waitpid(pid, 0)[1] for pid in children]
+        ended.set()
+        for thread in threads:
+            thread.join()
+        assert codes == [0] * 20, codes
+        assert one.totals()["orders_total"] == 21
+        print("done")
+    """
+    assert in_another_process(code, base) == "done\n"
