@@ -12,8 +12,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from functools import partial
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .spent import REPEATS, Spent
 
@@ -27,6 +28,7 @@ REQUEST_ID = "request.id"
 """The attribute of a request id that the caller gave; one of ours is the trace id, which every span has."""
 
 _ATTRIBUTES = {"tenant": "tenant.id", "workspace": "workspace.id"}
+_USER = ("user.id", "user.name", "user.email")
 _MOST_VALUES = 64
 _LONGEST = 1_024
 _NOTHING: Mapping[str, Value] = {}
@@ -70,6 +72,17 @@ class Record(NamedTuple):
     def workspace(self) -> Value | None:
         """What `set_context(workspace=...)` was given."""
         return self.values.get("workspace")
+
+
+_new_record = partial(tuple.__new__, Record)
+_new_user = partial(tuple.__new__, User)
+
+
+def record_of_id(request_id: str) -> Record:
+    """What is known when a request begins whose caller gave it an id."""
+    # the constructor of a named tuple is a Python function, which would cost as much again
+    made: Record = _new_record((request_id, None, _NOTHING, {REQUEST_ID: request_id}))
+    return made
 
 
 class Scope:
@@ -222,8 +235,17 @@ def set_user(
         name: the login or display name.
         email: the user's address.
     """
-    user = None if id is None else User(_text(id), None if name is None else _text(name), email and _text(email))
-    _write(user, {}, says_user=True)
+    user: User | None = None
+    if id is not None:
+        user = _new_user((_text(id), None if name is None else _text(name), None if email is None else _text(email)))
+    scope = current_scope()
+    if scope is None or not scope.owned():
+        scope = _own_scope(scope)
+        request = scope.request
+        if request is not None and request.recorded().user is None:
+            # the request's own span and log lines take what nobody has said before
+            request.record = _with_user(request.recorded(), user)
+    scope.record = _with_user(scope.record or scope.recorded(), user)
 
 
 def set_context(**values: object) -> None:
@@ -236,7 +258,15 @@ def set_context(**values: object) -> None:
             is `tenant.id`, `workspace` is `workspace.id`, a key with a dot stays as it is, any other gets the prefix
             `context.`. At most 64; the count of those left out is the value of the key `dropped`.
     """
-    _write(None, values, says_user=False)
+    scope = current_scope()
+    if scope is None or not scope.owned():
+        scope = _own_scope(scope)
+        request = scope.request
+        if request is not None:
+            known = request.recorded()
+            first = {key: value for key, value in values.items() if key not in known.values}
+            request.record = _with_values(known, first)
+    scope.record = _with_values(scope.record or scope.recorded(), values)
 
 
 def attribute_name(key: str) -> str:
@@ -244,67 +274,53 @@ def attribute_name(key: str) -> str:
     return _ATTRIBUTES.get(key) or (key if "." in key else f"context.{key}")
 
 
-def _write(user: User | None, values: Mapping[str, object], *, says_user: bool) -> None:
-    cleaned = {key: None if value is None else _plain(value) for key, value in values.items()}
-    scope = current_scope()
-    if scope is None:
-        scope = Scope()
-        open_scope(scope)
-    elif not scope.owned() and not _works_for_request(scope):
-        request = scope.request or (scope if isinstance(scope, RequestScope) else None)
-        if request is not None:
-            # the request's own span and log lines take what nobody has said before
-            known = request.recorded()
-            first = {key: value for key, value in cleaned.items() if key not in known.values}
-            request.record = _changed(known, user, first, says_user=says_user and known.user is None)
-        scope = Scope(scope.recorded(), request)
-        open_scope(scope)
-    before = scope.recorded()
-    scope.record = record = _changed(before, user, cleaned, says_user=says_user)
-    _tell_span(scope, before, record)
+def _own_scope(scope: Scope | None) -> Scope:
+    """The scope that the running code may write to, where the one it sees is not its own."""
+    request: RequestScope | None = None
+    if scope is not None:
+        request = scope if isinstance(scope, RequestScope) else scope.request
+        if request is not None and type(threading.current_thread()).__module__.partition(".")[0] == "anyio":
+            # one of the threads in which Starlette runs synchronous functions, for whom it runs them
+            return scope
+    own = Scope(None if scope is None else scope.recorded(), request)
+    open_scope(own)
+    return own
 
 
-def _works_for_request(scope: Scope) -> bool:
-    """Whether this is one of the threads in which Starlette runs synchronous functions, for the request they are of."""
-    if scope.request is None and not isinstance(scope, RequestScope):
-        return False
-    return type(threading.current_thread()).__module__.partition(".")[0] == "anyio"
-
-
-def _changed(record: Record, user: User | None, values: Mapping[str, Value | None], *, says_user: bool) -> Record:
-    if not says_user:
-        user = record.user
-    kept = dict(record.values)
-    for key, value in values.items():
-        if value is None:
-            kept.pop(key, None)
-        elif key in kept or len(kept) < _MOST_VALUES:
-            kept[key] = value
-        else:
-            kept["dropped"] = int(kept.get("dropped", 0)) + 1
-    attributes = {attribute_name(key): value for key, value in kept.items()}
-    given = record.attributes.get(REQUEST_ID)
-    if given is not None:
-        attributes[REQUEST_ID] = given
+def _with_user(record: Record, user: User | None) -> Record:
+    attributes = {**record.attributes}
+    if record.user is not None:
+        for key in _USER:
+            attributes.pop(key, None)
     if user is not None:
         attributes["user.id"] = user.id
         if user.name is not None:
             attributes["user.name"] = user.name
         if user.email is not None:
             attributes["user.email"] = user.email
-    return Record(record.request_id, user, kept, attributes)
+    made: Record = _new_record((record.request_id, user, record.values, attributes))
+    return made
 
 
-def _tell_span(scope: Scope, before: Record, record: Record) -> None:
-    """Put what is new on the running operation's span as well; the server span learns it at its end."""
-    from .tracing.context import current_span
+def _with_values(record: Record, values: Mapping[str, object]) -> Record:
+    kept, attributes = {**record.values}, {**record.attributes}
+    for key, value in values.items():
+        if value is None:
+            kept.pop(key, None)
+            attributes.pop(attribute_name(key), None)
+        elif key in kept or len(kept) < _MOST_VALUES:
+            kept[key] = attributes[_ATTRIBUTES.get(key) or attribute_name(key)] = _plain(value)
+        else:
+            kept["dropped"] = attributes["context.dropped"] = int(kept.get("dropped", 0)) + 1
+    made: Record = _new_record((record.request_id, record.user, kept, attributes))
+    return made
 
-    span: Any = current_span()
-    request = scope.request or scope
-    if span is None or span is getattr(request, "server_span", None) or not span.is_recording():
-        return
-    known = before.attributes
-    span.set_attributes({key: value for key, value in record.attributes.items() if known.get(key) != value})
+
+def tell(span: Span) -> None:
+    """Put what is known on a span that has been open while it was said."""
+    record = current()
+    if record is not None and record.attributes and span.is_recording():
+        span.set_attributes(record.attributes)
 
 
 def _plain(value: object) -> Value:
@@ -318,7 +334,7 @@ def _text(value: object) -> str:
         text = value if type(value) is str else str(value)
     except Exception:  # noqa: BLE001 - an object's own __str__ may raise anything
         return "<unprintable>"
-    return text[:_LONGEST]
+    return text if len(text) <= _LONGEST else text[:_LONGEST]
 
 
 __all__ = ["Record", "User", "current", "request_id", "set_context", "set_user"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from binascii import hexlify
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
 from opentelemetry import baggage
@@ -21,8 +21,9 @@ from otel_distro.guard import Guard
 
 SetHeader = Callable[[str, str], object]
 
-_LONGEST = 128
-_WELL_FORMED = re.compile(rb"[A-Za-z0-9._~:/+=@-]+").fullmatch
+is_request_id = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
+"""Whether the value of a header is well formed; it looks at no more than 129 bytes."""
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _PART = "request id"
 
@@ -64,18 +65,6 @@ class RequestIds:
         self.names = lowered if accepts else ()
         self.echoes = echoes
         self.preferred = lowered[0]
-
-    def given(self, headers: Mapping[bytes, bytes]) -> tuple[str, bytes] | None:
-        """The caller's id and the header that carries it; None where it sent none that is well formed.
-
-        Args:
-            headers: of a request, by name in lower case.
-        """
-        for name in self.names:
-            value = headers.get(name)
-            if value is not None and len(value) <= _LONGEST and _WELL_FORMED(value):
-                return value.decode("ascii"), name
-        return None
 
     def echo(self, scope: Answered, message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """A copy of `http.response.start` with the request's id, unless the application has put one there itself.
@@ -196,4 +185,4 @@ def usable_names(names: Iterable[str], guard: Guard) -> tuple[str, ...]:
     return tuple(found)
 
 
-__all__ = ["PassingOn", "RequestIds", "passing_on", "server_ids", "usable_names"]
+__all__ = ["PassingOn", "RequestIds", "is_request_id", "passing_on", "server_ids", "usable_names"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from otel_distro.context import tell
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.tracing.context import attach_span, current_span_context, detach, error_status
@@ -46,6 +47,7 @@ def traced(original: Task, tracer: Starts, guard: Guard) -> Task:
             raise
         finally:
             detach(token, span)
+            guard.call("background task", None, tell, span)
             guard.call("background task", None, span.end)
 
     return __call__

@@ -13,10 +13,10 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, set_span_in_co
 from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import SPAN_KEY, context_variable
-from otel_distro.context import REQUEST_ID, Record, set_scope
+from otel_distro.context import record_of_id, set_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
-from otel_distro.instrumentation.request_ids import RequestIds
+from otel_distro.instrumentation.request_ids import RequestIds, is_request_id
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
 from otel_distro.tracing.span import LeanSpan, UnsampledSpan
@@ -102,7 +102,6 @@ class Server:
         self.slow = summary.slow
         self.echo = None if request_ids is None or not request_ids.echoes else request_ids.echo
         self._id_headers = () if request_ids is None else request_ids.names
-        self._request_ids = request_ids
         self._origins = origins
         self._tracer = tracer
         self._exclusion = exclusion
@@ -155,9 +154,12 @@ class Server:
             self._begin(self._tracer, exchange, scope, headers, current)
         else:
             self._pass_on(exchange, headers, current)
-        for name in self._id_headers:
-            if name in headers:
-                self._take_id(exchange, headers)
+        for header in self._id_headers:
+            given = headers.get(header)
+            if given is not None and is_request_id(given):
+                # on every span of the request from now on
+                exchange.record = record_of_id(given.decode("ascii"))
+                exchange.request_id, exchange.id_header = exchange.record.request_id, header
                 break
         exchange.opened = set_scope(exchange)
         scope[MARK] = exchange
@@ -203,13 +205,6 @@ class Server:
         if self._native_key is not None:
             values[self._native_key] = exchange
         exchange.token = _set(Context(values))
-
-    def _take_id(self, exchange: Exchange, headers: Headers) -> None:
-        """Believe the caller's id where it is one: it is on every span of the request from now on."""
-        given = None if self._request_ids is None else self._request_ids.given(headers)
-        if given is not None:
-            exchange.request_id, exchange.id_header = given
-            exchange.record = Record(exchange.request_id, attributes={REQUEST_ID: exchange.request_id})
 
     def _watch(self, exchange: Exchange, scope: Scope, headers: Headers, send: Send) -> None:
         """Follow the request to its end: it is measured, its span records, or a hook wants to see it."""
