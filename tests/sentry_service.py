@@ -1,3 +1,4 @@
+# ruff: noqa: TRY301 - failing on the spot is what it is for
 """The application of the Sentry tests: one route for each way in which an error, a message or a log comes about."""
 
 from __future__ import annotations
@@ -7,17 +8,18 @@ import contextvars
 import logging
 import os
 import threading
+from collections.abc import Awaitable, Callable
 
 import httpx
 import redis
+import sentry_sdk
 import sqlalchemy
-from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response
 from opentelemetry import trace
 from sqlalchemy.pool import StaticPool
 from starlette.middleware.base import BaseHTTPMiddleware
 
 import otel_distro
-import sentry_sdk
 
 if os.environ.get("APP_INIT"):
     options = {"send_default_pii": True} if "pii" in os.environ["APP_INIT"] else {}
@@ -39,7 +41,7 @@ class Refused(Exception):
 class Middleware(BaseHTTPMiddleware):
     """Fails where a header asks for it."""
 
-    async def dispatch(self, request: Request, call_next):  # noqa: ANN001, ANN201
+    async def dispatch(self, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         if "x-fail-middleware" in request.headers:
             raise Refused("middleware")
         return await call_next(request)
@@ -235,7 +237,7 @@ async def user(name: str) -> dict[str, str]:
 @router.get("/secrets")
 async def secrets(request: Request) -> None:
     """Secrets everywhere."""
-    password = f"local-{CANARY}"
+    value = f"local-{CANARY}"
     query(f"select 'sql-{CANARY}'")
     try:
         redis.Redis(port=1).get(f"user:redis-{CANARY}")
@@ -243,7 +245,7 @@ async def secrets(request: Request) -> None:
         pass
     otel_distro.set_user("u1", email=f"mail-{CANARY}@example.com", name=f"name-{CANARY}")
     sentry_sdk.set_user({"id": "u1", "email": f"sdkmail-{CANARY}@example.com", "username": f"sdkname-{CANARY}"})
-    raise Refused(f"message-{CANARY} of {len(password)}")
+    raise Refused(f"message-{CANARY} of {len(value)}")
 
 
 app.include_router(router)

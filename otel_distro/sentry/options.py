@@ -66,7 +66,13 @@ def options(sentry: settings.Sentry, who: Identity, events: Events, scrub: Scrub
     if _sdk.knows("data_collection"):
         found["data_collection"] = _collected(personal=personal, variables=sentry.local_variables)
     else:
-        found |= {"send_default_pii": personal, "include_local_variables": sentry.local_variables}
+        from sentry_sdk.scrubber import EventScrubber
+
+        found |= {
+            "send_default_pii": personal,
+            "include_local_variables": sentry.local_variables,
+            "event_scrubber": EventScrubber(denylist=[], pii_denylist=[]),  # ours takes its place
+        }
     return _sdk.known(found)
 
 

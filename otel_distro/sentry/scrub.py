@@ -76,7 +76,9 @@ class Scrub:
         return redact_message(redact_exception(text)) if self._messages else words(text)
 
     def _frame(self, frame: Json) -> None:
-        if not self._variables:
+        if self._variables:
+            _mask(frame.get("vars"))
+        else:
             frame.pop("vars", None)
         if self._messages:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -178,7 +177,7 @@ SECRETS = {
 
 
 @pytest.fixture(scope="module")
-def secrets() -> Iterator[tuple[Service, Service]]:
+def secrets() -> tuple[Service, Service]:
     """A request full of secrets: as it is by default, and with everything opted in to."""
     opted_in = {"SENTRY_SEND_DEFAULT_PII": "1", "OTEL_DISTRO_SENTRY_LOCAL_VARIABLES": "true"}
     services = []
@@ -188,7 +187,7 @@ def secrets() -> Iterator[tuple[Service, Service]]:
             service.get("/v1/logged")
             service.stop()
         services.append(service)
-    yield services[0], services[1]
+    return services[0], services[1]
 
 
 def test_no_secret_arrives(secrets: tuple[Service, Service]) -> None:
@@ -204,7 +203,7 @@ def test_no_secret_arrives(secrets: tuple[Service, Service]) -> None:
 
 @pytest.mark.parametrize("what", ["query", "header", "cookie", "message", "local", "sdkmail", "argument"])
 def test_what_is_opted_in_to_arrives(secrets: tuple[Service, Service], what: str) -> None:
-    """The same canaries arrive where their settings say so, which proves that they were looked for rightly."""
+    """The same canaries arrive where their settings say so, which proves the search above."""
     assert f"{what}-{CANARY}".encode() in b"".join(post.body for post in secrets[1].sentry.posts)
 
 

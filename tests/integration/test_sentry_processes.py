@@ -1,0 +1,214 @@
+"""Sentry in processes of all kinds: scripts, forks, workers, ends; an application that sets sentry-sdk up itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sentry_rig import Service, run_script
+from tests.servers import OtlpSink
+from tests.servers.sentry import SentryServer
+
+SCRIPT = """
+from opentelemetry import trace
+tracer = trace.get_tracer("job")
+with tracer.start_as_current_span("root"):
+    with tracer.start_as_current_span("step"):
+        raise ValueError("broken step")
+"""
+
+FORK = """
+import os, sentry_sdk
+from multiprocessing import get_context
+from opentelemetry import trace
+tracer = trace.get_tracer("job")
+sentry_sdk.capture_message("parent before")
+sentry_sdk.flush()
+sentry_sdk.capture_message("parent waiting")
+
+def work():
+    with tracer.start_as_current_span("child work"):
+        sentry_sdk.capture_message("child")
+
+if __name__ == "__main__":
+    child = get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+"""
+
+
+def messages(sentry: SentryServer) -> list[str]:
+    """What arrived, in the order of the alphabet."""
+    return sorted(event.get("message") or event["exception"]["values"][-1]["type"] for event in sentry.events)
+
+
+@pytest.mark.parametrize("sampler", ["always_on", "always_off"])
+def test_a_script_that_fails_is_linked_to_the_span_that_failed(sampler: str) -> None:
+    """What leaves a script is caught outside of all spans, and still tells the innermost of them."""
+    with SentryServer() as sentry, OtlpSink() as sink:
+        done = run_script(SCRIPT, sentry, sink, {"OTEL_TRACES_SAMPLER": sampler})
+    assert done.returncode == 1
+    (event,) = sentry.events
+    assert event["exception"]["values"][0]["mechanism"]["handled"] is False
+    linked = event["contexts"]["trace"]
+    if sampler == "always_on":
+        (step,) = [span for span in sentry.spans if span.name == "step"]
+        assert (linked["trace_id"], linked["span_id"]) == (step.trace_id, step.span_id)
+    else:
+        assert sentry.spans == []
+        assert set(linked["trace_id"]) != {"0"}
+
+
+def test_upstreams_pipeline_is_linked_too() -> None:
+    """With the unmodified SDK the same script's error carries the ids of the span that failed, and spans arrive."""
+    with SentryServer() as sentry, OtlpSink() as sink:
+        run_script(SCRIPT, sentry, sink, {"OTEL_DISTRO_PIPELINE": "upstream"})
+    (event,) = sentry.events
+    (step,) = [span for span in sentry.spans if span.name == "step"]
+    assert event["contexts"]["trace"]["span_id"] == step.span_id
+
+
+def test_a_forked_child_loses_nothing_and_repeats_nothing() -> None:
+    """The first event of a child arrives although its parent had sent before, and nothing of the parent's twice."""
+    with SentryServer() as sentry, OtlpSink() as sink:
+        done = run_script(FORK, sentry, sink)
+    assert done.stderr == ""
+    assert messages(sentry) == ["child", "parent before", "parent waiting"]
+    (span,) = sentry.spans
+    (child,) = [event for event in sentry.events if event["message"] == "child"]
+    assert child["contexts"]["trace"]["span_id"] == span.span_id
+
+
+def test_gunicorn_with_preload_loses_no_event() -> None:
+    """Workers forked from a master that has loaded the application send their errors, also those before SIGTERM."""
+    command = ("gunicorn", "tests.sentry_service:app", "--preload", "-w", "2", "-b", "127.0.0.1:{port}")
+    with Service(command=(*command, "-k", "uvicorn_worker.UvicornWorker")) as service:
+        for number in range(6):
+            assert service.get(f"/v1/unhandled/{number}") == 500
+        service.stop()
+    assert messages(service.sentry) == ["Refused"] * 6
+    inner = {span.span_id for span in service.sentry.spans if span.name == "inner"}
+    assert {event["contexts"]["trace"]["span_id"] for event in service.sentry.events} == inner
+
+
+def test_an_application_that_sets_sentry_up_is_joined() -> None:
+    """Its events are linked, its tracing is switched off in one line, and nothing is sent twice."""
+    with Service({"APP_INIT": "tracing"}) as service:
+        for path in ("/v1/unhandled/1", "/v1/plain", "/v1/http503", "/v1/logged", "/v1/captured"):
+            service.get(path)
+        service.get("/v1/user/ada")
+        output = service.stop()
+    spans = {span.span_id: span.name for span in service.sentry.spans}
+    linked = [spans[event["contexts"]["trace"]["span_id"]] for event in service.sentry.events]
+    assert sorted(linked) == sorted(
+        ["inner", "GET /v1/plain", "GET /v1/http503", "logging", "caught", "GET /v1/user/{name}"]
+    )
+    assert service.sentry.of("transaction") == service.sentry.of("span") == []
+    assert sorted(spans) == sorted(span.span_id for span in service.sink.spans)
+    assert output.count("switched off: spans come from OpenTelemetry") == 1
+    (about,) = [event for event in service.sentry.events if event.get("message") == "about ada"]
+    assert about["user"]["id"] == "ada"
+
+
+def test_an_application_that_sets_sentry_up_is_linked_in_unsampled_traces() -> None:
+    """sentry-sdk's own middleware is outside the server span; the unhandled exception has the caller's trace id."""
+    with Service({"APP_INIT": "plain", "OTEL_TRACES_SAMPLER": "parentbased_always_off"}) as service:
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        service.get("/v1/plain", {"traceparent": f"00-{trace}-00f067aa0ba902b7-00"})
+        service.stop()
+    (event,) = service.sentry.events
+    assert event["contexts"]["trace"]["trace_id"] == trace
+
+
+def test_tracing_stays_with_sentry_sdk_where_that_is_asked_for() -> None:
+    """`OTEL_DISTRO_SENTRY_SPANS=off` sends no spans and leaves the application's own tracing as it is."""
+    with Service({"APP_INIT": "tracing", "OTEL_DISTRO_SENTRY_SPANS": "off"}) as service:
+        service.get("/v1/ok/1")
+        output = service.stop()
+    assert service.sentry.spans == []
+    assert "switched off: spans come" not in output
+    assert service.sentry.of("transaction") or service.sentry.of("span")
+
+
+def test_without_a_dsn_sentry_sdk_is_not_imported() -> None:
+    """A process that has no DSN does not pay for sentry-sdk."""
+    code = "import sys; print([name for name in sys.modules if name.startswith('sentry_sdk')])"
+    with SentryServer() as sentry, OtlpSink() as sink:
+        done = run_script(code, sentry, sink, {"SENTRY_DSN": ""})
+    assert done.stdout == "[]\n", done.stderr
+
+
+BAD: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("wrong dsn", {"SENTRY_DSN": "https://sentry.example.com/1"}, "SENTRY_DSN='***'"),
+    ("unreachable", {"SENTRY_DSN": "http://key@127.0.0.1:9/1"}, "(check SENTRY_DSN"),
+)
+
+
+@pytest.mark.parametrize(("name", "more", "line"), BAD, ids=[name for name, _, _ in BAD])
+def test_a_bad_sentry_is_one_line_and_hurts_nothing(name: str, more: dict[str, str], line: str) -> None:
+    """A DSN that is wrong or leads nowhere is named once with a remedy; requests are answered, the collector is fed."""
+    with Service(more) as service:
+        assert [service.get("/v1/ok/1"), service.get("/v1/plain")] == [200, 500]
+        output = service.stop()
+    assert output.count(line) == 1, output
+    assert "key@" not in output
+    assert {"GET /v1/ok/{number}", "GET /v1/plain"} <= {span.name for span in service.sink.spans}
+
+
+def test_a_sentry_without_otlp_is_said_once_and_errors_go_on() -> None:
+    """A backend that answers 404 gets no further spans, one line names the remedy, and errors arrive linked."""
+    service = Service()
+    service.sentry.otlp.status = 404
+    with service:
+        for _ in range(3):
+            service.get("/v1/plain")
+            service.sentry.wait_for(lambda s: [p for p in s.posts if "/otlp/" in p.path])
+        output = service.stop()
+    assert len([post for post in service.sentry.posts if "/otlp/" in post.path]) == 1
+    assert output.count("OTEL_DISTRO_SENTRY_SPANS=envelope") == 1
+    assert len(service.sentry.events) == 3
+    assert {event["contexts"]["trace"]["trace_id"] for event in service.sentry.events} <= {
+        span.trace_id for span in service.sink.spans
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(429, {"Retry-After": "600"}), (200, {"X-Sentry-Rate-Limits": "600:span:organization"})],
+)
+def test_rate_limits_are_kept_to(status: int, headers: dict[str, str]) -> None:
+    """After an answer that limits spans none are sent until the time is over, not even at the end; errors are."""
+    service = Service()
+    service.sentry.otlp.status, service.sentry.otlp.headers = status, headers
+    with service:
+        service.get("/v1/plain")
+        service.sentry.wait_for(lambda s: [p for p in s.posts if "/otlp/" in p.path])
+        service.get("/v1/plain")
+        service.stop()
+    assert len([post for post in service.sentry.posts if "/otlp/" in post.path]) == 1
+    assert len(service.sentry.events) == 2
+    assert len([span for span in service.sink.spans if span.name == "GET /v1/plain"]) == 2
+
+
+def test_profiles_of_a_part_of_the_processes() -> None:
+    """The session rate profiles the process continuously, with sentry-sdk's tracing off."""
+    code = "import time; end = time.time() + 1.2\nwhile time.time() < end: sum(range(1000))"
+    with SentryServer() as sentry, OtlpSink() as sink:
+        done = run_script(code, sentry, sink, {"SENTRY_PROFILES_SAMPLE_RATE": "1"})
+    assert sentry.of("profile_chunk")
+    assert done.stderr.count("SENTRY_PROFILE_SESSION_SAMPLE_RATE") == 1
+
+
+@pytest.mark.parametrize("mode", ["collector", "off"])
+def test_spans_stay_away_where_they_are_not_wanted(mode: str) -> None:
+    """With `collector` and `off` no span is sent from here, and errors are linked all the same."""
+    with Service({"OTEL_DISTRO_SENTRY_SPANS": mode}) as service:
+        service.get("/v1/plain")
+        service.stop()
+    assert not [post for post in service.sentry.posts if "/otlp/" in post.path]
+    (event,) = service.sentry.events
+    (span,) = [span for span in service.sink.spans if span.name == "GET /v1/plain"]
+    assert event["contexts"]["trace"]["span_id"] == span.span_id
+
+
