@@ -11,9 +11,18 @@ TYPE_CHECKING = False  # as `typing` has it: checkers know the name, and a disab
 if TYPE_CHECKING:
     from ._status import Status, status
     from .context import request_id, set_context, set_user
+    from .measure import Cache, Counter, Distribution, Gauge, ModelCalls, Quota, observe, timed
 
 _WHERE = {
+    "Cache": "measure",
+    "Counter": "measure",
+    "Distribution": "measure",
+    "Gauge": "measure",
+    "ModelCalls": "measure",
+    "Quota": "measure",
     "Status": "_status",
+    "observe": "measure",
+    "timed": "measure",
     "status": "_status",
     "request_id": "context",
     "set_context": "context",
@@ -36,4 +45,19 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_WHERE})
 
 
-__all__ = ["Status", "__version__", "request_id", "set_context", "set_user", "status"]
+__all__ = [
+    "Cache",
+    "Counter",
+    "Distribution",
+    "Gauge",
+    "ModelCalls",
+    "Quota",
+    "Status",
+    "__version__",
+    "observe",
+    "request_id",
+    "set_context",
+    "set_user",
+    "status",
+    "timed",
+]
