@@ -254,7 +254,8 @@ class Server:
             return origin.word, attributes
 
     def _excludes(self, app: object, scope: Scope, headers: Headers) -> bool:
-        if self._answers and self._answers.of(app, scope) is not None:
+        answers = self._answers
+        if answers and (scope["path"] in answers or scope.get("root_path")) and answers.of(app, scope) is not None:
             return True
         if self.native is not None and self.native.may_exclude and self.native.excludes(app, scope):
             return True
