@@ -14,12 +14,13 @@ from otel_distro.instrumentation.takeover import Takeover
 from .clients import Clients
 from .commands import Commands
 from .native import NativeMetrics
+from .pools import PoolMetrics
 
 _CONTRIB = "opentelemetry.instrumentation.redis"
 
 
 class RedisInstrumentation:
-    """A span and a duration for each command and each pipeline, and hits and misses of lookups.
+    """A span and a duration for each command and each pipeline, hits and misses of lookups, and the pools' connections.
 
     `cache.lookups` counts looked-up items by `db.operation.name`, `cache.key.pattern` and `cache.result` (`hit` or
     `miss`). The semantic conventions have no metric for it; the name says what is counted (an MGET of five keys is five
@@ -42,7 +43,8 @@ class RedisInstrumentation:
         )
         commands = Commands(duration_histogram(meter), lookups)
         self._clients = Clients(tracer_of(toolbox.tracer_provider, self.name), commands, self._hooks, toolbox.guard)
-        self._native = NativeMetrics(commands, toolbox.guard)
+        pools = PoolMetrics(meter, commands, toolbox.guard)
+        self._native = NativeMetrics(commands, pools, toolbox.guard)
         self._takeover: Takeover | None = None
         self._redis: ModuleType | None = None
 

@@ -216,6 +216,11 @@ class Commands:
             self._targets[key] = target
         return target
 
+    def pools(self) -> list[Any]:
+        """The connection pools that commands have gone through and that are still there; no clusters."""
+        owners = [reference() for reference in tuple(self._references.values())]
+        return [owner for owner in owners if hasattr(owner, "connection_kwargs") and hasattr(owner, "max_connections")]
+
     def _learn(self, target: Target, command: Any, pattern: str, number: int) -> RedisOperation:
         name = command.decode("utf-8", "replace") if isinstance(command, bytes) else str(command)
         rest = number - (2 if pattern else 1)

@@ -10,6 +10,7 @@ from typing import Any
 from otel_distro.guard import Guard
 
 from .commands import Commands
+from .pools import PoolMetrics
 
 _PART = "instrumentation redis metrics"
 
@@ -21,11 +22,13 @@ class NativeMetrics:
 
     Args:
         commands: stops measuring durations when redis-py starts.
+        pools: stops measuring connections when redis-py starts.
         guard: where failures go.
     """
 
-    def __init__(self, commands: Commands, guard: Guard) -> None:
+    def __init__(self, commands: Commands, pools: PoolMetrics, guard: Guard) -> None:
         self._commands = commands
+        self._pools = pools
         self._guard = guard
         self._class: Any = None
         self._original: Callable[..., Any] | None = None
@@ -56,6 +59,10 @@ class NativeMetrics:
     def _started(self, config: Any) -> None:
         from redis.observability.config import MetricGroup
 
-        if config.is_enabled() and config.metric_groups & MetricGroup.COMMAND:
+        if not config.is_enabled():
+            return
+        if config.metric_groups & MetricGroup.CONNECTION_BASIC:
+            self._pools.measures = False
+        if config.metric_groups & MetricGroup.COMMAND:
             self._commands.measure_durations(None)
             self._guard.info("redis: durations of commands are measured by redis-py itself, as configured", once=_PART)
