@@ -19,6 +19,7 @@ from opentelemetry.context import Context, attach, detach, get_current
 from sentry_sdk import consts, scope, transport, utils
 from sentry_sdk.client import BaseClient
 from sentry_sdk.integrations import logging as logging_integration
+from sentry_sdk.profiler import continuous_profiler
 from sentry_sdk.scope import Scope, ScopeType
 
 from otel_distro._compat import SUPPRESS_ALL
@@ -185,6 +186,16 @@ def process_events(processor: Callable[[Any, Any], Any]) -> None:
     scope.add_global_event_processor(processor)
 
 
+def start_profiler() -> None:
+    """Profile this process from now on, if the dice of its session say so."""
+    continuous_profiler.start_profiler()
+
+
+def end_profiler() -> None:
+    """Stop profiling and hand over what was sampled; a chunk is a minute long otherwise."""
+    continuous_profiler.teardown_continuous_profiler()
+
+
 def set_ids(ids: Callable[[], tuple[str, str] | None]) -> None:
     """Tell sentry-sdk which trace and span are current; it then writes no propagation headers of its own."""
     scope.register_external_propagation_context(ids)
@@ -224,6 +235,7 @@ __all__ = [
     "ScopeType",
     "add_integration",
     "client",
+    "end_profiler",
     "exception_event",
     "forget_ids",
     "has_integration",
@@ -234,5 +246,6 @@ __all__ = [
     "renew_transport",
     "set_ids",
     "silence_transports",
+    "start_profiler",
     "watch_clients",
 ]

@@ -65,7 +65,7 @@ class Bridge:
         self._sentry = sentry
         self._guard = guard
         self._decide = decide
-        self._profiles = profiles
+        self._profiled = profiles and bool(sentry.profile_session_sample_rate)
         self._scrub = Scrub(
             personal=sentry.send_default_pii,
             messages=sentry.messages == "full",
@@ -144,6 +144,8 @@ class Bridge:
 
     def flush(self, seconds: float) -> None:
         """Send what waits, within this time."""
+        if self._client is not None and self._profiled:
+            _sdk.end_profiler()
         _sdk.client().flush(timeout=seconds)
 
     def _watch(self, hooks: ImportHooks) -> None:
@@ -169,10 +171,8 @@ class Bridge:
         self._client = _sdk.client()
         # the request itself says what an access log would
         _sdk.ignore_loggers(("uvicorn.access",), logs=False)
-        if self._profiles and self._sentry.profile_session_sample_rate:
-            from sentry_sdk.profiler import start_profiler
-
-            start_profiler()
+        if self._profiled:
+            _sdk.start_profiler()
 
     def _changed(self, client: Any) -> None:
         """A scope has got a client: ours, or the application has called `sentry_sdk.init`."""

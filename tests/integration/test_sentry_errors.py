@@ -191,7 +191,7 @@ def secrets() -> tuple[Service, Service]:
 
 
 def test_no_secret_arrives(secrets: tuple[Service, Service]) -> None:
-    """Nothing that Sentry gets holds a canary of the query, headers, cookies, SQL, Redis, messages, variables, users."""
+    """No canary of query, headers, cookies, SQL, Redis, messages, variables or users is in what Sentry gets."""
     posts = secrets[0].sentry.posts
     assert [post.path for post in posts if CANARY.encode() in post.body] == []
     assert len(secrets[0].sentry.events) == 2
