@@ -10,10 +10,17 @@ from ._version import __version__
 TYPE_CHECKING = False  # as `typing` has it: checkers know the name, and a disabled start does not pay that import
 if TYPE_CHECKING:
     from ._status import Status, status
+    from .captures import add_attributes, breadcrumb, capture_exception, capture_message
     from .context import request_id, set_context, set_user
     from .measure import Cache, Counter, Distribution, Gauge, ModelCalls, Quota, observe, timed
+    from .operations import operation
 
 _WHERE = {
+    "add_attributes": "captures",
+    "breadcrumb": "captures",
+    "capture_exception": "captures",
+    "capture_message": "captures",
+    "operation": "operations",
     "Cache": "measure",
     "Counter": "measure",
     "Distribution": "measure",
@@ -54,7 +61,12 @@ __all__ = [
     "Quota",
     "Status",
     "__version__",
+    "add_attributes",
+    "breadcrumb",
+    "capture_exception",
+    "capture_message",
     "observe",
+    "operation",
     "request_id",
     "set_context",
     "set_user",

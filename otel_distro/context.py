@@ -309,7 +309,7 @@ def _with_values(record: Record, values: Mapping[str, object]) -> Record:
             kept.pop(key, None)
             attributes.pop(attribute_name(key), None)
         elif key in kept or len(kept) < _MOST_VALUES:
-            kept[key] = attributes[_ATTRIBUTES.get(key) or attribute_name(key)] = _plain(value)
+            kept[key] = attributes[_ATTRIBUTES.get(key) or attribute_name(key)] = plain(value)
         else:
             kept["dropped"] = attributes["context.dropped"] = int(kept.get("dropped", 0)) + 1
     made: Record = _new_record((record.request_id, record.user, kept, attributes))
@@ -323,7 +323,8 @@ def tell(span: Span) -> None:
         span.set_attributes(record.attributes)
 
 
-def _plain(value: object) -> Value:
+def plain(value: object) -> Value:
+    """A value of the kinds that are taken as they are; anything else as its text."""
     if isinstance(value, (bool, int, float)):
         return value
     return _text(value)

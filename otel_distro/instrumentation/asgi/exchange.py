@@ -348,7 +348,10 @@ class Exchange(RequestScope):
         if failure is not None:
             span.set_attribute("error.type", failure)
             if isinstance(error, Exception):
-                span.record_exception(error)
+                from otel_distro.captures import captured_on
+
+                if not captured_on(error, span):
+                    span.record_exception(error)
                 span.set_status(error_status(error))
             else:
                 span.set_status(_FAILED)
