@@ -21,7 +21,18 @@ _LATER = ("message", "asctime", TRACE_ID, SPAN_ID, SAMPLED, SERVICE, CONTEXT, "t
 STANDARD = frozenset((*vars(logging.makeLogRecord({})), *_LATER))
 """Attributes of records that are no `extra`."""
 
-_MOST = 128
+_STAY = ("otel_distro", "opentelemetry")
+MOST_FIELDS = 128
+"""Most fields of one record; further ones are left out."""
+
+
+def stays(logger: str) -> bool:
+    """Whether records of this logger are never sent.
+
+    What the distro and OpenTelemetry say of themselves stays on lines: a queue that is full or a collector that is away
+    must not make records about it.
+    """
+    return logger.partition(".")[0] in _STAY
 
 
 class Rendered(str):
@@ -91,7 +102,7 @@ def extras_of(record: logging.LogRecord) -> dict[str, Any]:
     for name in tuple(values):
         if name not in STANDARD and name[:1] != "_":
             found[name] = field(name, values[name])
-            if len(found) >= _MOST:
+            if len(found) >= MOST_FIELDS:
                 break
     message: object = record.msg
     if type(message) is Rendered:
@@ -103,14 +114,15 @@ def extras_of(record: logging.LogRecord) -> dict[str, Any]:
 
 def _merge(found: dict[str, Any], message: dict[Any, Any]) -> None:
     shown = next((key for key in _EVENT_KEYS if type(message.get(key)) is str), None)
-    for key, value in list(message.items())[:_MOST]:
-        if type(key) is str and key != shown and key[:1] != "_" and len(found) < _MOST:
+    for key, value in list(message.items())[:MOST_FIELDS]:
+        if type(key) is str and key != shown and key[:1] != "_" and len(found) < MOST_FIELDS:
             found.setdefault(key, field(key, value))
 
 
 __all__ = [
     "CONTEXT",
     "CORRELATION",
+    "MOST_FIELDS",
     "SAMPLED",
     "SERVICE",
     "SPAN_ID",
@@ -119,4 +131,5 @@ __all__ = [
     "Rendered",
     "extras_of",
     "message_of",
+    "stays",
 ]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from otel_distro.bounded import BoundedCache
 from otel_distro.redaction import REDACTED, is_secret_field
 
-from .fields import CONTEXT, CORRELATION, SPAN_ID, STANDARD, TRACE_ID, extras_of, message_of
+from .fields import CONTEXT, CORRELATION, MOST_FIELDS, SPAN_ID, STANDARD, TRACE_ID, extras_of, message_of, stays
 from .values import plain, text
 
 if TYPE_CHECKING:
@@ -43,19 +43,19 @@ class JsonLines:
         service: `service.name`.
         version: `service.version`, if there is one.
         environment: `deployment.environment.name`, if there is one.
-        marked: put `"otlp":true` on every line, because the same record leaves by OTLP too.
+        sent: put `"otlp":true` on lines whose record leaves by OTLP as well: those of this level and above, and not
+            the distro's own. A collector that reads both drops them by it.
     """
 
     def __init__(
-        self, *, service: str, version: str | None = None, environment: str | None = None, marked: bool = False
+        self, *, service: str, version: str | None = None, environment: str | None = None, sent: int | None = None
     ) -> None:
         told = {"service": service, "version": version, "environment": environment}
         self._static = "".join([f',"{key}":{quoted(value)}' for key, value in told.items() if value])
-        if marked:
-            self._static += ',"otlp":true'
+        self._sent = sent
         self._second = 0
         self._stamp = ""
-        self._heads: BoundedCache[tuple[str, str], str] = BoundedCache(_REMEMBERED)
+        self._heads: BoundedCache[tuple[str, str], tuple[str, str]] = BoundedCache(_REMEMBERED)
         self._keys: BoundedCache[str, tuple[str, bool]] = BoundedCache(_REMEMBERED)
         self._contexts: BoundedCache[int, tuple[Record, str]] = BoundedCache(_REMEMBERED_CONTEXTS)
         # most records have exactly these attributes, and then nothing has to be looked for
@@ -75,14 +75,15 @@ class JsonLines:
         key = record.levelname, record.name
         head = self._heads.get(key)
         if head is None:
-            head = f'Z","level":{quoted(str(key[0]))},"logger":{quoted(str(key[1]))},"message":'
-            self._heads.keep(key, head)
-        line = f'{{"time":"{stamp}.{int((created - second) * 1e6):06d}{head}{quoted(message_of(record))}{self._static}'
-        trace_id = values.get(TRACE_ID, "0")
-        if trace_id != "0":
-            line = f'{line},"trace_id":"{trace_id}","span_id":"{values[SPAN_ID]}"'
+            head = self._heads.keep(key, self._head(record))
+        line = f'{{"time":"{stamp}.{int((created - second) * 1e6):06d}{head[0]}{quoted(message_of(record))}{head[1]}'
+        extras = len(values) - self._standard
+        trace_id = values.get(TRACE_ID)
+        if trace_id is not None:
+            extras -= CORRELATION
+            if trace_id != "0":
+                line = f'{line},"trace_id":"{trace_id}","span_id":"{values[SPAN_ID]}"'
         context: Record | None = values.get(CONTEXT)
-        extras = len(values) - self._standard - CORRELATION
         if extras > 0 or record.msg.__class__ is not str:
             line += self._with_extras(record, context, extras)
         elif context is not None:
@@ -91,6 +92,12 @@ class JsonLines:
         if record.exc_info or record.exc_text or record.stack_info:
             line += encoded(exception_fields(record))
         return line + "}"
+
+    def _head(self, record: logging.LogRecord) -> tuple[str, str]:
+        """What all lines of a logger and a level have before and after their message."""
+        sent = self._sent is not None and record.levelno >= self._sent and not stays(record.name)
+        told = f'Z","level":{quoted(str(record.levelname))},"logger":{quoted(str(record.name))}'
+        return f'{told},"message":', self._static + ',"otlp":true' if sent else self._static
 
     def _context(self, context: Record) -> str:
         encoded_fields = encoded(context_fields(context))
@@ -101,7 +108,7 @@ class JsonLines:
         """What is known about the request, and the fields of `extra`, which may say it better."""
         values = record.__dict__
         names = [name for name in islice(values, self._standard, None) if name not in STANDARD]
-        if len(names) != count or record.msg.__class__ is not str:
+        if len(names) != count or count > MOST_FIELDS or record.msg.__class__ is not str:
             # a record of an unusual kind, with attributes before logging's own
             found = extras_of(record)
             return self._mixed(context, {f"extra.{name}" if name in _OWN else name: found[name] for name in found})

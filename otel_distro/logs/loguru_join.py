@@ -52,6 +52,7 @@ class LoguruJoin:
         self._inside = inside
         self._sending: int | None = None
         self._default: int | None = None
+        self._restore: Callable[[], object] | None = None
 
     def join(self) -> None:
         """Wrap `add` and `remove` of loguru's logger, and take the place of its first handler."""
@@ -78,6 +79,20 @@ class LoguruJoin:
             self._guard.call("loguru", None, self._replace_default, add, remove)
         self._send(add, self._logger)
         kind.add, kind.remove = joined_add, joined_remove
+
+        def restore() -> None:
+            kind.add, kind.remove = add, remove
+
+        self._restore = restore
+
+    def restore(self) -> None:
+        """Give loguru's logger its own back, without any handler of ours."""
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
+            for handler in (self._sending, self._default):
+                if handler is not None:
+                    self._guard.call("loguru", None, self._logger.remove, handler)
 
     def _replace_default(self, add: Callable[..., int], remove: Callable[..., None]) -> None:
         import sys

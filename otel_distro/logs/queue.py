@@ -15,9 +15,8 @@ from otel_distro.guard import Guard
 from otel_distro.tracing import BatchQueue
 from otel_distro.tracing.context import suppressed
 
+from .fields import stays
 from .records import LeanLogRecord, Translator
-
-_OWN = ("otel_distro", "opentelemetry")
 
 
 class _AsSpanExporter(SpanExporter):
@@ -117,12 +116,8 @@ class Tap:
         self._provider = resource
 
     def take(self, record: logging.LogRecord, context: Any) -> None:
-        """Queue a record.
-
-        What the distro and OpenTelemetry say of themselves stays on lines: a queue that is full or a collector that is
-        away must not make records about it. The same holds for what an exporter's thread says, whatever its logger.
-        """
-        if record.levelno < self._least or record.name.partition(".")[0] in _OWN or (suppressed() and _exporting()):
+        """Queue a record, unless it is about sending: of a logger that `stays`, or from an exporter's thread."""
+        if record.levelno < self._least or stays(record.name) or (suppressed() and _exporting()):
             return
         resource: Resource = self._provider.resource
         made = self._translate(record, context, resource)

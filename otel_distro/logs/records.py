@@ -163,7 +163,8 @@ class Translator:
         values = record.__dict__
         context = values.get(CONTEXT)
         attributes: dict[str, Any] = dict(context.attributes) if context is not None else {}
-        if len(values) > _STANDARD + CORRELATION or record.msg.__class__ is not str:
+        usual = _STANDARD + CORRELATION if CONTEXT in values else _STANDARD
+        if len(values) > usual or record.msg.__class__ is not str:
             attributes.update(extras_of(record))
         if record.exc_info:
             from .exceptions import attributes_of, error_of

@@ -146,7 +146,7 @@ def _json_lines(chosen: settings.Logs, resource: Resource) -> Formats:
         service=str(told["service.name"]),
         version=None if version is None else str(version),
         environment=None if environment is None else str(environment),
-        marked=chosen.exporters != ("none",),
+        sent=chosen.least if chosen.exporters != ("none",) and chosen.auto else None,
     )
 
 

@@ -53,6 +53,7 @@ class StructlogJoin:
         self._take = take
         self._lines = lines
         self._guard = guard
+        self._restore: Callable[[], None] | None = None
 
     def join(self) -> None:
         """Wrap `BoundLoggerBase._process_event`, which structlog documents for those who extend it."""
@@ -83,6 +84,13 @@ class StructlogJoin:
             return args, kwargs
 
         base._process_event = process  # noqa: SLF001
+        self._restore = lambda: setattr(base, "_process_event", original)
+
+    def restore(self) -> None:
+        """Give structlog its own back."""
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
 
     def _seen(self, logger: Any, method_name: str, fields: dict[str, Any], args: Any) -> tuple[Any, bool]:
         """What the logger behind is called with, and whether the line is written already."""

@@ -6,6 +6,7 @@ by its type, unless the standard library made it; only text, numbers, dicts, lis
 
 from __future__ import annotations
 
+from enum import EnumMeta
 from math import isfinite
 from typing import Any
 
@@ -117,8 +118,8 @@ class _Walk:
             return text(bytes(value[:_LONGEST_BYTES]).decode("utf-8", "replace"))  # type: ignore[index]
         if (kind.__module__, kind.__qualname__) in _TEXTUAL:
             return text(str(value))
-        if "_value_" in getattr(value, "__dict__", ()) and hasattr(kind, "__members__"):
-            return self.plain(vars(value)["_value_"], depth)
+        if isinstance(kind, EnumMeta):
+            return self.plain(object.__getattribute__(value, "_value_"), depth)
         if issubclass(kind, BaseException):
             return self._error(value)  # type: ignore[arg-type]
         return self._container(value, kind, depth)
@@ -152,7 +153,8 @@ class _Walk:
         return shown
 
     def _error(self, error: BaseException) -> str:
-        told = [str(argument) for argument in error.args if type(argument) in {str, int}]
+        arguments = object.__getattribute__(error, "args")
+        told = [str(argument) for argument in arguments if type(argument) in {str, int}]
         return text(": ".join([class_name(type(error)), *told]))
 
 

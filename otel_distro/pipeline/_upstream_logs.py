@@ -15,6 +15,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_distro import settings
 from otel_distro.guard import Guard
+from otel_distro.logs.fields import stays
 from otel_distro.tracing.context import suppressed
 
 from . import _exporters
@@ -23,8 +24,6 @@ from .upstream import grpc_arguments, http_arguments
 
 if TYPE_CHECKING:
     from ._base import Pipeline
-
-_OWN = ("otel_distro", "opentelemetry")
 
 
 def add(chosen: settings.Settings, resource: Resource, guard: Guard, pipeline: Pipeline) -> None:
@@ -85,7 +84,7 @@ def _take(least: int, provider: LoggerProvider) -> Callable[[logging.LogRecord, 
 
     def take(record: logging.LogRecord, context: Any) -> None:
         del context
-        if record.levelno < least or record.name.partition(".")[0] in _OWN:
+        if record.levelno < least or stays(record.name):
             return
         if not (suppressed() and threading.current_thread().name.startswith(("otel-distro", "Otel"))):
             handler.handle(record)
