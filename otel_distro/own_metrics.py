@@ -9,14 +9,42 @@ Source: semantic conventions 1.44, "OpenTelemetry SDK metrics".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
 from otel_distro.guard import Failure, Guard
 from otel_distro.process import in_forked_child
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Queue(Protocol):
+        """What is asked of a batching processor; `BatchQueue` has it."""
+
+        def counts(self) -> Mapping[str, int]:
+            """What became of the items, by name; in a forked child from zero on."""
+            ...
+
+        def __len__(self) -> int: ...
+
+    class Sent(Protocol):
+        """What is asked of an exporter's numbers; `SenderStats` has it."""
+
+        @property
+        def endpoint(self) -> str: ...
+        @property
+        def sent(self) -> int: ...
+        @property
+        def dropped(self) -> Mapping[str, int]: ...
+        @property
+        def queued(self) -> int: ...
+        @property
+        def requests(self) -> int: ...
+        @property
+        def failures(self) -> int: ...
+
 
 _SUCCESS: Final = ""
 _NAMES: Final = {
@@ -38,33 +66,6 @@ DURATIONS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 """Seconds; a collector next door answers in milliseconds, one that is away is tried again for minutes."""
 
 
-class Queue(Protocol):
-    """What is asked of a batching processor; `BatchQueue` has it."""
-
-    def counts(self) -> Mapping[str, int]:
-        """What became of the items, by name; in a forked child from zero on."""
-        ...
-
-    def __len__(self) -> int: ...
-
-
-class Sent(Protocol):
-    """What is asked of an exporter's numbers; `SenderStats` has it."""
-
-    @property
-    def endpoint(self) -> str: ...
-    @property
-    def sent(self) -> int: ...
-    @property
-    def dropped(self) -> Mapping[str, int]: ...
-    @property
-    def queued(self) -> int: ...
-    @property
-    def requests(self) -> int: ...
-    @property
-    def failures(self) -> int: ...
-
-
 class Component(NamedTuple):
     """A processor or an exporter.
 
@@ -84,13 +85,17 @@ class Component(NamedTuple):
         return {"otel.component.type": self.type, "otel.component.name": f"{self.type}/{self.name}"}
 
 
-@dataclass(slots=True)
 class _Watched:
-    component: Component
-    queue: Queue
-    capacity: int
-    exporter: str | None
-    produced: int = 0
+    """A batching processor, with the most it was seen to have taken."""
+
+    __slots__ = ("capacity", "component", "exporter", "produced", "queue")
+
+    def __init__(self, component: Component, queue: Queue, capacity: int, exporter: str | None) -> None:
+        self.component = component
+        self.queue = queue
+        self.capacity = capacity
+        self.exporter = exporter
+        self.produced = 0
 
 
 class Settled:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
@@ -24,8 +24,7 @@ _DESCRIPTORS_ELSEWHERE = "/dev/fd"
 _LONGEST = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(NamedTuple):
     """The fields of `/proc/self/stat` that are shown.
 
     Attributes:
