@@ -104,6 +104,7 @@ def _ours_requirements() -> tuple[str, ...]:
 
 _SERVER = frozenset({"plain", "lag", "routes-1000", "body-1k", "body-1m", "error", "uvicorn"})
 _OFF = frozenset({"plain"})
+_SENTRY = frozenset({"plain", "mixed"})
 _LIMIT = frozenset({"plain"})
 _OURS_PACKAGES = _ours_requirements()
 _DDTRACE = {
@@ -199,6 +200,28 @@ PEERS = (
         setup="sentry",
         arrives="/api/2/",
         exact=False,
+    ),
+    Peer(
+        "ours-sentry",
+        "otel-distro, spans to Sentry too",
+        "Spans to the collector and to Sentry, errors by sentry-sdk; no request fails.",
+        (*_OURS_PACKAGES, "sentry-sdk==2.75.0"),
+        {**_OURS, "SENTRY_DSN": "{sentry}/3"},
+        ("otel-distro", "run"),
+        setup="opentelemetry",
+        checkout=True,
+        cases=_SENTRY,
+    ),
+    Peer(
+        "ours-errors",
+        "otel-distro, errors to Sentry",
+        "Spans to the collector alone, errors by sentry-sdk; no request fails.",
+        (*_OURS_PACKAGES, "sentry-sdk==2.75.0"),
+        {**_OURS, "SENTRY_DSN": "{sentry}/4", "OTEL_DISTRO_SENTRY_SPANS": "off"},
+        ("otel-distro", "run"),
+        setup="opentelemetry",
+        checkout=True,
+        cases=_SENTRY,
     ),
     Peer(
         "logfire",

@@ -70,6 +70,23 @@ def _relative(many: Series, one: Series) -> float | None:
     return top / bottom if top is not None and bottom else None
 
 
+def _further_sentry(results: Results) -> float | None:
+    """Both targets against the collector alone."""
+    if not (results.has("plain", "ours-sentry") and results.has("plain", "ours")):
+        return None
+    results.demand_telemetry("plain", "ours-sentry")
+    return middle_ratio(results.added("plain", "ours-sentry"), results.added("plain", "ours"))
+
+
+def _errors_alone(results: Results) -> float | None:
+    """What errors to Sentry cost beside tracing, against sentry-sdk with a tenth of its traces."""
+    if not all(results.has("plain", name) for name in ("ours-errors", "ours", "sentry-0.1")):
+        return None
+    with_errors, without = middle(results.added("plain", "ours-errors")), middle(results.added("plain", "ours"))
+    theirs = middle(results.added("plain", "sentry-0.1"))
+    return (with_errors - without) / theirs if with_errors is not None and without is not None and theirs else None
+
+
 def _lag(results: Results) -> float | None:
     results.demand_telemetry("lag", "ours")
     return middle(results.added("lag", "ours", "gaps_ms.p99.9"))
@@ -85,6 +102,8 @@ TARGETS = (
         _share("plain", "upstream-off-bare", "ours-off-bare"),
     ),
     Target("unsampled, metrics on: of contrib with always_off", 1 / 12, _share("plain", "upstream-off", "ours-off")),
+    Target("plain GET, added CPU with spans to Sentry too: of the collector alone", 1.3, _further_sentry),
+    Target("plain GET, errors to Sentry and none happens: of sentry-sdk at 0.1", 1 / 10, _errors_alone),
     Target("SQLAlchemy statement, added CPU: of contrib", 1 / 8, _call_share("sql-50")),
     Target("Redis call, added CPU: of contrib", 1 / 8, _call_share("redis-50")),
     Target("httpx call, added CPU: of contrib", 1 / 8, _call_share("httpx-20")),
