@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import _exporters
+from . import _exporters, _own
 from ._base import Exporting
 
 if TYPE_CHECKING:
@@ -74,4 +74,5 @@ def _otlp(ground: Ground) -> Any:
         ground.guard,
         proxies=parse_proxies(ground.environ),
         most_items=ground.settings.logs.batch.max_export_batch_size,
+        settled=ground.settled.recorder(_own.otlp_component("logs", otlp), otlp.endpoint),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExporter
 
@@ -88,8 +88,9 @@ def build(
         pipeline.meter_provider = meter_provider
         pipeline.flushes.append(("metrics", lambda seconds: meter_provider.force_flush(seconds * 1000)))
         pipeline.endings.append(("metrics", lambda seconds: meter_provider.shutdown(seconds * 1000)))
-        _own.install(chosen, guard, pipeline, meter_provider, ground.settled)
     guard.call("logs", None, _logs.add, ground, pipeline)
+    if meter_provider is not None:
+        _own.install(chosen, guard, pipeline, meter_provider, ground.settled)
     return pipeline
 
 
@@ -150,7 +151,7 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
     kinds = (MetricReader, MetricExporter)
     made = _exporters.build("metrics", names, built_in, guard, kinds)
     pipeline.exporting += [Exporting("metrics", name, exporter) for name, exporter in made]
-    readers = [_as_reader(exporter, metrics) for _, exporter in made]
+    readers = [_as_reader(exporter, metrics, guard) for _, exporter in made]
     scraped = "prometheus" in metrics.exporters
     service = str(ground.resource.attributes["service.name"])
     group = _scrapes.group(ground.environ, service, metrics.prometheus_port) if scraped else ""
@@ -160,18 +161,20 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
         guard=guard,
         exemplar_filter=metrics.exemplar_filter,
         readers=readers,
-        store=_scrapes.store(ground.environ, group, guard) if scraped else None,
+        store=_scrapes.store(ground.environ, group, guard, ground.child) if scraped else None,
         scraped=scraped,
         merges=_own.merges(groups),
         child_resource=ground.child,
         wants=groups.wants,
     )
     if scraped:
-        _answer_scrapes(ground, provider, group, pipeline)
+        _answer_scrapes(ground, provider, group, pipeline, _scrapes.killed(made))
     return provider
 
 
-def _answer_scrapes(ground: Ground, provider: _scrapes.ScrapedMeterProvider, group: str, pipeline: Pipeline) -> None:
+def _answer_scrapes(
+    ground: Ground, provider: _scrapes.ScrapedMeterProvider, group: str, pipeline: Pipeline, killed: _scrapes.Killed
+) -> None:
     own_id = "service.instance.id" in ground.settings.general.resource_attributes
     # numbers of a group belong to none of its processes
     instance_id = None if own_id or isinstance(provider.store, LocalStore) else group
@@ -181,8 +184,15 @@ def _answer_scrapes(ground: Ground, provider: _scrapes.ScrapedMeterProvider, gro
 
         metrics = ground.settings.metrics
         host, port = metrics.prometheus_host, metrics.prometheus_port
-        listens = metrics.listens
-        return Endpoint(provider, ground.guard, host=host, port=port, listens=listens, instance_id=instance_id)
+        return Endpoint(
+            provider,
+            ground.guard,
+            host=host,
+            port=port,
+            listens=metrics.listens,
+            instance_id=instance_id,
+            killed=killed,
+        )
 
     scrapes = _scrapes.Scrapes(endpoint, serves=ground.serves, guard=ground.guard)
     provider.on_meter = scrapes.begin
@@ -192,13 +202,13 @@ def _answer_scrapes(ground: Ground, provider: _scrapes.ScrapedMeterProvider, gro
         pipeline.closings.append(("shared metrics", provider.store.close))
 
 
-def _as_reader(made: Any, metrics: settings.Metrics) -> MetricReader:
+def _as_reader(made: Any, metrics: settings.Metrics, guard: Guard) -> MetricReader:
     """Installed metric exporters may be exporters or readers, as upstream has it."""
     if isinstance(made, MetricReader):
         return made
-    return PeriodicExportingMetricReader(
-        made, export_interval_millis=metrics.export_interval, export_timeout_millis=metrics.export_timeout
-    )
+    from otel_distro.metrics.push import PushReader
+
+    return PushReader(made, interval=metrics.export_interval, timeout=metrics.export_timeout, guard=guard)
 
 
 def _otlp_metric_exporter(ground: Ground) -> Any:
