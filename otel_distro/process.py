@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any
 
@@ -113,6 +115,48 @@ def in_forked_child(callback: Callable[[], Any], guard_failed: Callable[[str, Ba
             guard_failed("fork hook", error)
 
     os.register_at_fork(after_in_child=after)
+
+
+class _ForkGate:
+    """Keeps `os.fork` out of what a thread of ours does at this moment."""
+
+    _LONGEST = 0.5
+    """Seconds a fork waits at most: rather a child in danger than an application that stands still."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._forking: int | None = None
+        os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        with self._lock:
+            yield
+
+    def _before(self) -> None:
+        if self._lock.acquire(timeout=self._LONGEST):
+            self._forking = threading.get_ident()
+
+    def _in_parent(self) -> None:
+        if self._forking == threading.get_ident():
+            self._forking = None
+            self._lock.release()
+
+    def _in_child(self) -> None:
+        self._lock = threading.Lock()
+        self._forking = None
+
+
+_GATE = _ForkGate()
+
+
+def unforked() -> AbstractContextManager[None]:
+    """No fork falls into this context: for late imports in threads of ours.
+
+    A module that a vanished thread was importing stays locked in a forked child, where whoever imports it waits for
+    ever.
+    """
+    return _GATE.closed()
 
 
 class Deadline:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_distro.bell import Bell
-from otel_distro.process import Deadline, in_forked_child
+from otel_distro.process import Deadline, in_forked_child, unforked
 
 from ._batch import Encoded
 from ._http import TlsUnusable
@@ -277,6 +277,8 @@ class Sender:
 
     def _run(self) -> None:
         try:
+            with unforked():
+                from . import _late  # noqa: F401 - so that no import happens later, where a fork could fall into it
             while True:
                 with self._changed:
                     if not self._wait_for_work():

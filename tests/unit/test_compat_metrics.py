@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -16,7 +17,12 @@ from opentelemetry.sdk.metrics import (
     UpDownCounter,
 )
 from opentelemetry.sdk.metrics import _Gauge as Gauge
-from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    ConsoleMetricExporter,
+    InMemoryMetricReader,
+    MetricExportResult,
+)
 from opentelemetry.sdk.metrics.view import (
     ExplicitBucketHistogramAggregation,
     ExponentialBucketHistogramAggregation,
@@ -98,3 +104,43 @@ def test_the_configuration_of_a_provider_can_be_made() -> None:
     upstream = MeterProvider(resource=resource, shutdown_on_exit=False)._sdk_config
     assert vars(config).keys() == vars(upstream).keys()
     assert config.resource is resource
+
+
+class _Exporter(ConsoleMetricExporter):
+    def export(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> Any:
+        return MetricExportResult.SUCCESS
+
+
+def test_a_forked_child_of_a_periodic_reader_has_locks_of_its_own() -> None:
+    """What a fork during an export leaves locked is renewed in the child, and a reader that has ended stays ended."""
+    reader = compat.ForkingReader(_Exporter(), export_interval_millis=3_600_000)
+    thread, ended = reader._daemon_thread, reader._shutdown_event
+    with reader._export_lock, ended._cond:
+        reader._at_fork_reinit()
+        assert not reader._export_lock.locked()
+        assert reader._daemon_thread is not thread
+        reader.shutdown()
+        assert not reader._daemon_thread.is_alive()
+    ended.set()  # in a real child the parent's thread does not exist
+    thread.join(20)
+
+
+def test_the_thread_of_a_periodic_reader_survives_an_error() -> None:
+    """A collection that raises costs that collection (opentelemetry-python #3461)."""
+    errors: list[Exception] = []
+    rounds = threading.Event()
+
+    class Reader(compat.ForkingReader):
+        def failed(self, error: Exception) -> None:
+            errors.append(error)
+
+    def collect(reader: Any, timeout_millis: float) -> None:
+        if len(errors) < 3:
+            raise LookupError("callback")
+        rounds.set()
+
+    reader = Reader(_Exporter(), export_interval_millis=1)
+    compat.attach_reader(reader, collect)
+    assert rounds.wait(20)
+    assert [str(error) for error in errors] == ["callback"] * 3
+    reader.shutdown()
