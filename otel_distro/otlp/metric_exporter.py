@@ -78,6 +78,8 @@ class OtlpMetricExporter(MetricExporter):
         super().__init__(preferred_temporality(temporality), preferred_aggregation(aggregation))
         self._export = Export(encoder, senders, guard)
         self._shutdown_timeout = shutdown_timeout
+        self.takes_last_numbers = temporality == "cumulative"
+        """Whether another process's cumulative numbers may be sent, too, from any thread."""
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
         """Take a collection: SUCCESS means that it is encoded and on its way, FAILURE that it is lost."""

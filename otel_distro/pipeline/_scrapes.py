@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Meter
+from opentelemetry.sdk.metrics.export import MetricsData
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.types import Attributes
 
 from otel_distro.guard import Guard
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 LAUNCH = "OTEL_DISTRO_LAUNCH"
 """What tells the processes of one launch from all others; left in the environment by the first of them."""
+
+Killed = Callable[[MetricsData], object] | None
+"""Sends the last numbers of a killed process, where that can be done."""
 
 
 def group(environ: MutableMapping[str, str], service: str, port: int) -> str:
@@ -42,13 +47,26 @@ def group(environ: MutableMapping[str, str], service: str, port: int) -> str:
     return group_name(launch, service, port)
 
 
-def store(environ: MutableMapping[str, str], name: str, guard: Guard) -> Store:
+def store(environ: MutableMapping[str, str], name: str, guard: Guard, resource: Callable[[], Resource]) -> Store:
     """The series of this process: shared with its group, or its own where nothing can be shared (said once)."""
     from otel_distro.metrics.shared import directories, open_store
 
     return guard.call(
-        "shared metrics", LocalStore(), open_store, directories(environ, tempfile.gettempdir()), name, guard
+        "shared metrics", LocalStore(), open_store, directories(environ, tempfile.gettempdir()), name, guard, resource
     )
+
+
+def killed(made: Iterable[tuple[str, Any]]) -> Killed:
+    """Sends what others of the group had counted when they were killed; None where nothing is pushed by OTLP.
+
+    Only by our own exporter, which may be called by several threads, and only cumulative numbers: what a dead process
+    had sent of its differences nobody knows.
+
+    Args:
+        made: exporters by name.
+    """
+    ours = [exporter for name, exporter in made if name == "otlp" and getattr(exporter, "takes_last_numbers", False)]
+    return (lambda data: [exporter.export(data) for exporter in ours]) if ours else None
 
 
 class Scrapes:

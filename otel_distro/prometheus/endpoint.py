@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
 
 from otel_distro.guard import Guard
@@ -32,6 +35,7 @@ class Endpoint:
         listens: whether there is a port at all; without one scrapes come through `scrape`.
         instance_id: what `target_info` shows as `service.instance.id`; None for the resource's own.
         scope_labels: whether samples name their instrumentation scope.
+        killed: gets the last numbers of processes of the group that were killed.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Endpoint:
         listens: bool = True,
         instance_id: str | None = None,
         scope_labels: bool = True,
+        killed: Callable[[MetricsData], object] | None = None,
     ) -> None:
         self._provider = provider
         self._instance_id = instance_id
@@ -59,6 +64,7 @@ class Endpoint:
                 guard,
                 pause=renderer.pause,
                 refresh=lambda: ask(store.group.path, store.name),
+                killed=killed,
             )
             self._scraper = Scraper(group, renderer)
             self._keeper = Keeper(

@@ -70,7 +70,6 @@ class Outcome:
         prometheus: the total in Prometheus, None when it was not asked.
         resets: falls that Prometheus saw.
         otlp: the total that came through the collector, None when it was not asked.
-        otlp_least: the fewest that can be right there: what a killed process had not sent is gone.
         wrong: what is not as it must be.
     """
 
@@ -85,7 +84,6 @@ class Outcome:
     prometheus: float | None = None
     resets: float | None = None
     otlp: float | None = None
-    otlp_least: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def line(self) -> str:
@@ -206,14 +204,9 @@ class Round:
         assert self._stack is not None
         prometheus = self._stack.prometheus
         series = f'http_server_request_duration_seconds_count{{service_name="{self._name}",job="{self._name}"}}'
-        hard = outcome.killed.get(KILL, 0)
-        # a killed process takes at most its last interval with it
-        outcome.otlp_least = 0 if hard else outcome.least
-        wanted = outcome.truth.answered
-        seconds = 2.0 if hard else 10.0
-        outcome.otlp = _reaches(lambda: prometheus.value(f"sum(max_over_time({series}[15m]))"), wanted, seconds)
-        if outcome.otlp is None or not outcome.otlp_least <= outcome.otlp <= outcome.most:
-            outcome.wrong.append(f"OTLP brought {outcome.otlp}, not {outcome.otlp_least} to {outcome.most}")
+        outcome.otlp = _reaches(lambda: prometheus.value(f"sum(max_over_time({series}[15m]))"), outcome.scraped)
+        if outcome.otlp is None or not outcome.least <= outcome.otlp <= outcome.most:
+            outcome.wrong.append(f"OTLP brought {outcome.otlp}, not {outcome.least} to {outcome.most}")
 
 
 def _settled(url: str) -> int:
@@ -232,7 +225,7 @@ def _settled(url: str) -> int:
     return last
 
 
-def _reaches(value: Callable[[], float | None], wanted: float, seconds: float = 6.0) -> float | None:
+def _reaches(value: Callable[[], float | None], wanted: float, seconds: float = 10.0) -> float | None:
     """The value once it is as wanted, else the last one."""
     end = time.monotonic() + seconds
     found = value()

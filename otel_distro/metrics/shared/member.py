@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from otel_distro.metrics.cells import CELL
 from otel_distro.metrics.exemplars import SLOT
@@ -46,6 +46,12 @@ class Member:
         directory: of the group.
         name: of the files, without suffix.
 
+    Attributes:
+        places: its series.
+        resource: attributes and schema URL of what its numbers belong to, None where it did not say.
+        ended: it has sent everything and ended in order.
+        damaged: its index cannot be read any further.
+
     Raises:
         OSError: they are gone, or not this user's.
         ValueError: they are not ours.
@@ -54,6 +60,8 @@ class Member:
     def __init__(self, directory: Path, name: str) -> None:
         self.name = name
         self.places: list[Place] = []
+        self.resource: tuple[dict[str, Any], str] | None = None
+        self.ended = False
         self.damaged = False
         self._streams: dict[int, bytes] = {}
         self._end = 0
@@ -130,7 +138,11 @@ class Member:
             os.close(descriptor)
 
     def _take(self, kind: bytes, payload: bytes) -> None:
-        if kind == records.STREAM:
+        if kind == records.RESOURCE:
+            self.resource = records.read_resource(payload)
+        elif kind == records.ENDED:
+            self.ended = True
+        elif kind == records.STREAM:
             number, description = records.read_stream(payload)
             self._streams[number] = description
         elif kind == records.SERIES:

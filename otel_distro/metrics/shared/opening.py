@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from opentelemetry.sdk.resources import Resource
 
 from otel_distro.guard import Guard
 from otel_distro.metrics.cells import LocalStore
@@ -24,18 +26,21 @@ def directories(environ: Mapping[str, str], temporary: str) -> Sequence[Path]:
     return [Path(path) for path in found if path and Path(path).is_dir()]
 
 
-def open_store(bases: Sequence[Path], group: str, guard: Guard) -> SharedStore | LocalStore:
+def open_store(
+    bases: Sequence[Path], group: str, guard: Guard, resource: Callable[[], Resource] | None = None
+) -> SharedStore | LocalStore:
     """The store of this process.
 
     Args:
         bases: see `directories`.
         group: see `group_name`.
         guard: gets the one line that says why nothing is shared.
+        resource: see `SharedStore`.
     """
     try:
         if not hasattr(os, "posix_fallocate"):
             raise OSError("this system cannot allocate a file's blocks ahead")  # noqa: TRY301 - one line for all reasons
-        return SharedStore(Group(bases, group), guard)
+        return SharedStore(Group(bases, group), guard, resource)
     except OSError as error:
         guard.failed(PART, error, remedy="each process shows its own numbers only")
         return LocalStore()

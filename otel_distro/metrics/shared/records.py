@@ -19,6 +19,8 @@ from otel_distro.metrics.identity import Kind, Merge, StreamIdentity
 MAGIC: Final = b"otel-distro metrics 1\n"
 STREAM: Final = b"S"
 SERIES: Final = b"E"
+RESOURCE: Final = b"R"
+ENDED: Final = b"Z"
 FOLDED: Final = b"F"
 VALUES: Final = b"V"
 _FRAME = struct.Struct("<II")
@@ -74,6 +76,22 @@ def read_series(payload: bytes) -> tuple[int, int, int, float, int, int, bytes]:
     """Stream, first cell, cells, start, first exemplar byte, slots and attributes of a series."""
     stream, at, size, started, exemplars_at, slots = _SERIES.unpack_from(payload)
     return stream, at, size, started, exemplars_at, slots, payload[_SERIES.size :]
+
+
+def resource_record(attributes: Mapping[str, Any], schema_url: str) -> bytes:
+    """The record of what all numbers of a process belong to."""
+    return frame(RESOURCE, json.dumps([dict(attributes), schema_url], default=str).encode())
+
+
+def read_resource(payload: bytes) -> tuple[dict[str, Any], str]:
+    """Attributes and schema URL of a resource."""
+    attributes, schema_url = json.loads(payload)
+    return dict(attributes), str(schema_url)
+
+
+def ended_record() -> bytes:
+    """The record of a process that has sent everything and ends in order."""
+    return frame(ENDED, b"")
 
 
 def describe(identity: StreamIdentity) -> bytes:

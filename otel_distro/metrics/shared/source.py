@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from opentelemetry.sdk.metrics.export import MetricsData
 
 from otel_distro.guard import Guard
 from otel_distro.metrics.exemplars import SLOT, unpack
@@ -15,6 +18,7 @@ from otel_distro.metrics.provider import LeanMeterProvider
 from otel_distro.metrics.source import Exemplar, LocalSource, Snapshot, filled_slots, slot_times
 
 from . import fold
+from .last import last_numbers
 from .member import Member, Place, names
 from .merge import Layout, Pause, Table
 from .store import SharedStore, remove_unfinished
@@ -45,6 +49,7 @@ class GroupSource:
         limit: series a stream, over all processes.
         refresh: asks the other processes for what their callbacks say now.
         timeout_millis: that callbacks of this process may take.
+        killed: gets the last numbers of each process that this one folds, unless it had ended in order.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class GroupSource:
         limit: int = 2000,
         refresh: Callable[[], None] = lambda: None,
         timeout_millis: float = 5000,
+        killed: Callable[[MetricsData], object] | None = None,
     ) -> None:
         self._provider = provider
         self._store = store
@@ -65,6 +71,7 @@ class GroupSource:
         self._limit = limit
         self._refresh = refresh
         self._timeout = timeout_millis
+        self._killed = killed
         self._alone = LocalSource(provider, timeout_millis=timeout_millis)
         self._known: dict[str, _Known] = {}
         self._pid = os.getpid()
@@ -133,13 +140,29 @@ class GroupSource:
 
     def _fold(self, dead: Sequence[Member]) -> None:
         """Fold these processes; they are read on as they are when that fails."""
+        last: list[MetricsData] = []
         try:
-            fold.fold(self._store.group.path, dead, self._limit, self._pause)
+            fold.fold(self._store.group.path, dead, self._limit, self._pause, lambda new: self._hear(new, last))
         except OSError as error:
             self._guard.failed(PART, error, remedy="files of ended processes stay until there is room")
         for member in dead:
             if not member.there():
                 self._close(member.name)
+        if self._killed is not None:
+            for data in last:
+                self._killed(data)
+
+    def _hear(self, members: Sequence[Member], last: list[MetricsData]) -> None:
+        """Take down what processes had counted when they were killed."""
+        if self._killed is None:
+            return
+        for member in members:
+            if member.resource is None or member.ended:
+                continue
+            data = self._guard.call(PART, None, last_numbers, member, member.cells(), time.time_ns())
+            if data is not None:
+                last.append(data)
+            self._pause()
 
     def _consistent(self) -> tuple[list[float], list[Member]]:
         """All cells as one, and the processes that are dead; read anew when a folding happened in between."""

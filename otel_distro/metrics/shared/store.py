@@ -16,9 +16,11 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from opentelemetry.sdk.resources import Resource
 
 from otel_distro.guard import Guard
 from otel_distro.metrics.cells import CELL, EXEMPLAR_SEGMENT, SEGMENT, Arena, Block, Cells, Entry
@@ -48,14 +50,16 @@ class SharedStore:
     Args:
         group: the process is a member of.
         guard: gets the one warning when the disk is full or the directory has gone.
+        resource: of this process, and of a forked child when it is asked there; for whoever speaks for the dead.
 
     Raises:
         OSError: the files cannot be made.
     """
 
-    def __init__(self, group: runtime.Group, guard: Guard) -> None:
+    def __init__(self, group: runtime.Group, guard: Guard, resource: Callable[[], Resource] | None = None) -> None:
         self.group = group
         self._guard = guard
+        self._resource = resource
         self._closing: list[int] = []
         self._open()
 
@@ -112,7 +116,10 @@ class SharedStore:
             self._fail(error)
 
     def close(self) -> None:
-        """Leave the group; the numbers stay for the others, the lock until the process ends."""
+        """Leave the group in order; the numbers stay for the others, the lock until the process ends."""
+        if not self._private:
+            with contextlib.suppress(OSError):
+                self._write(records.ended_record())
         self.group.leave()
 
     def _reset(self) -> None:
@@ -140,6 +147,9 @@ class SharedStore:
             files[suffix] = os.open(path / (self._name + suffix), flags, 0o600)
             self._closing.append(files[suffix])
         self._write(records.MAGIC)
+        if self._resource is not None:
+            resource = self._resource()
+            self._write(records.resource_record(resource.attributes, resource.schema_url))
         self._cells = Arena(_Growing(files[CELLS], self._fail), SEGMENT)
         self._exemplars = Arena(_Growing(files[EXEMPLARS], self._fail), EXEMPLAR_SEGMENT)
         # seen from here on: complete, and locked
