@@ -73,7 +73,9 @@ def plain(data: MetricsData | None) -> dict[str, Any]:
                 facts = {name: getattr(point, name) for name in point.__dataclass_fields__}
                 for unknown in ("time_unix_nano", "min", "max", "exemplars"):
                     facts.pop(unknown, None)
-                facts["attributes"] = {k: list(v) if isinstance(v, tuple) else v for k, v in point.attributes.items()}
+                facts["attributes"] = {
+                    k: list(v) if isinstance(v, tuple) else v for k, v in (point.attributes or {}).items()
+                }
                 facts["start_time_unix_nano"] //= 1000  # kept as a float of seconds
                 points.append(facts)
             kind = (type(metric.data).__name__, getattr(metric.data, "is_monotonic", None))
