@@ -241,10 +241,10 @@ def set_user(
     scope = current_scope()
     if scope is None or not scope.owned():
         scope = _own_scope(scope)
-        request = scope.request
-        if request is not None and request.recorded().user is None:
-            # the request's own span and log lines take what nobody has said before
-            request.record = _with_user(request.recorded(), user)
+    request = scope.request
+    if request is not None and request.recorded().user is None:
+        # a task or thread of a request: the request's own span and log lines take what nobody has said before
+        request.record = _with_user(request.recorded(), user)
     scope.record = _with_user(scope.record or scope.recorded(), user)
 
 
@@ -261,11 +261,11 @@ def set_context(**values: object) -> None:
     scope = current_scope()
     if scope is None or not scope.owned():
         scope = _own_scope(scope)
-        request = scope.request
-        if request is not None:
-            known = request.recorded()
-            first = {key: value for key, value in values.items() if key not in known.values}
-            request.record = _with_values(known, first)
+    request = scope.request
+    if request is not None:
+        known = request.recorded()
+        first = {key: value for key, value in values.items() if key not in known.values}
+        request.record = _with_values(known, first)
     scope.record = _with_values(scope.record or scope.recorded(), values)
 
 

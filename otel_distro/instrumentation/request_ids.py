@@ -89,7 +89,8 @@ class RequestIds:
                 value = scope.identify().encode("ascii")
         else:
             value = scope.request_id.encode("ascii")
-            name = scope.id_header
+            # only a caller's has a header of its own
+            name = getattr(scope, "id_header", name)
         answered = dict(message)
         answered["headers"] = [*headers, (name, value)]
         return answered
