@@ -37,8 +37,6 @@ class Broken(RuntimeError):
 def shared() -> Iterator[Recording]:
     """The process's providers, as an application has them; FastAPI looks for them, so they do not stay."""
     recording = Recording()
-    reset_trace_globals()
-    reset_metrics_globals()
     trace.set_tracer_provider(recording.tracer_provider)
     metrics.set_meter_provider(recording.meter_provider)
     yield recording
