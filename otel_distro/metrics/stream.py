@@ -122,7 +122,8 @@ class Stream:
         return (LastSeries if self.identity.timed else SumSeries)(self, attributes, self._low)
 
     def _bind(self, series: Series) -> None:
-        now = time_ns()
+        # whole microseconds, which a float of seconds keeps: who speaks for a dead process has to say the same start
+        now = time_ns() // 1000 * 1000
         slots = self._exemplar_slots()
         block = self._store.allocate(self.identity, series.attributes, self._size(), started=now / 1e9, slots=slots)
         reservoir = None

@@ -76,7 +76,6 @@ def plain(data: MetricsData | None) -> dict[str, Any]:
                 facts["attributes"] = {
                     k: list(v) if isinstance(v, tuple) else v for k, v in (point.attributes or {}).items()
                 }
-                facts["start_time_unix_nano"] //= 1000  # kept as a float of seconds
                 points.append(facts)
             kind = (type(metric.data).__name__, getattr(metric.data, "is_monotonic", None))
             found[metric.name] = (scope, metric.unit, metric.description, kind, points)
