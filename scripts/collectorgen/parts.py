@@ -267,10 +267,11 @@ def sentry_exporter() -> Settings:
             "#initial_interval": "429 with Retry-After waits as long as Sentry says; after that time a batch is given up.",
             "initial_interval": "5s",
             "max_interval": "60s",
+            "#max_elapsed_time": "collector-lint: allow retry-gives-up",
             "max_elapsed_time": "${env:OTELCOL_SENTRY_MAX_ELAPSED:-10m}",
         },
+        "#sending_queue": "In memory and small: what Sentry has no room for is dropped and counted, never hoarded. collector-lint: allow queue-in-memory",
         "sending_queue": {
-            "#sizer": "In memory and small: what Sentry has no room for is dropped and counted, never hoarded.",
             "sizer": "bytes",
             "queue_size": "${env:OTELCOL_SENTRY_QUEUE_BYTES:-33554432}",
             "num_consumers": 2,

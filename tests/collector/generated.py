@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from scripts.collectorgen.roles import configuration_text
 from tests.servers import CollectorServer
+from tests.servers.binaries import collector_binary, collector_start_binary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from scripts.collectorgen.choices import Choice
@@ -39,6 +40,12 @@ class GeneratedCollector(CollectorServer):
         self.choice = choice
         self.config = self.data / "config.yaml"
         self.certificates = certificates
+        #: Start by the program that checks first.
+        self.through_start = False
+        #: Further arguments, as `--config=yaml:...`.
+        self.arguments: tuple[str, ...] = ()
+        #: Size of a file system of its own for the queues, as `mount -o size=` takes it; none: the disk.
+        self.disk = ""
         self.token_file = self.data / "token"
         self.token_file.write_text(TOKEN)
         self.config.write_text(configuration_text(choice))
@@ -47,6 +54,15 @@ class GeneratedCollector(CollectorServer):
     def url(self) -> str:
         scheme = "http" if self.choice.tls == "none" else "https"
         return f"{scheme}://127.0.0.1:{self.ports['http']}"
+
+    def command(self) -> Sequence[str]:
+        program = collector_start_binary() if self.through_start else collector_binary()
+        command = [program, f"--config={self.config}", *self.arguments]
+        if not self.disk:
+            return command
+        (self.data / "queues").mkdir(exist_ok=True)
+        mount = f'mount -t tmpfs -o size={self.disk} tmpfs "$0" && exec "$@"'
+        return ["unshare", "-Urm", "sh", "-c", mount, str(self.data / "queues"), *command]
 
     def environment(self) -> Mapping[str, str]:
         certificate, key = map(str, self.certificates.server)
@@ -67,6 +83,7 @@ class GeneratedCollector(CollectorServer):
             "OTELCOL_RECEIVER_TOKEN_FILE": str(self.token_file),
             "OTELCOL_EXPORTER_TOKEN_FILE": str(self.token_file),
             "OTELCOL_PROMETHEUS_ENDPOINT": f"127.0.0.1:{self.ports['prometheus']}",
+            "OTELCOL_BINARY": collector_binary(),
             "OTELCOL_QUEUE_BYTES": "67108864",
             "OTELCOL_RETRY_MAX_INTERVAL": "1s",
             "OTELCOL_PARK_RETRY_INTERVAL": "500ms",

@@ -1,4 +1,4 @@
-"""The drills' backend: a recording OTLP receiver (gRPC and HTTP) in a process of its own, which misbehaves when told to."""
+"""The drills' backend: a recording OTLP receiver (gRPC and HTTP), a process of its own, bad when told to be."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RecorderServer(Server):
         return http_ok(f"{self.url}/stats")
 
     def behave(self, **mood: int | bool) -> None:
-        """How every request is answered from now on: `code`, `status`, `delay_ms`, `store`, `garbage`, `partial`, `only`.
+        """How requests are answered from now on: `code`, `status`, `delay_ms`, `store`, `garbage`, `partial`, `only`.
 
         Nothing given: as a healthy backend.
         """

@@ -99,7 +99,11 @@ func (f *fan[T]) deliver(ctx context.Context, data T, total, truncated, oversize
 	if sent > 0 {
 		for i, each := range f.backends {
 			refusals[i] = each.consume(ctx, f.portion(each, i, data))
-			accepted = accepted || refusals[i] == nil
+			if refusals[i] == nil {
+				accepted = true
+				// Now, not after the others: a kill between a queue's write and this line leaves the sheet unbalanced.
+				f.received(each, total)
+			}
 		}
 	}
 	if !accepted {
@@ -127,15 +131,22 @@ func (f *fan[T]) allMutate() bool {
 	return !slices.ContainsFunc(f.backends, func(each branch[T]) bool { return !each.mutates })
 }
 
-// account counts one acknowledged batch.
+func (f *fan[T]) received(each branch[T], items int) {
+	f.book().Add(ledger.Entry{Signal: f.signal, Backend: each.backend, Stage: "received", In: true}, items)
+}
+
+// account counts what an acknowledged batch left behind, and the branches that did not take it.
 func (f *fan[T]) account(ctx context.Context, refusals []error, total, oversized int) {
 	book := f.book()
 	for i, each := range f.backends {
-		book.Add(ledger.Entry{Signal: f.signal, Backend: each.backend, Stage: "received", In: true}, total)
+		if refusals[i] == nil && oversized == total {
+			f.received(each, total)
+		}
 		book.Add(ledger.Entry{Signal: f.signal, Backend: each.backend, Stage: "dropped", Reason: reasonOversized}, oversized)
 		if refusals[i] == nil {
 			continue
 		}
+		f.received(each, total)
 		reason := reasonOf(refusals[i])
 		f.counters.drop(ctx, each.id, reason, total-oversized)
 		book.Add(ledger.Entry{Signal: f.signal, Backend: each.backend, Stage: "dropped", Reason: reason}, total-oversized)

@@ -177,6 +177,19 @@ func TestASpanThatCannotBeShortenedIsDroppedAloneAndCounted(t *testing.T) {
 	}, at.sheet())
 }
 
+func TestABatchOfNothingButOversizedSpansIsAcknowledgedAndCounted(t *testing.T) {
+	at, healthy := newHost(t), new(consumertest.TracesSink)
+	made := started(t, at, &Config{MaxSpanBytes: 4096}, map[pipeline.ID]consumer.Traces{tempo: healthy})
+	td := batch("large")
+	td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).TraceState().FromRaw(strings.Repeat("x", 9000))
+	require.NoError(t, made.ConsumeTraces(context.Background(), td))
+	require.Empty(t, healthy.AllTraces())
+	require.Equal(t, map[ledger.Entry]int64{
+		{Signal: "traces", Backend: "tempo", Stage: "received", In: true}:               1,
+		{Signal: "traces", Backend: "tempo", Stage: "dropped", Reason: reasonOversized}: 1,
+	}, at.sheet())
+}
+
 func TestEventsLinksAndAttributesGoBeforeTheSpanDoes(t *testing.T) {
 	span := ptrace.NewSpan()
 	for range 2000 {

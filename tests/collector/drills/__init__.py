@@ -1,1 +1,1 @@
-"""Drills: what breaks, what was lost, what came twice, what the counters and the sender said. `scripts/drills` runs all."""
+"""Drills: what breaks, what was lost, what came twice, what the counters and the sender said: `scripts/drills`."""

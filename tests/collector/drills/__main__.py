@@ -1,4 +1,4 @@
-"""scripts/drills: every drill, or those whose name holds one of the words given; writes docs/collector-drills.md when all ran."""
+"""scripts/drills: every drill, or those whose name holds a word given; a whole run makes docs/collector-drills.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.collector.drills.faults import DRILLS
+from tests.collector.drills.catalogue import DRILLS
 from tests.collector.drills.run import run_drill, table
 from tests.otlp_servers import Certificates
 

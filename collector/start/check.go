@@ -1,0 +1,253 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var variable = regexp.MustCompile(`\$\{env:([A-Za-z_][A-Za-z0-9_]*)`)
+
+// emptyVariables are those that are set to nothing: they do not get the default behind `:-`.
+func emptyVariables(files []string) []string {
+	var problems []string
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue // the collector says it
+		}
+		for number, line := range strings.Split(string(content), "\n") {
+			if strings.HasPrefix(strings.TrimSpace(line), "#") {
+				continue
+			}
+			for _, found := range variable.FindAllStringSubmatch(line, -1) {
+				if value, set := os.LookupEnv(found[1]); set && value == "" {
+					problems = append(problems, fmt.Sprintf("%s:%d: %s is set but empty: give it a value, or unset it to get the default", file, number+1, found[1]))
+				}
+			}
+		}
+	}
+	return problems
+}
+
+// checker walks a configuration; where is the path of what it looks at: exporters::otlp_grpc/tempo::tls.
+type checker struct {
+	problems []string
+	enabled  []string
+	taken    map[string]string // address -> where
+}
+
+func (c *checker) wrong(where, format string, arguments ...any) {
+	c.problems = append(c.problems, where+": "+fmt.Sprintf(format, arguments...))
+}
+
+func check(config map[string]any) []string {
+	service, _ := config["service"].(map[string]any)
+	c := &checker{taken: map[string]string{}}
+	for _, name := range list(service["extensions"]) {
+		c.enabled = append(c.enabled, fmt.Sprint(name))
+	}
+	for _, kind := range []string{"extensions", "receivers", "processors", "connectors", "exporters"} {
+		section, _ := config[kind].(map[string]any)
+		for _, name := range sorted(section) {
+			settings, _ := section[name].(map[string]any)
+			where := kind + "::" + name
+			if kind == "extensions" {
+				if !slices.Contains(c.enabled, name) {
+					c.wrong(where, "is defined, but not in service::extensions: nothing that names it can start")
+					continue
+				}
+				c.extension(where, name, settings)
+			}
+			listens := kind == "receivers" || kind == "extensions" || name == "prometheus" || strings.HasPrefix(name, "prometheus/")
+			c.walk(where, settings, listens)
+		}
+	}
+	c.telemetry(service)
+	return c.problems
+}
+
+func (c *checker) walk(where string, node map[string]any, listens bool) {
+	c.pair(where, node)
+	for _, key := range sorted(node) {
+		inner := where + "::" + key
+		switch value := node[key].(type) {
+		case map[string]any:
+			c.walk(inner, value, listens)
+		case []any:
+			for i, item := range value {
+				if found, ok := item.(map[string]any); ok {
+					c.walk(fmt.Sprintf("%s::%d", inner, i), found, listens)
+				}
+			}
+		case string:
+			c.value(inner, key, value, listens)
+		}
+	}
+}
+
+func (c *checker) value(where, key, value string, listens bool) {
+	switch {
+	case value == "":
+		return
+	case key == "storage" || key == "authenticator" || (key == "id" && strings.Contains(where, "middlewares")):
+		if !slices.Contains(c.enabled, value) {
+			c.wrong(where, "%s is not in service::extensions", value)
+		}
+	case key == "ca_file" || key == "client_ca_file":
+		c.authority(where, value)
+	case key == "endpoint" && listens:
+		c.listen(where, value)
+	case strings.HasSuffix(key, "endpoint"):
+		c.target(where, value)
+	}
+}
+
+// pair looks at a certificate and its key together.
+func (c *checker) pair(where string, node map[string]any) {
+	certificate, _ := node["cert_file"].(string)
+	key, _ := node["key_file"].(string)
+	if certificate == "" && key == "" {
+		return
+	}
+	found, err := tls.LoadX509KeyPair(certificate, key)
+	if err != nil {
+		c.wrong(where, "%v", err)
+		return
+	}
+	if leaf, err := x509.ParseCertificate(found.Certificate[0]); err == nil && time.Now().After(leaf.NotAfter) {
+		c.wrong(where, "the certificate %s has expired on %s", certificate, leaf.NotAfter.Format(time.DateOnly))
+	}
+}
+
+func (c *checker) authority(where, path string) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		c.wrong(where, "%v", err)
+		return
+	}
+	if block, _ := pem.Decode(content); block == nil || !x509.NewCertPool().AppendCertsFromPEM(content) {
+		c.wrong(where, "%s holds no certificate", path)
+	}
+}
+
+func (c *checker) listen(where, address string) {
+	if !validPort(address) {
+		c.wrong(where, "%q is no host:port with a port from 0 to 65535", address)
+		return
+	}
+	if other, ok := c.taken[address]; ok && !strings.HasSuffix(address, ":0") {
+		c.wrong(where, "%s is the address of %s as well", address, other)
+		return
+	}
+	c.taken[address] = where
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		c.wrong(where, "%v", err)
+		return
+	}
+	_ = listener.Close()
+}
+
+func validPort(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	number, wrong := strconv.Atoi(port)
+	return err == nil && wrong == nil && number >= 0 && number <= 65535
+}
+
+// target is an address that is dialled; whether anybody answers there is nobody's business at a start.
+func (c *checker) target(where, address string) {
+	if strings.Contains(address, "://") {
+		parsed, err := url.Parse(address)
+		if err != nil || parsed.Host == "" || (parsed.Port() != "" && !validPort(parsed.Host)) {
+			c.wrong(where, "%q is no URL with a host", address)
+		}
+		return
+	}
+	if !validPort(address) {
+		c.wrong(where, "%q is neither host:port nor a URL", address)
+	}
+}
+
+func (c *checker) telemetry(service map[string]any) {
+	telemetry, _ := service["telemetry"].(map[string]any)
+	metrics, _ := telemetry["metrics"].(map[string]any)
+	for i, reader := range list(metrics["readers"]) {
+		found, _ := reader.(map[string]any)
+		for _, key := range []string{"pull", "exporter", "prometheus"} {
+			found, _ = found[key].(map[string]any)
+		}
+		if host, ok := found["host"].(string); ok {
+			c.listen(fmt.Sprintf("service::telemetry::metrics::readers::%d", i), net.JoinHostPort(host, fmt.Sprint(found["port"])))
+		}
+	}
+}
+
+// extension looks at what an extension keeps or reads on disk.
+func (c *checker) extension(where, name string, settings map[string]any) {
+	kind, _, _ := strings.Cut(name, "/")
+	switch kind {
+	case "file_storage", "park", "ledger":
+		directory, _ := settings["directory"].(string)
+		create, given := settings["create_directory"].(bool)
+		c.directory(where, directory, create || !given)
+		if kind == "file_storage" {
+			c.problems = append(c.problems, setAside(where, directory)...)
+		}
+	case "bearertokenauth":
+		path, _ := settings["filename"].(string)
+		if path == "" {
+			return
+		}
+		if content, err := os.ReadFile(path); err != nil {
+			c.wrong(where, "%v", err)
+		} else if strings.TrimSpace(string(content)) == "" {
+			c.wrong(where, "the token file %s is empty", path)
+		}
+	}
+}
+
+func (c *checker) directory(where, path string, create bool) {
+	if path == "" {
+		return
+	}
+	if create {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			c.wrong(where, "%v", err)
+			return
+		}
+	}
+	probe, err := os.CreateTemp(path, ".probe-")
+	if err != nil {
+		c.wrong(where, "%v", err)
+		return
+	}
+	_, err = probe.Write(make([]byte, 64*1024))
+	if err = errors.Join(err, probe.Close(), os.Remove(probe.Name())); err != nil {
+		c.wrong(where, "%v", err)
+	}
+}
+
+func list(value any) []any {
+	found, _ := value.([]any)
+	return found
+}
+
+func sorted(node map[string]any) []string {
+	keys := make([]string, 0, len(node))
+	for key := range node {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,68 @@
+"""What must be true after a drill: each gives the problems of an outcome, none when it is as expected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.collector.drills.rig import Fate, Outcome
+
+    Verdict = Callable[[Outcome], list[str]]
+
+
+def nothing_lost(*, twice: int = 0) -> Verdict:
+    """0 missing, at most `twice` duplicates a backend; the ledger balanced, or negative by what was delivered twice."""
+
+    def check(outcome: Outcome) -> list[str]:
+        found = _nothing_sent(outcome)
+        for name, fate in outcome.fates.items():
+            found += [f"{name}: {fate.missing} missing"] if fate.missing else []
+            found += _too_often(name, fate, twice)
+            balanced = -fate.duplicated <= fate.ledger_missing <= 0
+            found += [] if balanced else [f"{name}: the ledger says {fate.ledger_missing} missing"]
+        return found
+
+    return check
+
+
+def healthy_whole_and_the_rest_counted() -> Verdict:
+    """Jaeger has all, once; what Tempo lacks is what its counters say, to the span."""
+
+    def check(outcome: Outcome) -> list[str]:
+        jaeger = outcome.fates["jaeger"]
+        found = [f"jaeger: {jaeger.missing} missing"] if jaeger.missing else []
+        return _nothing_sent(outcome) + found + _counted(outcome)
+
+    return check
+
+
+def refused_but_nothing_lost(outcome: Outcome) -> list[str]:
+    """The sender was told 503 at least once, and what was acknowledged has arrived or is counted, to the span."""
+    found = [] if "503" in outcome.told else ["nothing was refused"]
+    return _nothing_sent(outcome) + found + _counted(outcome)
+
+
+def sampler_loss_counted(outcome: Outcome) -> list[str]:
+    """Both backends lack the same, and the ledger's account of the sampler says how many, to the span."""
+    missing = {fate.missing for fate in outcome.fates.values()}
+    found = [] if missing == {outcome.lost_in_sampler} else [f"{missing} missing, {outcome.lost_in_sampler} counted"]
+    return _nothing_sent(outcome) + found + ([] if outcome.lost_in_sampler else ["nothing was lost: no drill"])
+
+
+def _nothing_sent(outcome: Outcome) -> list[str]:
+    return [] if outcome.sent else ["nothing was sent"]
+
+
+def _too_often(name: str, fate: Fate, twice: int) -> list[str]:
+    return [f"{name}: {fate.duplicated} duplicated"] if fate.duplicated > twice else []
+
+
+def _counted(outcome: Outcome) -> list[str]:
+    found = []
+    for name, fate in outcome.fates.items():
+        counted = sum(fate.dropped.values()) + fate.ledger_missing
+        found += [f"{name}: {fate.missing} missing, {counted} counted"] if fate.missing != counted else []
+        found += _too_often(name, fate, 0)
+    return found

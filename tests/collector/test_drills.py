@@ -1,0 +1,41 @@
+"""The drills that are short enough for every run; `scripts/drills` runs all, and makes docs/collector-drills.md."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.collector.drills.catalogue import DRILLS
+from tests.collector.drills.run import run_drill, table
+from tests.otlp_servers import Certificates
+
+_LOGS = Path(__file__).resolve().parents[2] / "test-logs" / "drills-short"
+_PAGE = Path(__file__).resolve().parents[2] / "docs" / "collector-drills.md"
+
+
+def test_short_drills_go_as_expected(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Backend or collector killed, refusal for good, queue full, oversized span, garbage: nothing goes uncounted."""
+    certificates = Certificates(tmp_path_factory.mktemp("certificates"))
+    short = [drill for drill in DRILLS if drill.short]
+    assert len(short) >= 6
+    with ThreadPoolExecutor(2) as running:
+        outcomes = list(running.map(lambda drill: run_drill(drill, _LOGS, certificates), short))
+    assert [outcome for outcome in outcomes if outcome.problems] == [], table(outcomes)
+
+
+def test_sdks_lose_nothing_while_the_collector_is_killed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Both SDKs come again after kill -9 of the collector: every span that was ended is in both backends."""
+    certificates = Certificates(tmp_path_factory.mktemp("certificates"))
+    (drill,) = [drill for drill in DRILLS if drill.name == "collector kill -9 under load"]
+    with ThreadPoolExecutor(2) as running:
+        outcomes = list(running.map(lambda sdk: run_drill(drill, _LOGS, certificates, sdk), ("upstream", "ours")))
+    assert [outcome for outcome in outcomes if outcome.problems] == [], table(outcomes)
+
+
+def test_the_page_shows_every_drill_and_no_surprise() -> None:
+    """docs/collector-drills.md comes from a run in which each drill went as expected."""
+    rows = [line.split(" | ") for line in _PAGE.read_text().splitlines() if line.startswith("| ")][1:]
+    assert {row[0].removeprefix("| ") for row in rows} == {drill.name for drill in DRILLS}
+    assert [row for row in rows if not row[-1].startswith("yes: ")] == []
