@@ -37,6 +37,7 @@ from otel_distro.quiet import quieten
 from . import _exporters
 from ._base import Exporting, Pipeline, installed_ids
 from ._console import console
+from ._context import ContextOnSpans
 
 
 def build(
@@ -80,6 +81,7 @@ def _tracer_provider(
         id_generator=guard.call("id generator", None, installed_ids, chosen.python.id_generator),
         shutdown_on_exit=False,
     )
+    provider.add_span_processor(ContextOnSpans())
     built_in = {
         "otlp": lambda: otlp_span_exporter(chosen.otlp_traces),
         "console": lambda: console(environ, guard),
