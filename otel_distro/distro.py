@@ -64,6 +64,13 @@ def before_instrumentors() -> None:
         return
     session = distro.session()
     give_back_disabled(session.environ)
+    try:
+        _tell_who_is_in_charge(distro, session)
+    finally:
+        session.settled()
+
+
+def _tell_who_is_in_charge(distro: OtelDistro, session: Session) -> None:
     if distro.chosen:
         if session.active and session.pipeline is None and not session.guard.failures:
             session.guard.warn(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from . import settings as settings_
 from .answers import Answers
 from .borrowing import give_back_disabled
-from .guard import Guard
+from .guard import Guard, say
 from .import_hooks import ImportHooks
+from .launch_lines import OncePerLaunch
 from .process import Role, classify, in_forked_child
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .instrumentation.contrib import Decision
     from .pipeline import Pipeline
 
-_SAID = "OTEL_DISTRO_SAID"
+_MOST_REPAIRS = 3
 
 _LEVELS = {
     "trace": 5,
@@ -48,6 +49,7 @@ class Session:
         environ: the environment, with unusable values already repaired.
         hooks: where imports are watched.
         answers: paths that the distro answers on the application's port.
+        settled: called when everything is set up: what is said afterwards is this process's own.
         pipeline: the providers, once the configurator has built them.
         decisions: who instruments what, once the instrumentors are loaded.
     """
@@ -60,6 +62,7 @@ class Session:
     environ: MutableMapping[str, str] = field(repr=False)
     hooks: ImportHooks = field(repr=False)
     answers: Answers = field(repr=False)
+    settled: Callable[[], None] = field(repr=False)
     pipeline: Pipeline | None = None
     decisions: Callable[[], Sequence[Decision]] = tuple
 
@@ -84,32 +87,38 @@ def open_session(environ: MutableMapping[str, str], orig_argv: Sequence[str]) ->
         orig_argv: usually `sys.orig_argv`.
     """
     give_back_disabled(environ)
-    chosen, problems = settings_.parse(environ, installed_names)
-    guard = Guard(level=_LEVELS[chosen.general.log_level])
+    chosen, problems = _parsed(environ)
+    lines = OncePerLaunch(environ, say)
+    guard = Guard(level=_LEVELS[chosen.general.log_level], output=lines)
     in_forked_child(guard.after_fork, lambda part, error: None)
     role = classify(orig_argv, environ)
     if role is not Role.HELPER:
-        _say(problems, environ, guard)
-    settings_.repair(environ, problems)
-    return Session(chosen, problems, role, guard, orig_argv, environ, ImportHooks(guard), Answers(guard))
+        _say(problems, guard)
+    return Session(chosen, problems, role, guard, orig_argv, environ, ImportHooks(guard), Answers(guard), lines.settled)
 
 
-def _say(problems: Sequence[settings_.Problem], environ: MutableMapping[str, str], guard: Guard) -> None:
-    """Name each problem once a launch: what has been said is left in the environment for the children, as digests."""
-    if not problems:
-        return
-    from zlib import crc32  # an extension module that a start without problems need not load
+def _parsed(environ: MutableMapping[str, str]) -> tuple[settings_.Settings, list[settings_.Problem]]:
+    """Settings and problems of `environ`, which is repaired.
 
-    said = set(environ.get(_SAID, "").split(","))
+    What is taken away may bring a value of lower rank to light, which is looked at as well: child processes see it.
+    """
+    chosen, problems = settings_.parse(environ, installed_names)
+    for _ in range(_MOST_REPAIRS):
+        before = dict(environ)
+        settings_.repair(environ, problems)
+        if environ == before:
+            break
+        chosen, more = settings_.parse(environ, installed_names)
+        problems += [problem for problem in more if problem not in problems]
+    return chosen, problems
+
+
+def _say(problems: Sequence[settings_.Problem], guard: Guard) -> None:
     for problem in problems:
-        line = str(problem)
-        digest = f"{crc32(line.encode(errors='replace')):x}"
-        if digest in said or problem.weight is settings_.Weight.SILENT:
-            continue
-        said.add(digest)
-        (guard.info if problem.weight is settings_.Weight.NOTE else guard.warn)(line)
-    if len(said) > 1:
-        environ[_SAID] = ",".join(sorted(said - {""}))
+        if problem.weight is settings_.Weight.WARNING:
+            guard.warn(str(problem))
+        elif problem.weight is settings_.Weight.NOTE:
+            guard.info(str(problem))
 
 
 @cache

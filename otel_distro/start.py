@@ -40,6 +40,7 @@ def start() -> None:
     _run_hooks("opentelemetry_pre_instrument", session)
     session.guard.call("instrumentors", None, load, session)
     _run_hooks("opentelemetry_post_instrument", session)
+    session.settled()
 
 
 def switched_off(environ: Mapping[str, str]) -> bool:

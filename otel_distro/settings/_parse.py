@@ -98,7 +98,9 @@ def _read(variable: Variable, group: Group, environ: Mapping[str, str], problems
             return variable.kind.parse(text)
         except Unusable as unusable:
             problems.append(_problem(variable, name, text, unusable))
-            return unusable.rest
+            if unusable.rest is not None:
+                return unusable.rest
+            # a signal's own value that is no value leaves the general one in force
     return None
 
 

@@ -46,6 +46,23 @@ def propagators(
     return () if "none" in chosen else chosen
 
 
+def detectors(chosen: tuple[str, ...], installed: InstalledNames, problems: list[Problem]) -> tuple[str, ...]:
+    """The names that are installed, all of them for `*`; upstream's reader prints a traceback for any other."""
+    if not chosen:
+        return chosen
+    found = tuple(dict.fromkeys(installed("opentelemetry_resource_detector")))
+    if "*" in chosen:
+        return found
+    kept = tuple(name for name in chosen if name in found)
+    if kept != chosen:
+        name = next(name for name in chosen if name not in kept)
+        reason = f"no resource detector {name!r} is installed"
+        used = f"{','.join(kept) or 'none'} is used"
+        text, variable = ",".join(chosen)[:80], "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
+        problems.append(Problem(variable, text, reason, used, repair=",".join(kept) or None))
+    return kept
+
+
 def python(chosen: Python, installed: InstalledNames, problems: list[Problem]) -> Python:
     """`chosen` with the default in the place of each part that is not installed."""
     default = Python()

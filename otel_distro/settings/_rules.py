@@ -29,6 +29,7 @@ def apply(
         general=replace(
             settings.general,
             propagators=_parts.propagators(settings.general.propagators, environ, installed, problems),
+            resource_detectors=_parts.detectors(settings.general.resource_detectors, installed, problems),
         ),
         python=_parts.python(settings.python, installed, problems),
         traces=replace(
@@ -49,10 +50,12 @@ def apply(
 
 def _unsupported(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> None:
     """What the specification knows and this version does not do is named, not ignored in silence."""
-    if settings.distro.pipeline == "lean" and environ.get("OTEL_BSP_EXPORT_TIMEOUT", "").strip():
+    name = "OTEL_BSP_EXPORT_TIMEOUT"
+    set_well = environ.get(name, "").strip() and not any(problem.variable == name for problem in problems)
+    if settings.distro.pipeline == "lean" and set_well:
         reason = "an export only hands spans to the sender, which takes no time"
         used = "OTEL_EXPORTER_OTLP_TIMEOUT bounds a request"
-        _note(problems, "OTEL_BSP_EXPORT_TIMEOUT", str(settings.traces.batch.export_timeout), reason, used)
+        _note(problems, name, str(settings.traces.batch.export_timeout), reason, used)
 
 
 def _route(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Metrics:

@@ -103,6 +103,28 @@ def names(*known: str) -> Kind:
     return Kind("list" + (f" of {', '.join(f'`{name}`' for name in known)}" if known else ""), parse)
 
 
+def patterns() -> Kind:
+    """A comma-separated list of regular expressions, as contrib's lists of URLs and headers are."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        import re  # the modules that use them import it anyway
+
+        entries = tuple(dict.fromkeys(entry for raw in text.split(",") if (entry := raw.strip())))
+        kept, reason = [], ""
+        for entry in entries:
+            try:
+                re.compile(entry)
+            except (re.error, RecursionError, OverflowError) as error:
+                reason = reason or f"{entry[:40]!r} is no regular expression, {error}"
+            else:
+                kept.append(entry)
+        if reason:
+            raise Unusable(reason, tuple(kept) or None)
+        return tuple(kept)
+
+    return Kind("list of regular expressions", parse)
+
+
 def _pairs(text: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     bad = 0

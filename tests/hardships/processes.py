@@ -76,7 +76,7 @@ class Served:
             self.stop()
 
     def stop(self, number: int = signal.SIGTERM, *, seconds: float = 30) -> int:
-        """End it by a signal; the exit code. A process that outlives `seconds` is killed, and `TimeoutExpired` raised."""
+        """End it by a signal; the exit code. One that outlives `seconds` is killed, and `TimeoutExpired` raised."""
         assert self._process is not None
         self._process.send_signal(number)
         try:

@@ -251,3 +251,36 @@ def test_an_id_generator_or_context_that_is_not_installed_is_named() -> None:
     assert [problem.variable for problem in problems] == ["OTEL_PYTHON_CONTEXT", "OTEL_PYTHON_ID_GENERATOR"]
     installed = {"opentelemetry_id_generator": ["xray"], "opentelemetry_context": ["mine"]}
     assert parse(environ, lambda group: installed[group])[1] == []
+
+
+_BAD = {"boolean": "perhaps", "integer": "many", "number": "much", "URL": "no url at all", "key=value": "no pair"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (name, bad)
+        for name, variable in describe()
+        if (bad := _BAD.get(variable.kind.name.split()[0], "nonsense" if variable.kind.name.startswith("`") else ""))
+    ],
+)
+def test_every_variable_of_a_kind_names_what_is_not_of_it(name: str, text: str) -> None:
+    """One line for each variable alone, and after the repair none."""
+    environ = {name: text}
+    _, problems = parse(environ)
+    assert [problem.variable for problem in problems] == [name]
+    repair(environ, problems)
+    assert parse(environ)[1] == []
+
+
+def test_a_signals_own_value_that_is_none_leaves_the_general_one() -> None:
+    """What cannot be used counts as unset, so the variable behind it counts."""
+    settings, problems = parse({"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "soon", "OTEL_EXPORTER_OTLP_TIMEOUT": "700"})
+    assert (settings.otlp_traces.timeout, settings.otlp_logs.timeout, len(problems)) == (700, 700, 1)
+
+
+def test_a_pattern_that_is_none_is_left_out() -> None:
+    """Contrib raises at the first request for it; here the others of the list count."""
+    settings, problems = parse({"OTEL_PYTHON_EXCLUDED_URLS": "health,(,ready"})
+    assert settings.instrumentation.http.excluded_urls == ("health", "ready")
+    assert [problem.repair for problem in problems] == ["health,ready"]

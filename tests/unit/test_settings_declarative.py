@@ -15,13 +15,14 @@ NONE = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_L
 
 
 def declared(text: str, path: str = "otel.yaml", **environ: str) -> tuple[Settings, list[Problem]]:
-    return parse({"OTEL_CONFIG_FILE": path, **environ}, read=lambda asked: text)
+    return parse({"OTEL_CONFIG_FILE": path, **environ}, lambda group: ("container",), read=lambda asked: text)
 
 
 def same(text: str, environ: dict[str, str], **beside: str) -> list[Problem]:
     """The problems of a document that must give the settings of `environ`."""
     settings, problems = declared(f"file_format: '1.0'\n{text}", **beside)
-    expected, _ = parse({"OTEL_PROPAGATORS": "none", **NONE, "OTEL_CONFIG_FILE": "", **environ})
+    variables = {"OTEL_PROPAGATORS": "none", **NONE, "OTEL_CONFIG_FILE": "", **environ}
+    expected, _ = parse(variables, lambda group: ("container",))
     named = expected.general.__class__(**{**fields(expected.general), "config_file": "otel.yaml"})
     assert settings == expected.__class__(**{**fields(expected), "general": named})
     return problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from otel_distro.settings._values import names
+from otel_distro.settings._values import names, patterns
 from otel_distro.settings._variable import CONTRIB, variable
 
 
@@ -14,65 +14,65 @@ class Http:
 
     excluded_urls: tuple[str, ...] = variable(
         "OTEL_PYTHON_EXCLUDED_URLS",
-        names(),
+        patterns(),
         (),
         "Regular expressions of URLs that make no telemetry.",
         source=CONTRIB,
     )
     fastapi_excluded_urls: tuple[str, ...] | None = variable(
         "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS",
-        names(),
+        patterns(),
         None,
         "The same, for FastAPI's server side alone.",
         source=CONTRIB,
     )
     httpx_excluded_urls: tuple[str, ...] | None = variable(
-        "OTEL_PYTHON_HTTPX_EXCLUDED_URLS", names(), None, "The same, for httpx alone.", source=CONTRIB
+        "OTEL_PYTHON_HTTPX_EXCLUDED_URLS", patterns(), None, "The same, for httpx alone.", source=CONTRIB
     )
     requests_excluded_urls: tuple[str, ...] | None = variable(
-        "OTEL_PYTHON_REQUESTS_EXCLUDED_URLS", names(), None, "The same, for requests alone.", source=CONTRIB
+        "OTEL_PYTHON_REQUESTS_EXCLUDED_URLS", patterns(), None, "The same, for requests alone.", source=CONTRIB
     )
     urllib3_excluded_urls: tuple[str, ...] | None = variable(
-        "OTEL_PYTHON_URLLIB3_EXCLUDED_URLS", names(), None, "The same, for urllib3 alone.", source=CONTRIB
+        "OTEL_PYTHON_URLLIB3_EXCLUDED_URLS", patterns(), None, "The same, for urllib3 alone.", source=CONTRIB
     )
     aiohttp_client_excluded_urls: tuple[str, ...] | None = variable(
         "OTEL_PYTHON_AIOHTTP_CLIENT_EXCLUDED_URLS",
-        names(),
+        patterns(),
         None,
         "The same, for aiohttp's client.",
         source=CONTRIB,
     )
     capture_request_headers: tuple[str, ...] = variable(
         "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST",
-        names(),
+        patterns(),
         (),
         "Request headers put on server spans: names or regular expressions.",
         source=CONTRIB,
     )
     capture_response_headers: tuple[str, ...] = variable(
         "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE",
-        names(),
+        patterns(),
         (),
         "Response headers put on server spans.",
         source=CONTRIB,
     )
     capture_client_request_headers: tuple[str, ...] = variable(
         "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST",
-        names(),
+        patterns(),
         (),
         "Request headers put on client spans.",
         source=CONTRIB,
     )
     capture_client_response_headers: tuple[str, ...] = variable(
         "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_RESPONSE",
-        names(),
+        patterns(),
         (),
         "Response headers put on client spans.",
         source=CONTRIB,
     )
     sanitize_headers: tuple[str, ...] = variable(
         "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS",
-        names(),
+        patterns(),
         (),
         "Captured headers whose values are hidden; credentials and cookies always are.",
         source=CONTRIB,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from otel_distro.settings._values import TEXT, names
+from otel_distro.settings._values import TEXT, patterns
 from otel_distro.settings._variable import OURS, variable
 
 
@@ -14,14 +14,14 @@ class Redaction:
 
     hide: tuple[str, ...] = variable(
         "OTEL_DISTRO_REDACTION_HIDE",
-        names(),
+        patterns(),
         (),
         "Names (regular expressions) of attributes, query parameters and log fields whose values leave as `REDACTED`.",
         source=OURS,
     )
     keep: tuple[str, ...] = variable(
         "OTEL_DISTRO_REDACTION_KEEP",
-        names(),
+        patterns(),
         (),
         "Names (regular expressions) whose values stay though they speak of a secret; it wins over hiding.",
         source=OURS,
