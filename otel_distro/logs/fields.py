@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Self
 
-from .values import field, text
+from .values import field, plain, text
 
 TRACE_ID = "otelTraceID"
 SPAN_ID = "otelSpanID"
@@ -65,9 +65,17 @@ _EVENT_KEYS = ("event", "message", "msg")
 
 def message_of(record: logging.LogRecord) -> str:
     """The record's message, redacted; where its arguments do not fit, its format and their plain values."""
-    if record.args or type(record.msg) is not str:
-        return text(_formatted(record))
-    return text(record.msg)
+    message = record.msg
+    if message.__class__ is str:
+        if not record.args:
+            return text(message)
+        try:
+            return text(message % record.args)
+        except RecursionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - logging.info("%d", "x") is worth a line, and never worth a request
+            return text(f"{message} {plain(record.args)} ({type(error).__name__} in formatting)")
+    return text(_formatted(record))
 
 
 def _formatted(record: logging.LogRecord) -> str:
@@ -84,11 +92,8 @@ def _formatted(record: logging.LogRecord) -> str:
         return record.getMessage()
     except RecursionError:
         raise
-    except Exception as error:  # noqa: BLE001 - logging.info("%d", "x") is worth a line, and never worth a request
-        from .values import plain
-
-        shown = message if type(message) is str else plain(message)
-        return f"{shown} {plain(record.args)} ({type(error).__name__} in formatting)"
+    except Exception as error:  # noqa: BLE001 - an object of the application's may refuse to be a text
+        return f"{plain(message)} ({type(error).__name__} in formatting)"
 
 
 def extras_of(record: logging.LogRecord) -> dict[str, Any]:

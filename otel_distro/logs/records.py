@@ -12,6 +12,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_distro._compat import FLAGS, SPAN_ID, TRACE_ID
 
+from .fields import CONTEXT, CORRELATION, extras_of, message_of
+from .values import text
+
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
 
@@ -70,9 +73,8 @@ class LeanLogRecord:
 
     context = (0, 0, False, 1)
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - made for each record, and names of arguments cost
         self,
-        *,
         timestamp: int,
         observed_timestamp: int,
         severity_number: SeverityNumber | None,
@@ -140,6 +142,7 @@ class Translator:
         self._most = most_attributes
         self._longest = longest
         self._scopes: dict[str, InstrumentationScope] = {}
+        self._levels: dict[tuple[int, str], tuple[SeverityNumber, str]] = {}
 
     def scope(self, name: str) -> InstrumentationScope:
         """The scope of a logger."""
@@ -158,22 +161,16 @@ class Translator:
             span: the current span's context, None outside a trace.
             resource: of this process.
         """
-        from .fields import CONTEXT, CORRELATION, extras_of, message_of
-
         values = record.__dict__
         context = values.get(CONTEXT)
         attributes: dict[str, Any] = dict(context.attributes) if context is not None else {}
+        event_name = None
         usual = _STANDARD + CORRELATION if CONTEXT in values else _STANDARD
         if len(values) > usual or record.msg.__class__ is not str:
             attributes.update(extras_of(record))
-        if record.exc_info:
-            from .exceptions import attributes_of, error_of
-
-            error = error_of(record.exc_info)
-            if error is not None:
-                attributes.update(attributes_of(error))
-        elif record.exc_text:
-            attributes["exception.stacktrace"] = record.exc_text
+            event_name = attributes.pop("otel.event.name", None) or attributes.pop("event.name", None)
+        if record.exc_info or record.exc_text:
+            attributes.update(_exception_of(record))
         if self._code:
             attributes["code.file.path"] = record.pathname
             attributes["code.function.name"] = record.funcName
@@ -182,19 +179,19 @@ class Translator:
         if len(attributes) > self._most or self._longest is not None:
             attributes, dropped = self._limited(attributes)
         created = int(record.created * 1e9)
+        level = record.levelno, record.levelname
+        number, name = self._levels.get(level) or self._learn(level)
+        scope = self._scopes.get(record.name) or self.scope(record.name)
+        body = message_of(record)
         return LeanLogRecord(
-            timestamp=created,
-            observed_timestamp=created,
-            severity_number=severity_of(record.levelno),
-            severity_text=severity_text_of(record.levelname),
-            body=message_of(record),
-            attributes=attributes,
-            span=span,
-            resource=resource,
-            instrumentation_scope=self.scope(record.name),
-            event_name=attributes.pop("otel.event.name", None) or attributes.pop("event.name", None),
-            dropped_attributes=dropped,
+            created, created, number, name, body, attributes, span, resource, scope, event_name, dropped
         )
+
+    def _learn(self, level: tuple[int, str]) -> tuple[SeverityNumber, str]:
+        known = severity_of(level[0]), severity_text_of(level[1])
+        if len(self._levels) < _LEVELS_KEPT:
+            self._levels[level] = known
+        return known
 
     def _limited(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], int]:
         kept = dict(list(attributes.items())[: self._most])
@@ -203,6 +200,16 @@ class Translator:
         return kept, len(attributes) - len(kept)
 
 
+def _exception_of(record: logging.LogRecord) -> Mapping[str, str]:
+    from .exceptions import attributes_of, error_of
+
+    error = error_of(record.exc_info)
+    if error is not None:
+        return attributes_of(error)
+    return {"exception.stacktrace": text(str(record.exc_text))} if record.exc_text else {}
+
+
 _STANDARD = len(vars(logging.makeLogRecord({})))
+_LEVELS_KEPT = 64
 
 __all__ = ["LeanLogRecord", "Translator", "severity_of", "severity_text_of"]

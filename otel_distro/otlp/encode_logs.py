@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ._batch import CHUNK, PROTOBUF, Encoded
 from ._groups import Envelopes, Groups
 from ._values import KeyValues, any_value
-from ._wire import count_field, delimited, fixed32, fixed64, text_field, varint
+from ._wire import UINT64_MAX, count_field, delimited, fixed32, fixed64, text_field, utf8, varint
+
+_SEVERITIES_KEPT = 64
+_BOTH_TIMES = struct.Struct("<BQBQ").pack
 
 
 class LogEncoder:
@@ -25,44 +29,84 @@ class LogEncoder:
     def __init__(self) -> None:
         self._attributes = KeyValues(b"\x32", private=True)
         self._envelopes = Envelopes()
+        self._severities: dict[Any, tuple[Any, bytes]] = {}
+        self._ids: tuple[Any, bytes] = (None, b"")
 
     def encode(self, data: Sequence[Any], breathe: Callable[[], object] | None = None) -> Encoded:
         """Encode `data` as one request, grouped by resource and scope; `breathe` is called after every 64 records."""
         groups = Groups(self._envelopes)
+        resource: Any = groups  # nobody's resource: the first record always looks for its group
+        scope: Any = None
+        items: list[bytes] = []
         lost = 0
         for number, readable in enumerate(data, 1):
             try:
-                encoded = delimited(b"\x12", self._record(readable))
+                payload = self._record(readable)
             except Exception:  # noqa: BLE001 - not even a log record
                 lost += 1
                 continue
-            groups.items(readable.resource, readable.instrumentation_scope).append(encoded)
+            if readable.resource is not resource or readable.instrumentation_scope is not scope:
+                resource, scope = readable.resource, readable.instrumentation_scope
+                items = groups.items(resource, scope)
+            items.append(b"\x12" + varint(len(payload)) + payload)
             if not number % CHUNK and breathe is not None and number < len(data):
                 breathe()
         return Encoded(groups.body(), len(data) - lost, lost)
 
     def _record(self, readable: Any) -> bytes:
         record = readable.log_record
-        parts = [
-            b"\x09" + fixed64(record.timestamp) if record.timestamp else b"",
-            b"\x59" + fixed64(record.observed_timestamp) if record.observed_timestamp else b"",
-            _severity(record.severity_number),
-            text_field(b"\x1a", record.severity_text),
-            delimited(b"\x2a", any_value(record.body)),
-            self._attributes.encoded(record.attributes),
-            count_field(b"\x38", readable.dropped_attributes),
-            b"\x45" + fixed32(int(record.trace_flags)) if record.trace_flags else b"",
-            b"\x4a\x10" + _id(record.trace_id, 16) if record.trace_id else b"",
-            b"\x52\x08" + _id(record.span_id, 8) if record.span_id else b"",
-            text_field(b"\x62", record.event_name),
-        ]
+        number, body = record.severity_number, record.body
+        # by the text alone: an enum's hash is a call, and two numbers hardly ever share a text
+        severity = self._severities.get(record.severity_text)
+        if severity is None or severity[0] is not number:
+            severity = self._severity(number, record.severity_text)
+        parts = [_times(record.timestamp, record.observed_timestamp), severity[1]]
+        if body.__class__ is str:
+            encoded = utf8(body)
+            length = varint(len(encoded))
+            parts += b"\x2a", varint(len(encoded) + len(length) + 1), b"\x0a", length, encoded
+        else:
+            parts.append(delimited(b"\x2a", any_value(body)))
+        if record.attributes:
+            self._attributes.extend(parts, record.attributes)
+        if readable.dropped_attributes:
+            parts.append(count_field(b"\x38", readable.dropped_attributes))
+        if record.trace_id or record.span_id or record.trace_flags:
+            # one request's records mostly come one after the other
+            ids = record.trace_flags, record.trace_id, record.span_id
+            known = self._ids
+            if known[0] != ids:
+                self._ids = known = ids, _ids(*ids)
+            parts.append(known[1])
+        if record.event_name:
+            parts.append(text_field(b"\x62", record.event_name))
         return b"".join(parts)
+
+    def _severity(self, severity: Any, text: Any) -> tuple[Any, bytes]:
+        number = getattr(severity, "value", None)
+        encoded = b"\x10" + varint(number) if isinstance(number, int) and number > 0 else b""
+        known = severity, encoded + text_field(b"\x1a", text)
+        if len(self._severities) < _SEVERITIES_KEPT:
+            self._severities[text] = known
+        return known
+
+
+def _times(timestamp: Any, observed: Any) -> bytes:
+    if timestamp and observed and 0 < timestamp <= UINT64_MAX and 0 < observed <= UINT64_MAX:
+        return _BOTH_TIMES(0x09, timestamp, 0x59, observed)
+    found = b"\x09" + fixed64(timestamp) if timestamp else b""
+    return found + b"\x59" + fixed64(observed) if observed else found
+
+
+def _ids(flags: Any, trace_id: Any, span_id: Any) -> bytes:
+    return b"".join(
+        [
+            b"\x45" + fixed32(int(flags)) if flags else b"",
+            b"\x4a\x10" + _id(trace_id, 16) if trace_id else b"",
+            b"\x52\x08" + _id(span_id, 8) if span_id else b"",
+        ]
+    )
 
 
 def _id(number: int, length: int) -> bytes:
     return (number & (1 << 8 * length) - 1).to_bytes(length, "big")
-
-
-def _severity(severity: Any) -> bytes:
-    number = getattr(severity, "value", None)
-    return b"\x10" + varint(number) if isinstance(number, int) and number > 0 else b""
