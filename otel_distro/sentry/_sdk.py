@@ -36,6 +36,7 @@ CURRENT: ContextVar[Scope | None] = scope._current_scope  # noqa: SLF001
 _SLOTS: tuple[str, ...] = tuple(Scope.__slots__)
 _NAMES = frozenset(_SLOTS)
 _filling = threading.RLock()
+_new = object.__new__
 
 
 class LazyScope(Scope):
@@ -45,21 +46,15 @@ class LazyScope(Scope):
 
     Attributes:
         parent: what it is forked from; None for an empty scope.
-        kind: of scope.
-        request: what the request path keeps here, None elsewhere.
+        asgi: the request's ASGI scope; None for a scope of no request.
+        exchange: what the server instrumentation knows of the request, if anything.
     """
 
-    __slots__ = ("kind", "parent", "request")
+    __slots__ = ("asgi", "exchange", "parent")
 
     parent: Scope | None
-    kind: ScopeType
-    request: Any
-
-    def __init__(self, parent: Scope | None, kind: ScopeType, request: Any = None) -> None:
-        # upstream's constructor fills everything, which is what is put off
-        self.parent = parent
-        self.kind = kind
-        self.request = request
+    asgi: Any
+    exchange: Any
 
     def __getattr__(self, name: str) -> Any:
         """Called for a slot that nobody has written to yet."""
@@ -71,7 +66,7 @@ class LazyScope(Scope):
     def __copy__(self) -> Scope:
         """A copy of this scope, for a block, that belongs to the same request."""
         copied: Any = Scope.__copy__(self)
-        copied.parent, copied.kind, copied.request = self, self.kind, self.request
+        copied.parent, copied.asgi, copied.exchange = self, self.asgi, self.exchange
         return copied  # type: ignore[no-any-return]
 
     def fork(self) -> Scope:
@@ -79,17 +74,27 @@ class LazyScope(Scope):
         try:
             object.__getattribute__(self, "_type")
         except AttributeError:
-            return LazyScope(self, self.kind, self.request)
+            return lazy(self, self.asgi, self.exchange)
         return self.__copy__()
 
     def _fill(self) -> None:
-        source = Scope(ty=self.kind) if self.parent is None else copy(self.parent)
+        source = Scope(ty=ScopeType.ISOLATION) if self.parent is None else copy(self.parent)
         with _filling:
             for slot in _SLOTS:
                 try:
                     object.__getattribute__(self, slot)  # written before it was read: stays
                 except AttributeError:
                     object.__setattr__(self, slot, getattr(source, slot))
+
+
+def lazy(parent: Scope | None, asgi: Any, exchange: Any) -> LazyScope:
+    """A scope that is forked from `parent` when it is first looked at."""
+    # upstream's constructor fills everything, which is what is put off
+    made = _new(LazyScope)
+    made.parent = parent
+    made.asgi = asgi
+    made.exchange = exchange
+    return made
 
 
 def known(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,6 +247,7 @@ __all__ = [
     "ignore_loggers",
     "known",
     "knows",
+    "lazy",
     "process_events",
     "renew_transport",
     "set_ids",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextvars import Token
 from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from otel_distro.context import current as current_record
 from otel_distro.guard import Guard
 from otel_distro.tracing.context import current_span_context
 
-from ._sdk import CURRENT, ISOLATION, LazyScope, ScopeType
+from ._sdk import CURRENT, ISOLATION, LazyScope, lazy
 from .link import note
 
 Scope = MutableMapping[str, Any]
@@ -86,8 +87,8 @@ class Request(NamedTuple):
 
 def current_request() -> Request | None:
     """The request that the running code belongs to; also in threads that sentry-sdk gave its scope."""
-    found = getattr(ISOLATION.get(), "request", None)
-    return found if isinstance(found, Request) else None
+    scope = ISOLATION.get()
+    return Request(scope.asgi, scope.exchange) if isinstance(scope, LazyScope) else None
 
 
 class Requests:
@@ -130,24 +131,24 @@ class Requests:
                 await original(app, scope, receive, send)
                 return
             scope[_SEEN] = True
-            isolation = current = None
+            isolation: Token[Any] | None = None
+            # another client's own middleware has forked its scopes already, and reads them when this has returned
             if scope.get("type") in _SERVED and owned():
-                # another client's own middleware has forked its scopes already, and reads them when this has returned
-                request = Request(scope, scope.get(mark))
-                isolation = ISOLATION.set(LazyScope(ISOLATION.get(), ScopeType.ISOLATION, request))
-                current = CURRENT.set(LazyScope(CURRENT.get(), ScopeType.CURRENT, request))
+                isolation = ISOLATION.set(lazy(ISOLATION.get(), scope, scope.get(mark)))
+                if CURRENT.get() is not None:
+                    # sentry-sdk makes one when somebody asks; what was there is not this request's
+                    CURRENT.set(None)
             try:
                 await original(app, scope, receive, send)
             except Exception as error:
                 failed(error)
                 raise
             finally:
-                try:
-                    if isolation is not None and current is not None:
+                if isolation is not None:
+                    try:
                         ISOLATION.reset(isolation)
-                        CURRENT.reset(current)
-                except (ValueError, RuntimeError):
-                    pass  # an asynchronous generator may be closed in another context, which is not ours to mend
+                    except (ValueError, RuntimeError):
+                        pass  # a request that is closed in another context, which is not ours to mend
 
         return __call__
 
