@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from tests.collector.drills.catalogue import DRILLS
 from tests.collector.drills.run import run_drill, table
 from tests.otlp_servers import Certificates
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.collector.drills.catalogue import Drill
+    from tests.collector.drills.senders import Sdk
 
 _LOGS = Path(__file__).resolve().parents[2] / "test-logs" / "drills-short"
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "collector-drills.md"
 
 
 def test_short_drills_go_as_expected(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Backend or collector killed, refusal for good, queue full, oversized span, garbage: nothing goes uncounted."""
+    """Backend or collector killed, refusal for good, queue full, oversized span, garbage: nothing goes uncounted.
+
+    While the collector is killed, both SDKs send as well: what they ended is in both backends.
+    """
     certificates = Certificates(tmp_path_factory.mktemp("certificates"))
-    short = [drill for drill in DRILLS if drill.short]
+    short: list[tuple[Drill, Sdk | None]] = [(drill, None) for drill in DRILLS if drill.short]
     assert len(short) >= 6
-    with ThreadPoolExecutor(2) as running:
-        outcomes = list(running.map(lambda drill: run_drill(drill, _LOGS, certificates), short))
-    assert [outcome for outcome in outcomes if outcome.problems] == [], table(outcomes)
-
-
-def test_sdks_lose_nothing_while_the_collector_is_killed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Both SDKs come again after kill -9 of the collector: every span that was ended is in both backends."""
-    certificates = Certificates(tmp_path_factory.mktemp("certificates"))
-    (drill,) = [drill for drill in DRILLS if drill.name == "collector kill -9 under load"]
-    with ThreadPoolExecutor(2) as running:
-        outcomes = list(running.map(lambda sdk: run_drill(drill, _LOGS, certificates, sdk), ("upstream", "ours")))
+    killed = next(drill for drill, _ in short if drill.name == "collector kill -9 under load")
+    short += [(killed, "upstream"), (killed, "ours")]
+    with ThreadPoolExecutor(4) as running:
+        outcomes = list(running.map(lambda case: run_drill(case[0], _LOGS, certificates, case[1]), short))
     assert [outcome for outcome in outcomes if outcome.problems] == [], table(outcomes)
 
 
