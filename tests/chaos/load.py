@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Self
 
-_PATIENCE = 10.0  # seconds for one answer
+_PATIENCE = 60.0  # seconds for one answer: a busy machine may take long to start workers anew
 
 
 @dataclass
