@@ -22,6 +22,8 @@ STANDARD = frozenset((*vars(logging.makeLogRecord({})), *_LATER))
 """Attributes of records that are no `extra`."""
 
 _STAY = ("otel_distro", "opentelemetry")
+_OF_THE_APPLICATION = frozenset({"otel_distro.captures", "otel_distro.requests"})
+"""Loggers of ours that speak about the application: what it captured, and what its requests spent."""
 MOST_FIELDS = 128
 """Most fields of one record; further ones are left out."""
 
@@ -32,7 +34,7 @@ def stays(logger: str) -> bool:
     What the distro and OpenTelemetry say of themselves stays on lines: a queue that is full or a collector that is away
     must not make records about it.
     """
-    return logger.partition(".")[0] in _STAY
+    return logger.partition(".")[0] in _STAY and logger not in _OF_THE_APPLICATION
 
 
 class Rendered(str):
