@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -201,6 +202,43 @@ def test_the_applications_line_is_the_innermost_of_its_own() -> None:
     assert found is not None
     assert found.path.endswith("tests/unit/test_spent.py")
     assert "<lambda>" in found.function
+
+
+def test_an_installed_applications_line_is_found() -> None:
+    """Where all code is installed, known libraries and ours are passed over, the innermost other package counts."""
+    frames: dict[str, Any] = {"line": application_line}
+    for path, code in (
+        ("/usr/lib/python3/dist-packages/sqlalchemy/engine.py", "def execute():\n    return line()"),
+        ("/venv/lib/python3/site-packages/shop/orders.py", "def load():\n    return execute()"),
+        ("/venv/lib/python3/site-packages/starlette/routing.py", "def route():\n    return load()"),
+    ):
+        exec(compile(code, path, "exec"), frames)  # noqa: S102 - code that says it lies in other places
+    with ThreadPoolExecutor(1) as thread:  # a thread has no frame of this file below it
+        line = thread.submit(frames["route"]).result()
+    assert line == ("/venv/lib/python3/site-packages/shop/orders.py", 2, "load")
+
+
+def test_the_line_of_an_asynchronous_statement_is_found() -> None:
+    """SQLAlchemy runs drivers in a greenlet: the application's coroutine above it is named."""
+    pytest.importorskip("aiosqlite")
+    pytest.importorskip("greenlet")
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    with working({"OTEL_DISTRO_REPEATED_STATEMENTS": "2"}) as (rig, app):
+
+        @app.get("/async")
+        async def load_names() -> None:
+            engine = create_async_engine("sqlite+aiosqlite://")
+            async with engine.connect() as connection:
+                for _ in range(3):
+                    await connection.execute(sa.text("SELECT 1"))
+            await engine.dispose()
+
+        get(app, "/async")
+        server = next(span for span in rig.take() if span.name == "GET /async")
+    (event,) = server.events
+    assert event.attributes["code.file.path"].endswith("tests/unit/test_spent.py")
+    assert event.attributes["code.function.name"].endswith("load_names")
 
 
 def test_a_request_without_calls_has_nothing_to_count() -> None:
