@@ -28,7 +28,7 @@ Killed = Callable[[MetricsData], object] | None
 
 
 def group(environ: MutableMapping[str, str], service: str, port: int) -> str:
-    """The name of this process's group: the processes of one launch of one service on one port.
+    """The name of this process's group: the processes of one launch of one service on one port of one network.
 
     The launch is that of the first process that was started with the distro, which its children inherit; siblings
     that something else started (PM2's cluster mode, systemd) share the parent, which is told by pid and start time.
@@ -38,13 +38,13 @@ def group(environ: MutableMapping[str, str], service: str, port: int) -> str:
         service: `service.name`.
         port: of `/metrics`.
     """
-    from otel_distro.metrics.shared import group_name, started
+    from otel_distro.metrics.shared import group_name, network, started
 
     launch = environ.get(LAUNCH)
     if not launch:
         parent = os.getppid()
         launch = environ[LAUNCH] = f"{parent}-{started(parent)}"
-    return group_name(launch, service, port)
+    return group_name(launch, service, port, network())
 
 
 def store(environ: MutableMapping[str, str], name: str, guard: Guard, resource: Callable[[], Resource]) -> Store:

@@ -22,6 +22,7 @@ from otel_distro.metrics.shared import (
     SharedStore,
     directories,
     group_name,
+    network,
     open_store,
     records,
     started,
@@ -229,6 +230,23 @@ def test_groups_are_named_by_their_facts() -> None:
     assert started(os.getpid()) != ""
     assert started(os.getpid()) == started(os.getpid())
     assert started(2**30) == ""
+
+
+def test_containers_that_share_memory_are_different_groups() -> None:
+    """A network namespace of its own, as a container has, is told apart."""
+    code = "from otel_distro.metrics.shared import network; print(network())"
+    mine = in_another_process(code).strip()
+    assert mine == str(network())
+    made = subprocess.run(
+        ["unshare", "--user", "--net", sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip(f"no namespace can be made here: {made.stderr.strip()}")
+    assert made.stdout.strip() not in {mine, "0"}
 
 
 def test_directories_are_tried_best_first(base: Path) -> None:

@@ -33,7 +33,7 @@ def group_name(*facts: object) -> str:
     """A directory name for a group: processes with equal facts are one.
 
     Facts are what makes processes one launch of one service: an id that a launcher left in the environment, or the
-    parent's pid and start time for siblings that nobody of ours started; the service's name; the host's; the port.
+    parent's pid and start time for siblings that nobody of ours started; the service's name; the network; the port.
     """
     return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "backslashreplace")).hexdigest()[:24]
 
@@ -48,6 +48,17 @@ def started(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
+
+
+def network() -> int:
+    """The network namespace of this process, 0 where there are none: a port can be shared only within one.
+
+    Containers that share `/dev/shm` (`ipc: host`) look alike otherwise: each one's first process has no parent.
+    """
+    try:
+        return os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116 - pathlib costs a start-up more than the call
+    except OSError:
+        return 0
 
 
 def safe_directory(path: Path) -> Path:
