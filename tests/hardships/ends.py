@@ -8,6 +8,11 @@ from tests.hardships.processes import run
 from tests.servers import OtlpSink
 from tests.servers.sink import Answer
 
+BUDGET = 2.0
+"""Seconds all signals together may take, the default of `OTEL_DISTRO_SHUTDOWN_TIMEOUT`."""
+BEYOND = 0.5
+"""Seconds beyond it that are borne with."""
+
 PROGRAM = """
 import atexit, os, sys, time
 from opentelemetry import trace
@@ -44,7 +49,7 @@ class End:
     lines: int
 
 
-def end(spans: int, how: str = "refuses", *, budget: float = 2.0) -> End:
+def end(spans: int, how: str = "refuses", *, budget: float = BUDGET) -> End:
     """The end of a program with `spans` waiting; the collector `refuses` connections, or `hangs` after the request."""
     with OtlpSink() as sink:
         if how == "refuses":

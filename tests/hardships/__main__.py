@@ -1,0 +1,81 @@
+"""What the suites try in seconds, in full length: ./scripts/hardships [outage|forks|ends|settings|published]"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.hardships import bad_settings, ends, forks, outage, published
+
+
+def _outage(chosen: argparse.Namespace) -> bool:
+    with tempfile.TemporaryDirectory() as directory:
+        outcome = outage.outage(Path(directory), seconds=chosen.seconds, rate=chosen.rate)
+    print(outcome)
+    return not outcome.lost and not outcome.doubled and not outcome.failed and outcome.counted == outcome.requests
+
+
+def _forks(chosen: argparse.Namespace) -> bool:
+    outcome = forks.forks(chosen.count or 1000)
+    print(outcome)
+    return not (outcome.hung or outcome.failed or outcome.doubled or outcome.missing or outcome.miscounted)
+
+
+def _ends(chosen: argparse.Namespace) -> bool:
+    del chosen
+    good = True
+    for how in ("refuses", "hangs"):
+        for spans in (0, 1, 2_000, 100_000):
+            outcome = ends.end(spans, how)
+            print(outcome, flush=True)
+            good &= outcome.code == 0 and outcome.took <= ends.BUDGET + ends.BEYOND
+    return good
+
+
+def _settings(chosen: argparse.Namespace) -> bool:
+    wrong = [
+        f"{name}: {said}" for name, text in bad_settings.wrong().items() if (said := bad_settings.alone(name, text))
+    ]
+    wrong += [said for seed in range(chosen.count or 200) if (said := bad_settings.fuzzed(seed))]
+    print("\n".join(wrong) or "every program ran")
+    return not wrong
+
+
+def _published(chosen: argparse.Namespace) -> bool:
+    return published.main(Path(chosen.cache).expanduser())
+
+
+CASES: dict[str, Callable[[argparse.Namespace], bool]] = {
+    "outage": _outage,
+    "forks": _forks,
+    "ends": _ends,
+    "settings": _settings,
+    "published": _published,
+}
+
+
+def main() -> int:
+    """Exit status 0 when every case went as it should."""
+    parser = argparse.ArgumentParser(prog="scripts/hardships", description=__doc__)
+    parser.add_argument("case", nargs="*", choices=[[], *CASES], default=[], help="all of them without one")
+    parser.add_argument("--seconds", type=float, default=60, help="how long the outage lasts")
+    parser.add_argument("--rate", type=float, default=200, help="requests a second during the outage")
+    parser.add_argument("--count", type=int, default=0, help="how many forks, or random environments")
+    parser.add_argument(
+        "--cache", default="~/.cache/otel-distro/published", help="where other projects' suites are kept"
+    )
+    chosen = parser.parse_args()
+    good = True
+    for name in chosen.case or CASES:
+        began = time.monotonic()
+        passed = CASES[name](chosen)
+        print(f"{'passed' if passed else 'FAILED'}  {name}  {time.monotonic() - began:.0f} s", flush=True)
+        good &= passed
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,119 @@
+"""The published test suites of FastAPI, Starlette and httpx, with the distro active and without: the same results.
+
+Their source distributions come from the package index by pip, into a cache outside the tree with an environment of its
+own. What differs is listed test by test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_TOOLS = (
+    "pytest", "pytest-timeout", "anyio[trio]", "trio", "dirty-equals", "inline-snapshot", "jinja2", "itsdangerous",
+    "python-multipart", "pyyaml", "PyJWT", "pwdlib[argon2]", "sqlmodel", "flask", "orjson", "ujson", "email-validator",
+    "pydantic-settings", "trustme", "uvicorn", "brotli", "zstandard", "chardet", "click", "rich", "pygments", "h2",
+    "socksio", "httpx", "httpx2", "a2wsgi", "typer", "opentelemetry-test-utils==0.66b1",
+)  # fmt: skip
+_NATIVE = "test_telemetry"
+"""FastAPI's tests of its own spans, which are off where the distro makes them."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project whose source distribution carries its tests."""
+
+    name: str
+    version: str
+    tests: str = "tests"
+    arguments: tuple[str, ...] = ()
+
+
+PROJECTS = (
+    Project("starlette", "1.10.0"),
+    Project("httpx", "0.28.1"),
+    Project("fastapi", "0.165.0", arguments=("--ignore=tests/benchmarks",)),
+)
+
+
+def main(cache: Path) -> bool:
+    """Run every suite both ways; True when the only differences are FastAPI's tests of its native spans."""
+    python = environment(cache)
+    good = True
+    for project in PROJECTS:
+        source = fetched(python, cache, project)
+        bare = outcomes(python, source, project, cache, active=False)
+        ours = outcomes(python, source, project, cache, active=True)
+        passed = sum(outcome == "passed" for outcome in ours.values())
+        print(f"{project.name} {project.version}: {len(bare)} tests, {passed} pass with the distro", flush=True)
+        for name in sorted(bare.keys() | ours.keys()):
+            before, after = bare.get(name, "absent"), ours.get(name, "absent")
+            if before != after:
+                native = _NATIVE in name
+                good &= native
+                print(f"  {name}: {before} without, {after} with{' (native spans)' if native else ''}", flush=True)
+        good &= len(bare) > 100
+    return good
+
+
+def environment(cache: Path) -> str:
+    """A Python with the projects, what their suites need, and this distro; made once."""
+    home = cache / f"venv-{sys.version_info[0]}.{sys.version_info[1]}"
+    python = home / "bin" / "python"
+    if not (home / "complete").exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        pins = [f"{project.name}=={project.version}" for project in PROJECTS]
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "-e", str(ROOT), *_TOOLS, *pins], check=True)
+        (home / "complete").touch()
+    return str(python)
+
+
+def fetched(python: str, cache: Path, project: Project) -> Path:
+    """The unpacked source distribution, tests and all; the package itself is the installed one."""
+    source = cache / f"{project.name}-{project.version}"
+    if not source.exists():
+        pin = f"{project.name}=={project.version}"
+        command = [python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(cache), pin]
+        subprocess.run(command, check=True)
+        with tarfile.open(cache / f"{project.name}-{project.version}.tar.gz") as archive:
+            archive.extractall(cache, filter="data")
+        # the installed package is what is tested, also by tests that look into the working directory
+        shutil.rmtree(source / project.name, ignore_errors=True)
+    return source
+
+
+def outcomes(python: str, source: Path, project: Project, cache: Path, *, active: bool) -> Mapping[str, str]:
+    """Test -> what became of it."""
+    report = cache / f"{project.name}-{'ours' if active else 'bare'}.xml"
+    report.unlink(missing_ok=True)
+    launcher = [str(Path(python).parent / "otel-distro"), "run"] if active else []
+    command = [*launcher, python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "120", "-o", "addopts="]
+    command += ["-W", "default", f"--junitxml={report}", *project.arguments, project.tests]
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(("OTEL_", "SENTRY_", "PYTHON"))}
+    environ = {
+        **kept,
+        "PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
+        "OTEL_LOG_LEVEL": "none",
+    }
+    with (cache / f"{report.stem}.log").open("wb") as log:
+        subprocess.run(command, cwd=source, env=environ, stdout=log, stderr=log, timeout=3000, check=False)
+    return {_name(case): _outcome(case) for case in ET.parse(report).iter("testcase")}  # noqa: S314
+
+
+def _name(case: ET.Element) -> str:
+    return f"{case.get('classname')}::{case.get('name')}"
+
+
+def _outcome(case: ET.Element) -> str:
+    return next((child.tag for child in case if child.tag in {"failure", "error", "skipped"}), "passed")
