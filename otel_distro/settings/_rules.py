@@ -68,6 +68,8 @@ def _route(settings: Settings, environ: Mapping[str, str], problems: list[Proble
         reason = "OTEL_METRICS_EXPORTER does not name prometheus"
     elif settings.distro.pipeline == "upstream":
         reason = "OTEL_DISTRO_PIPELINE=upstream has no such route"
+    elif not {"fastapi", "*"}.isdisjoint(settings.instrumentation.disabled):
+        reason = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS names fastapi, which would answer there"
     if reason:
         _note(problems, name, metrics.route[:80], reason, "there is no route")
         return replace(metrics, route=None)

@@ -227,7 +227,14 @@ def test_a_route_takes_the_place_of_a_port_that_nobody_asked_for(environ: dict[s
     assert (settings.metrics.route, settings.metrics.listens, problems) == ("/metrics", listens, [])
 
 
-@pytest.mark.parametrize("other", [{"OTEL_METRICS_EXPORTER": "otlp"}, {"OTEL_DISTRO_PIPELINE": "upstream"}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"OTEL_METRICS_EXPORTER": "otlp"},
+        {"OTEL_DISTRO_PIPELINE": "upstream"},
+        {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "redis,fastapi"},
+    ],
+)
 def test_a_route_that_has_nothing_to_show_is_one_line(other: dict[str, str]) -> None:
     """Without the Prometheus exporter of ours there is no route, and the line says which other setting is why."""
     settings, problems = parse({"OTEL_DISTRO_METRICS_ROUTE": "/metrics", **other})
