@@ -193,12 +193,12 @@ def _exporters_of(signal: str, names: Sequence[str]) -> str:
 
 
 def _exporter(made: Exporting) -> Exporter:
-    counters = getattr(made.queue, "counters", None)
+    counts = getattr(made.queue, "counts", None)
     ask: Callable[[], Iterable[Any]] | None = getattr(made.exporter, "stats", None)
     return Exporter(
         made.signal,
         made.name,
-        queue={} if counters is None else _values(counters),
+        queue={} if counts is None else dict(counts()),
         senders=tuple(_values(sender) for sender in ask()) if ask is not None else (),
     )
 

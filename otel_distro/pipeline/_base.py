@@ -39,7 +39,7 @@ class Exporting:
         signal: `traces`, `metrics` or `logs`.
         name: as the user wrote it.
         exporter: the exporter or reader; one with `stats` (see `SenderStats`) tells what it has done.
-        queue: ours before it, whose `counters` is a dataclass of numbers; None where there is none.
+        queue: ours before it, whose `counts()` tells what became of its items; None where there is none.
     """
 
     signal: str

@@ -14,7 +14,6 @@ from otel_distro.guard import Guard
 from otel_distro.otlp.stats import SenderStats
 from otel_distro.pipeline import Exporting, Pipeline
 from otel_distro.session import open_session
-from otel_distro.tracing.batch import Counters
 from tests.tracing_rig import provider
 
 
@@ -42,7 +41,7 @@ def test_what_runs_is_listed_with_its_numbers() -> None:
     opened = session(OTEL_PROPAGATORS="bogus", OTEL_METRICS_EXPORTER="none")
     stats = SenderStats("traces", "http://c:4318/v1/traces", 7, {"too old": 3}, 2, 99, 4, 1, 0.01, 12.0, "")
     exporter = SimpleNamespace(stats=lambda: (stats,))
-    queue = SimpleNamespace(counters=Counters(exported=9, queue_full=5))
+    queue = SimpleNamespace(counts=lambda: {"exported": 9, "queue_full": 5})
     opened.pipeline = Pipeline(tracer_provider=provider(), exporting=[Exporting("traces", "otlp", exporter, queue)])
     opened.decisions = lambda: [SimpleNamespace(library="redis", by="nobody", reason="disabled")]
     opened.guard.failed("exporter otlp", ValueError("boom"), remedy="none")
