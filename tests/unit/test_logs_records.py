@@ -1,0 +1,331 @@
+"""Log records that leave: translated, queued, emitted by the API; never about themselves, never raising."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import pytest
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context, use_span
+
+from otel_distro import settings
+from otel_distro._compat import SUPPRESS_ALL
+from otel_distro.context import RequestScope, close_scope, open_scope, set_user
+from otel_distro.guard import Guard
+from otel_distro.logs.provider import LeanLoggerProvider
+from otel_distro.logs.queue import LogQueue, Tap
+from otel_distro.logs.records import LeanLogRecord, Translator, severity_of
+from otel_distro.otlp.encode_logs import LogEncoder
+from tests.logs_rig import joined, logger_with, quiet
+
+SPAN = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
+RESOURCE = Resource({"service.name": "shop"})
+
+
+class Kept:
+    """An exporter that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+        self.closed = False
+
+    def export(self, batch: Sequence[Any]) -> Any:
+        self.records += batch
+
+    def shutdown(self) -> None:
+        self.closed = True
+
+
+def queue_to(exporter: Any, guard: Guard, *, ours: bool = True, size: int = 2048) -> LogQueue:
+    parsed, _ = settings.parse({"OTEL_BLRP_MAX_QUEUE_SIZE": str(size)})
+    return LogQueue(exporter, batch=parsed.logs.batch, guard=guard, name="kept", ours=ours)
+
+
+def provider_of(*sinks: Any, guard: Guard | None = None) -> LeanLoggerProvider:
+    return LeanLoggerProvider(
+        resource=RESOURCE, resource_for_child=lambda resource: resource, sinks=sinks, guard=guard or quiet()[0]
+    )
+
+
+class Whole:
+    """`logging` joined to a queue that ends here."""
+
+    def __init__(self, **options: Any) -> None:
+        self.guard, self.said = quiet()
+        self.exporter = Kept()
+        self.queue = queue_to(self.exporter, self.guard)
+        self.provider = provider_of(self.queue.emit, guard=self.guard)
+        self.tap = Tap(Translator(**options), [self.queue], self.provider)
+
+    def sent(self) -> list[LeanLogRecord]:
+        self.queue.shutdown(10_000)
+        return self.exporter.records
+
+
+def test_a_record_leaves_with_severity_body_scope_ids_and_fields() -> None:
+    """What upstream's handler would send is sent: time, severity, message, logger, span, extra fields."""
+    whole = Whole()
+    span = use_span(NonRecordingSpan(SPAN))
+    with joined(whole.tap.take), logger_with(logging.NullHandler(), name="shop.orders") as logger, span:
+        logger.warning("charged %d", 5, extra={"order": 7})
+    (record,) = whole.sent()
+    assert (record.severity_number, record.severity_text) == (SeverityNumber.WARN, "WARN")
+    assert (record.body, record.attributes) == ("charged 5", {"order": 7})
+    assert (record.trace_id, record.span_id, record.trace_flags) == (0xABC, 0xDEF, 1)
+    assert (record.instrumentation_scope.name, record.resource) == ("shop.orders", RESOURCE)
+
+
+def test_the_record_is_what_upstreams_handler_makes() -> None:
+    """Differential: body, severity, scope, time and plain attributes equal those of the SDK's own handler."""
+    whole = Whole()
+    exporter = InMemoryLogRecordExporter()
+    provider = LoggerProvider(resource=RESOURCE, shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    with pytest.warns(DeprecationWarning, match="LoggingHandler"):
+        upstream = LoggingHandler(logger_provider=provider)
+    with joined(whole.tap.take), logger_with(upstream, name="shop.orders") as logger:
+        for level in (10, 13, 20, 25, 30, 35, 40, 50, 60):
+            logger.log(level, "level %d", level, extra={"n": level, "text": "t", "list": ["a", "b"]})
+    for ours, theirs in zip(whole.sent(), exporter.get_finished_logs(), strict=True):
+        record = theirs.log_record
+        assert (ours.body, ours.severity_number, ours.timestamp) == (
+            record.body,
+            record.severity_number,
+            record.timestamp,
+        )
+        assert ours.severity_text == record.severity_text
+        assert ours.instrumentation_scope.name == theirs.instrumentation_scope.name
+        assert ours.attributes["n"] == record.attributes["n"]
+        assert list(ours.attributes["list"]) == list(record.attributes["list"])
+    provider.shutdown()
+
+
+def test_levels_below_debug_are_traces() -> None:
+    """uvicorn's level 5 is TRACE, nothing is UNSPECIFIED that has a level."""
+    assert (severity_of(5), severity_of(0)) == (SeverityNumber.TRACE4, SeverityNumber.UNSPECIFIED)
+    assert severity_of(1_000) is SeverityNumber.FATAL4
+
+
+def test_an_exception_has_the_three_attributes_of_the_conventions() -> None:
+    """Type with module, message, stack trace, and no `exception.escaped`, which the conventions have dropped."""
+    whole = Whole()
+
+    class Refused(Exception):
+        pass
+
+    with joined(whole.tap.take), logger_with(logging.NullHandler()) as logger:
+        try:
+            raise Refused("password=hunter2")  # noqa: TRY301 - this is the exception
+        except Refused:
+            logger.exception("no")
+    (record,) = whole.sent()
+    assert set(record.attributes) == {"exception.type", "exception.message", "exception.stacktrace"}
+    assert record.attributes["exception.type"].endswith("Refused")
+    assert record.attributes["exception.type"].startswith(__name__)
+    assert "hunter2" not in str(record.attributes)
+
+
+def test_what_is_known_about_the_request_leaves_under_conventional_names() -> None:
+    """User and tenant have the names they have on spans."""
+    whole = Whole()
+    scope = RequestScope("r")
+    open_scope(scope)
+    try:
+        set_user("u1")
+        with joined(whole.tap.take), logger_with(logging.NullHandler()) as logger:
+            logger.info("a")
+    finally:
+        close_scope(scope)
+    (record,) = whole.sent()
+    assert record.attributes["user.id"] == "u1"
+
+
+def test_secrets_and_hostile_objects_do_not_leave() -> None:
+    """The same redaction and the same bounds as on lines."""
+    whole = Whole()
+
+    class Hostile:
+        def __repr__(self) -> NoReturn:
+            raise AssertionError("called")
+
+    with joined(whole.tap.take), logger_with(logging.NullHandler()) as logger:
+        logger.info("token=%s", "c4n4ry", extra={"password": "c4n4ry", "thing": Hostile(), "d": {"cookie": "c4n4ry"}})
+        logger.info("%d", "c4n4ry-free")
+    first, second = whole.sent()
+    encoded = LogEncoder().encode([first]).body
+    assert b"c4n4ry" not in encoded
+    assert first.attributes["thing"].endswith("Hostile>")
+    assert "TypeError in formatting" in second.body
+
+
+def test_code_attributes_and_limits_are_settings() -> None:
+    """File, line and function go with a record where asked for; attributes beyond the limit are dropped and counted."""
+    whole = Whole(code=True, most_attributes=4, longest=3)
+    with joined(whole.tap.take), logger_with(logging.NullHandler()) as logger:
+        logger.info("a", extra={"text": "abcdef", "n": 1, "m": 2})
+    (record,) = whole.sent()
+    assert (record.attributes["text"], len(record.attributes), record.dropped_attributes) == ("abc", 4, 2)
+
+
+def test_records_below_the_least_level_stay() -> None:
+    """OTEL_PYTHON_LOG_HANDLER_LEVEL bounds what leaves, not what is logged."""
+    whole = Whole(least=logging.ERROR)
+    with joined(whole.tap.take), logger_with(logging.NullHandler()) as logger:
+        logger.warning("stays")
+        logger.error("leaves")
+    assert [record.body for record in whole.sent()] == ["leaves"]
+
+
+def test_what_the_distro_and_exporters_say_never_becomes_a_record() -> None:
+    """Records about sending are not sent: of our own loggers, of OpenTelemetry's, and from exporters' threads."""
+    whole = Whole()
+
+    def export() -> None:
+        token = attach(Context(SUPPRESS_ALL))
+        logging.getLogger("urllib3").error("from an exporter")
+        detach(token)
+
+    with joined(whole.tap.take):
+        for name in ("otel_distro", "otel_distro.otlp", "opentelemetry.sdk"):
+            logging.getLogger(name).error("own")
+        thread = threading.Thread(target=export, name="otel-distro-otlp")
+        thread.start()
+        thread.join()
+    assert whole.sent() == []
+
+
+def test_an_application_that_suppresses_spans_still_sends_its_records() -> None:
+    """Suppressed instrumentation is about spans; only in an exporter's thread is it about logs."""
+    whole = Whole()
+    token = attach(Context(SUPPRESS_ALL))
+    try:
+        with joined(whole.tap.take), logger_with(logging.NullHandler()) as logger:
+            logger.info("still there")
+    finally:
+        detach(token)
+    assert [record.body for record in whole.sent()] == ["still there"]
+
+
+def test_a_full_queue_drops_counts_and_names_its_variable() -> None:
+    """The application never waits: what finds no room is counted, and one line says which variable makes room."""
+    guard, said = quiet()
+    blocked, go_on = threading.Event(), threading.Event()
+
+    class Slow(Kept):
+        def export(self, batch: Sequence[Any]) -> Any:
+            blocked.set()
+            go_on.wait(30)
+            super().export(batch)
+
+    queue = queue_to(Slow(), guard, size=10)
+    emit = provider_of(queue.emit).get_logger("x").emit
+    for _ in range(200):
+        emit(body="b")
+    go_on.set()
+    queue.shutdown(10_000)
+    counts = queue.counts()
+    assert counts["queue_full"] > 0
+    assert sum(counts.values()) == 200
+    assert [line for line in said if "OTEL_BLRP_MAX_QUEUE_SIZE" in line]
+    assert not [line for line in said if "spans" in line]
+
+
+def test_an_exporter_that_fails_or_raises_is_counted() -> None:
+    """FAILURE and an exception are counted apart, and nothing is raised."""
+    from opentelemetry.sdk._logs.export import LogRecordExportResult
+
+    class Fails(Kept):
+        def export(self, batch: Sequence[Any]) -> Any:
+            return LogRecordExportResult.FAILURE
+
+    class Raises(Kept):
+        def export(self, batch: Sequence[Any]) -> NoReturn:
+            raise OSError("no route")
+
+    for exporter, counter in ((Fails(), "failed"), (Raises(), "raised")):
+        queue = queue_to(exporter, quiet()[0])
+        provider_of(queue.emit).get_logger("x").emit(body="b")
+        queue.shutdown(10_000)
+        assert queue.counts()[counter] == 1
+
+
+def test_an_exporter_of_others_gets_upstreams_records() -> None:
+    """Any installed exporter reads what it was written for."""
+    exporter = InMemoryLogRecordExporter()
+    queue = queue_to(exporter, quiet()[0], ours=False)
+    with use_span(NonRecordingSpan(SPAN)):
+        provider_of(queue.emit).get_logger("x", "1").emit(body="b", attributes={"a": 1}, event_name="e")
+    queue.force_flush(10_000)
+    (readable,) = exporter.get_finished_logs()
+    assert (readable.log_record.body, readable.log_record.trace_id) == ("b", 0xABC)
+    assert '"event_name": "e"' in readable.to_json()
+    queue.shutdown(1000)
+
+
+# --- the OpenTelemetry API -------------------------------------------------------------------------------------------
+
+
+def emitted(*arguments: Any, **options: Any) -> LeanLogRecord:
+    found: list[LeanLogRecord] = []
+    provider_of(found.append).get_logger("lib", "2.0", "https://schema", {"k": "v"}).emit(*arguments, **options)
+    (record,) = found
+    return record
+
+
+def test_the_api_emits_with_the_context_it_is_given_or_the_current_one() -> None:
+    """An explicit context wins; without one the current span's ids are on the record."""
+    explicit = set_span_in_context(NonRecordingSpan(SpanContext(1, 2, is_remote=False)), Context())
+    with use_span(NonRecordingSpan(SPAN)):
+        assert emitted(body="b").trace_id == 0xABC
+        assert emitted(body="b", context=explicit).trace_id == 1
+        assert emitted(body="b", context=Context()).trace_id == 0
+
+
+def test_the_api_takes_whole_records_with_their_own_ids() -> None:
+    """A `LogRecord` object keeps time, ids, severity and event name."""
+    with use_span(NonRecordingSpan(SPAN)):
+        told = LogRecord(timestamp=5, body={"a": [1]}, severity_number=SeverityNumber.ERROR, event_name="e")
+    record = emitted(told)
+    assert (record.timestamp, record.body, record.event_name, record.trace_id) == (5, {"a": [1]}, "e", 0xABC)
+    assert record.severity_number is SeverityNumber.ERROR
+
+
+def test_an_exception_given_to_the_api_becomes_attributes_that_the_caller_may_replace() -> None:
+    """Specification: attributes of the caller's win over those made of the exception."""
+    record = emitted(body="b", exception=ValueError("x"), attributes={"exception.message": "mine"})
+    assert (record.attributes["exception.type"], record.attributes["exception.message"]) == ("ValueError", "mine")
+
+
+def test_the_api_never_raises() -> None:
+    """A record of nonsense costs a count and one line."""
+    guard, said = quiet()
+
+    def fails(record: LeanLogRecord) -> NoReturn:
+        raise RuntimeError("no")
+
+    logger = provider_of(fails, guard=guard).get_logger("x")
+    logger.emit(body="b")
+    logger.emit(object())  # type: ignore[call-overload]
+    logger.emit(attributes=5)  # type: ignore[call-overload]
+    assert len(said) == 1
+
+
+def test_a_processor_of_others_can_be_added() -> None:
+    """Whoever adds a processor to the provider gets upstream's own records, flushes and shutdowns."""
+    exporter = InMemoryLogRecordExporter()
+    provider = provider_of()
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    logger = provider.get_logger("x")
+    assert logger.enabled()
+    logger.emit(body="b", severity_number=SeverityNumber.INFO)
+    assert provider.force_flush(1000)
+    assert [readable.log_record.body for readable in exporter.get_finished_logs()] == ["b"]
+    provider.shutdown()
+    assert not provider_of().get_logger("x").enabled()
