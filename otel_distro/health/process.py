@@ -42,6 +42,7 @@ class Health:
         self.asked_at = float("-inf")
         self._identity = Identity()
         self._access = Access(options.token)
+        self._routes = self._made_routes()
         in_forked_child(self.after_fork, guard.failed)
 
     def configure(self, options: settings.Health, guard: Guard, attributes: Mapping[str, Any]) -> None:
@@ -56,9 +57,13 @@ class Health:
         self.registry.use(guard)
         self._identity = Identity.of(attributes)
         self._access = Access(options.token)
+        self._routes = self._made_routes()
 
     def routes(self) -> dict[str, HealthRoute]:
-        """An ASGI application for each path."""
+        """An ASGI application for each path; the same ones each time, by which they are known as ours."""
+        return dict(self._routes)
+
+    def _made_routes(self) -> dict[str, HealthRoute]:
         options = self.options
         paths = {
             Kind.DETAILED: options.detailed_paths,

@@ -39,7 +39,9 @@ class Registry:
     def probes(self) -> Sequence[Probe]:
         """All checks there are now, declared ones first."""
         with self._lock:
-            return (*self._declared.values(), *(probe for _, probe in self._found.values()))
+            # copied in one step: a garbage collection in between may take something out
+            found = tuple(self._found.values())
+            return (*self._declared.values(), *(probe for _, probe in found))
 
     def declare(self, check: Check) -> None:
         """Add a check, or replace the one of its name."""

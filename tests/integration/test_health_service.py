@@ -104,7 +104,7 @@ LAUNCHES = {
     "gunicorn": (
         *OURS,
         *("gunicorn", "--chdir", str(ROOT), "tests.health_service:app", "-k", "uvicorn_worker.UvicornWorker"),
-        *("-w", "2", "-b", "127.0.0.1:{port}"),
+        *("-w", "2", "-b", "127.0.0.1:{port}", "--preload"),
     ),
 }
 
@@ -162,15 +162,19 @@ def test_probes_make_no_telemetry_and_results_are_gauges(tmp_path: Path) -> None
     assert {s.labels["health_check_name"] for s in samples if s.name.startswith("health_check_duration")} == set(up)
 
 
-def test_one_line_answers_without_the_distro(tmp_path: Path) -> None:
-    """`health.mount(app)` needs no launcher: paths, token and checks are there all the same, and the route for
-    anything does not take them."""
-    environ = {"MOUNTED": "1", "OTEL_DISTRO_HEALTH_TOKEN": "t0ken"}
-    with service(tmp_path, environ, *UVICORN) as running:
+@pytest.mark.parametrize("launcher", [(), OURS], ids=["without the distro", "with it"])
+def test_one_line_answers_with_and_without_the_distro(tmp_path: Path, launcher: tuple[str, ...]) -> None:
+    """`health.mount(app)` needs no launcher: paths, token and checks are there, and the route for anything does not
+    take them; where the distro runs, nothing of a probe is traced."""
+    environ = {"MOUNTED": "1", "OTEL_DISTRO_HEALTH_TOKEN": "t0ken", **QUIET, "OTEL_TRACES_EXPORTER": "console"}
+    with service(tmp_path, environ, *launcher, *UVICORN) as running:
         assert running.call("/ready").json() == {"status": "ready"}
         seen = running.call("/ready", headers={"authorization": "Bearer t0ken"}).json()
         assert seen["checks"]["declared"]["details"]["pid"] == running.pid
         assert running.call("/elsewhere").json() == "elsewhere"
+        running.stop()
+        assert "/ready" not in running.log()
+        assert ("GET /{anything}" in running.log()) is bool(launcher)
 
 
 def test_the_application_keeps_a_route_of_its_own(tmp_path: Path) -> None:
