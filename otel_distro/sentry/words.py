@@ -9,6 +9,7 @@ from otel_distro.redaction import PLACEHOLDER, redact_exception
 _LONGEST = 2_000
 # what stands in quotes is a value, whatever it looks like
 _QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`")
+_URL = re.compile(r"[A-Za-z][\w+.-]{0,30}://\S+")
 _TOKEN = re.compile(r"[^\s,;:()\[\]{}<>?!]+")
 _PLAIN = re.compile(r"(?:[A-Z]?[a-z]{1,19}|[A-Z]{1,5})(?:'(?:s|t|re|ve|ll))?\.?")
 _TYPE = re.compile(r"[A-Za-z_][\w.]{0,100}(?:Error|Exception|Warning|Exit|Interrupt|Timeout|Group)")
@@ -22,7 +23,7 @@ def words(text: str) -> str:
     `invalid literal for int() with base 10: '4x'` gives `invalid literal for int() with base ?: '?'`.
     """
     text = _APOSTROPHE.sub("\N{RIGHT SINGLE QUOTATION MARK}", redact_exception(text[:_LONGEST]))
-    text = _QUOTED.sub(_masked, text)
+    text = _QUOTED.sub(_masked, _URL.sub(PLACEHOLDER, text))
     text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return _TOKEN.sub(_word, text)
 

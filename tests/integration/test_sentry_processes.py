@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.sentry_rig import Service, run_script
+from tests.sentry_rig import Service, problems, run_script
 from tests.servers import OtlpSink
 from tests.servers.sentry import SentryServer
 
@@ -101,9 +101,7 @@ def test_an_application_that_sets_sentry_up_is_joined() -> None:
         output = service.stop()
     spans = {span.span_id: span.name for span in service.sentry.spans}
     linked = [spans[event["contexts"]["trace"]["span_id"]] for event in service.sentry.events]
-    assert sorted(linked) == sorted(
-        ["inner", "GET /v1/plain", "GET /v1/http503", "caught", "GET /v1/user/{name}"]
-    )
+    assert sorted(linked) == sorted(["inner", "GET /v1/plain", "GET /v1/http503", "caught", "GET /v1/user/{name}"])
     assert service.sentry.of("transaction") == service.sentry.of("span") == []
     assert sorted(spans) == sorted(span.span_id for span in service.sink.spans)
     assert output.count("switched off: spans come from OpenTelemetry") == 1
@@ -212,3 +210,20 @@ def test_spans_stay_away_where_they_are_not_wanted(mode: str) -> None:
     assert event["contexts"]["trace"]["span_id"] == span.span_id
 
 
+def test_envelopes_serve_backends_without_otlp() -> None:
+    """With `envelope` a request is a transaction of the same ids, sent once, that Relay accepts; errors are linked."""
+    with Service({"OTEL_DISTRO_SENTRY_SPANS": "envelope"}) as service:
+        service.get("/v1/unhandled/3")
+        service.get("/v1/ok/3")
+        service.stop()
+    assert not [post for post in service.sentry.posts if "/otlp/" in post.path]
+    sent = {item.payload["transaction"]: item.payload for item in service.sentry.of("transaction")}
+    assert {"GET /v1/unhandled/{number}", "GET /v1/ok/{number}"} <= set(sent)
+    failed = sent["GET /v1/unhandled/{number}"]
+    (event,) = service.sentry.events
+    (inner,) = [span for span in failed["spans"] if span["description"] == "inner"]
+    assert event["contexts"]["trace"]["span_id"] == inner["span_id"]
+    ids = [one["contexts"]["trace"]["span_id"] for one in sent.values()]
+    ids += [span["span_id"] for one in sent.values() for span in one["spans"]]
+    assert sorted(ids) == sorted(span.span_id for span in service.sink.spans)
+    assert [problems(one) for one in sent.values()] == [None] * len(sent)

@@ -76,7 +76,7 @@ def test_two_environments_are_named_once() -> None:
 
 
 def test_what_sentry_refuses_is_replaced() -> None:
-    """An environment with a slash and a release with a line end lose what Sentry's ingestion refuses, in a line each."""
+    """An environment with a slash and a release with a line end lose what Sentry refuses, in a line each."""
     parsed, lines = resolved(SENTRY_ENVIRONMENT="eu/west 1", SENTRY_RELEASE="shop@1\n2")
     assert (parsed.sentry.environment, parsed.sentry.release) == ("eu-west-1", "shop@1-2")
     assert len(lines) == 2

@@ -1,0 +1,89 @@
+"""The span of an exception: noted where it is recorded first, found where the event is made."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
+
+from otel_distro.sentry.link import Link, note, note_of
+from tests.recording import Recording
+
+
+def context(trace: int, span: int) -> SpanContext:
+    """A span context with these ids."""
+    return SpanContext(trace, span, is_remote=False, trace_flags=TraceFlags(1))
+
+
+def found(link: Link, error: BaseException | None = None) -> tuple[int, int] | None:
+    """Ids that an event would get."""
+    ids = link.find(error)
+    return None if ids is None else (int(ids.trace_id, 16), int(ids.span_id, 16))
+
+
+def test_the_innermost_span_of_a_trace_stays() -> None:
+    """Who records an exception later, further out, changes nothing."""
+    error = ValueError()
+    note(context(1, 10), error)
+    note(context(1, 11), error)
+    assert found(Link(lambda: None), error) == (1, 10)
+
+
+def test_an_exception_that_is_raised_again_in_another_trace_is_noted_anew() -> None:
+    """A constant exception of a module does not lead one request's event into the trace of another."""
+    error = ValueError()
+    note(context(1, 10), error)
+    note(context(2, 20), error)
+    assert found(Link(lambda: None), error) == (2, 20)
+
+
+def test_an_old_note_does_not_count_in_another_trace() -> None:
+    """An exception of an earlier trace that is captured in this one is linked to the current span."""
+    error = ValueError()
+    note(context(1, 10), error)
+    with use_span(NonRecordingSpan(context(2, 20))):
+        assert found(Link(lambda: None), error) == (2, 20)
+
+
+def test_without_a_note_the_current_span_counts_then_the_request() -> None:
+    """An event without an exception belongs to the current span, in a bare thread to its request's."""
+    link = Link(lambda: context(3, 30))
+    assert found(link) == (3, 30)
+    with use_span(NonRecordingSpan(context(2, 20))):
+        assert found(link) == (2, 20)
+    assert found(Link(lambda: None)) is None
+
+
+def test_an_exception_that_takes_no_attributes_is_left_alone() -> None:
+    """A frozen exception cannot be noted, which hurts nobody."""
+
+    class Frozen(Exception):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    error = Frozen()
+    note(context(1, 10), error)
+    assert note_of(error) is None
+
+
+def test_a_noted_exception_can_be_pickled() -> None:
+    """Executors send exceptions between processes; the note travels along."""
+    error = ValueError("x")
+    note(context(1, 10), error)
+    assert note_of(pickle.loads(pickle.dumps(error))) == note_of(error)  # noqa: S301 - its own bytes
+
+
+@pytest.mark.parametrize("sampler", ["always_on", "always_off"])
+def test_tracers_tell_where_an_exception_left_a_span(sampler: str) -> None:
+    """A span used as a context manager tells its own context with the exception, recorded or not."""
+    recording = Recording(sampler=sampler)
+    recording.tracer_provider.pipeline.on_error = note
+    tracer = recording.tracer_provider.get_tracer("test")
+    error = ValueError()
+    with pytest.raises(ValueError), tracer.start_as_current_span("outer"):  # noqa: PT011, SIM117
+        with tracer.start_as_current_span("inner") as inner:
+            raise error
+    noted = note_of(error)
+    assert noted is not None
+    assert noted.span_id == inner.get_span_context().span_id

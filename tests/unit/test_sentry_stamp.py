@@ -1,0 +1,125 @@
+"""Spans for Sentry: the collector's bytes with three attributes more, and without what is personal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.trace import SpanKind
+
+from otel_distro.otlp.encode_traces import SpanEncoder
+from otel_distro.sentry.spans import Marks
+from otel_distro.sentry.stamp import stamped, suffix
+from tests.recording import Recording
+
+MARKS = Marks("staging", "shop@1", 0.25)
+LAST = suffix(MARKS.attributes())
+
+
+def body_of(recording: Recording) -> bytes:
+    """The request that the collector would get."""
+    return SpanEncoder().encode(recording.take()).body
+
+
+def spans_in(body: bytes) -> list[Any]:
+    """All spans of a request, decoded by the reference."""
+    message = ExportTraceServiceRequest()
+    message.ParseFromString(body)
+    return [span for group in message.resource_spans for scope in group.scope_spans for span in scope.spans]
+
+
+def attributes(span: Any) -> dict[str, Any]:
+    """Attributes by name."""
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in span.attributes}
+
+
+def one(recording: Recording, *, personal: bool = False) -> Any:
+    """The only span, as Sentry gets it."""
+    (span,) = spans_in(stamped(body_of(recording), LAST, personal=personal))
+    return span
+
+
+def record(kind: SpanKind, values: dict[str, Any], parent: bool = False) -> Recording:
+    """A recording of one span."""
+    recording = Recording()
+    tracer = recording.tracer_provider.get_tracer("test", "1")
+    outer = tracer.start_span("outer").get_span_context() if parent else None
+    tracer.begin("name", kind, outer, dict(values)).finish()
+    return recording
+
+
+def test_each_span_gets_the_marks_and_nothing_else_changes() -> None:
+    """Without the marks the request is the collector's, bit for bit in meaning, over many spans, scopes and sizes."""
+    recording = Recording()
+    for scope in ("one", "two"):
+        tracer = recording.tracer_provider.get_tracer(scope, "1")
+        for size in (0, 1, 50, 127, 128, 129, 300, 20_000):
+            with tracer.start_as_current_span("outer", attributes={"text": "x" * size}) as span:
+                span.add_event("something", {"n": size})
+                tracer.start_span("inner", kind=SpanKind.CLIENT).end()
+    original = body_of(recording)
+    message = ExportTraceServiceRequest()
+    message.ParseFromString(stamped(original, LAST, personal=False))
+    for span in spans_in(message.SerializeToString()):
+        found = attributes(span)
+        assert found["sentry.environment"] == "staging"
+        assert found["sentry.release"] == "shop@1"
+        assert found["sentry.client_sample_rate"] == 0.25
+    for group in message.resource_spans:
+        for scope_spans in group.scope_spans:
+            for span in scope_spans.spans:
+                del span.attributes[-3:]
+    expected = ExportTraceServiceRequest()
+    expected.ParseFromString(original)
+    assert message == expected
+
+
+def test_a_full_rate_and_an_unknown_release_are_not_stamped() -> None:
+    """What says nothing is left out: a rate of 1, and a release that nobody knows."""
+    assert Marks("production", None).attributes() == {"sentry.environment": "production"}
+
+
+@pytest.mark.parametrize("parent", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "given", "kept"),
+    [
+        (SpanKind.SERVER, {"client.address": "10.0.0.1", "http.route": "/a"}, {"http.route": "/a"}),
+        (SpanKind.SERVER, {"url.query": "q=1", "network.peer.address": "10.0.0.1", "a": 1}, {"a": 1}),
+        (SpanKind.SERVER, {"http.target": "/a?q=1", "b": True}, {"http.target": "/a", "b": True}),
+        (SpanKind.CLIENT, {"url.full": "http://h/p?q=1#f", "c": 1.5}, {"url.full": "http://h/p", "c": 1.5}),
+        (SpanKind.CLIENT, {"url.full": "http://h/p"}, {"url.full": "http://h/p"}),
+        (SpanKind.CLIENT, {"db.query.text": "select ?"}, {"db.query.text": "select ?"}),
+        (SpanKind.INTERNAL, {"user.id": "7", "user.email": "a@b", "user.name": "Ada"}, {"user.id": "7"}),
+        (SpanKind.PRODUCER, {"url.query": "q=1", "d": "e"}, {"d": "e"}),
+        (SpanKind.SERVER, {"url.query": "x" * 300, "client.address": "y" * 20_000}, {}),
+    ],
+)  # fmt: skip
+def test_what_is_personal_stays_here(kind: SpanKind, given: dict[str, Any], kept: dict[str, Any], parent: bool) -> None:
+    """Queries, addresses and names do not leave, whatever the span's kind and place; with an opt-in all of it does."""
+    assert attributes(one(record(kind, given, parent))) == {**kept, **MARKS.attributes()}
+    assert attributes(one(record(kind, given, parent), personal=True)) == {**given, **MARKS.attributes()}
+
+
+def test_a_failed_span_tells_no_values() -> None:
+    """The status of a failed span keeps its words only, and its events, which Sentry drops, stay here."""
+    recording = Recording()
+    with (
+        pytest.raises(ValueError, match="token"),
+        recording.tracer_provider.get_tracer("test").start_as_current_span("name", attributes={"k": 2}),
+    ):
+        raise ValueError("no such token: 'abc123'")
+    span = one(recording)
+    assert span.status.message == "ValueError: no such token: '?'"
+    assert span.status.code == 2
+    assert not span.events
+    assert attributes(span)["k"] == 2
+
+
+def test_an_exception_that_was_handled_tells_no_values() -> None:
+    """An exception that is recorded on a span that did not fail does not leave either."""
+    recording = Recording()
+    span = recording.tracer_provider.get_tracer("test").start_span("name")
+    span.record_exception(ValueError("secret-1"))
+    span.end()
+    assert b"secret-1" not in stamped(body_of(recording), LAST, personal=False)

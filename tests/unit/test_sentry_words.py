@@ -1,0 +1,55 @@
+"""Messages without values: what stays tells what happened, what goes may tell of whom."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from otel_distro.sentry.words import without_literals, words
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("no such user", "no such user"),
+        ("invalid literal for int() with base 10: '4x'", "invalid literal for int() with base ?: '?'"),
+        ("connection to db-1.internal:5432 refused", "connection to ?:? refused"),
+        ("user ada@example.com is locked", "user ? is locked"),
+        ("can't open the file", "can't open the file"),
+        ("ValueError: bad", "ValueError: bad"),
+        ("sqlalchemy.exc.OperationalError happened", "sqlalchemy.exc.OperationalError happened"),
+        ("HTTP 503 from https://h/p?token=abc", "HTTP ? from ?"),
+        ('"quoted" and `also`', '"?" and `?`'),
+        ("canary-71c3f0", "?"),
+        ("it's 'don't'", "it's '?'"),
+        ("", ""),
+        ("SECRETVALUE", "?"),
+    ],
+)
+def test_words_stay_and_values_go(text: str, left: str) -> None:
+    """Plain words and names of exceptions stay; numbers, identifiers, addresses and quoted parts do not."""
+    assert words(text) == left
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ('raise ValueError("canary-1")', 'raise ValueError("?")'),
+        ("value = 'plain words' + \"x1\"", "value = 'plain words' + \"?\""),
+        ("x = 1  # don't", "x = 1  # don't"),
+        ('"""text with secret-1', '"""text with ?'),
+    ],
+)
+def test_source_code_keeps_its_code(line: str, left: str) -> None:
+    """Lines of source code stay as they are but for the values in their string literals."""
+    assert without_literals(line) == left
+
+
+def test_long_messages_take_no_time() -> None:
+    """Hostile text costs time in proportion to its length at most."""
+    began = time.process_time()
+    for text in ("'" * 100_000, "a'" * 50_000, '"""' * 30_000, "\\" * 100_000 + "'", "x=" * 50_000):
+        words(text)
+        without_literals(text[:5_000])
+    assert time.process_time() - began < 5
