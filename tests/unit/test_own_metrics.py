@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,6 +20,7 @@ from otel_distro.pipeline import Pipeline
 from otel_distro.pipeline._base import Exporting
 from otel_distro.pipeline._own import install, merges, otlp_component
 from otel_distro.tracing import BatchQueue
+from tests.forking import in_child
 from tests.metrics_rig import Setup
 from tests.tracing_rig import Recorder, Stuck, provider, queue
 
@@ -200,20 +199,13 @@ def test_failures_of_parts_are_counted_and_a_child_starts_anew() -> None:
     for _ in range(3):
         setup.guard.failed("exporter x", "broken")
     assert by(setup, "otel_distro.failures", "otel_distro.part") == {"exporter x": 3}
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
+
+    def look() -> object:
         before = by(setup, "otel_distro.failures", "otel_distro.part")
         setup.guard.failed("exporter x", "broken")
-        after = by(setup, "otel_distro.failures", "otel_distro.part")
-        os.write(write, b"good" if (before, after) == ({}, {"exporter x": 1}) else b"bad")
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(read, 4) == b"good"
-    os.close(read)
-    os.close(write)
+        return before, by(setup, "otel_distro.failures", "otel_distro.part")
+
+    assert in_child(look) == str(({}, {"exporter x": 1}))
     assert own is not None
 
 

@@ -8,7 +8,6 @@ import os
 import threading
 import time
 import types
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from otel_distro.runtime import MERGES, LoopLag, observe_garbage, observe_process
 from otel_distro.runtime.process import ProcessMetrics, Stat, open_descriptors, read_stat
+from tests.forking import in_child
 from tests.metrics_group_rig import Process
 from tests.metrics_rig import Setup
 
@@ -147,18 +147,8 @@ def test_a_forked_child_does_not_show_its_parents_garbage(setup: Setup) -> None:
     kept = observe_garbage(setup.meter, setup.guard)
     for _ in range(50):
         gc.collect()
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        number = value(setup, "cpython.gc.collections", cpython__gc__generation=2)
-        os.write(write, bytes([min(255, int(number))]))
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(read, 1)[0] < 50
-    os.close(read)
-    os.close(write)
+    number = in_child(lambda: value(setup, "cpython.gc.collections", cpython__gc__generation=2))
+    assert float(number) < 50
     assert kept is not None
 
 
@@ -284,29 +274,28 @@ def test_unwatch_leaves_the_class_as_it_was() -> None:
 def test_a_forked_childs_overdue_is_not_its_parents() -> None:
     """A child that forks inside a loop does not wait for the parent's timer for ever."""
     lagging = Lagging()
-    read, write = os.pipe()
 
-    async def main() -> None:
+    def look() -> object:
+        time.sleep(0.05)
+        return lagging.setup.values("asyncio.event_loop.overdue")
+
+    async def main() -> str:
         await asyncio.sleep(0.02)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if child == 0:
-            time.sleep(0.05)  # noqa: ASYNC251 - the child runs no loop
-            os.write(write, b"none" if not lagging.setup.values("asyncio.event_loop.overdue") else b"some")
-            os._exit(0)
-        os.waitpid(child, 0)  # noqa: ASYNC222 - as above
+        return in_child(look)
 
-    lagging.run(main())
-    assert os.read(read, 4) == b"none"
-    os.close(read)
-    os.close(write)
+    with asyncio.Runner(loop_factory=lagging.loop_class) as runner:
+        assert runner.run(main()) == "{}"
 
 
 def test_workers_become_one_service(tmp_path: Path) -> None:
     """Memory, threads and processes of a group are added, CPU stays when a worker dies, uptime is the oldest's."""
+    # in a process of its own, which takes the group's files with it
+    assert in_child(lambda: _two_workers(tmp_path)) == "None"
+
+
+def _two_workers(base: Path) -> None:
     stats = {"a": Stat(3, 100, 10, 5.0), "b": Stat(4, 200, 20, 50.0)}
-    processes = {name: Process(tmp_path, merges=MERGES) for name in stats}
+    processes = {name: Process(base, merges=MERGES) for name in stats}
     for name, process in processes.items():
         read = {"a": lambda: stats["a"], "b": lambda: stats["b"]}[name]
         observe_process(process.provider.get_meter("otel_distro.runtime"), ProcessMetrics(read, lambda: 6))
@@ -326,5 +315,3 @@ def test_workers_become_one_service(tmp_path: Path) -> None:
     for mode in ("user", "system"):
         name = f"process_cpu_time_seconds_total{{cpu_mode={mode}}}"
         assert later[name] >= totals[name] > 0
-    for process in processes.values():
-        process.close()
