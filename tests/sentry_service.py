@@ -248,4 +248,18 @@ async def secrets(request: Request) -> None:
     raise Refused(f"message-{CANARY} of {len(value)}")
 
 
+
+
+@app.exception_handler(504)
+async def timed_out(request: Request, error: Exception) -> Response:
+    """A handler of the application's for one status."""
+    return Response("later", 504)
+
+
+@router.get("/http504")
+async def http504() -> None:
+    """An answer that a handler of the application's makes."""
+    raise HTTPException(504)
+
+
 app.include_router(router)

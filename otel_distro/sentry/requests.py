@@ -163,9 +163,9 @@ class Requests:
             self._capture(error, _UNHANDLED)
 
     def _watch_handlers(self, middleware: Any) -> None:
-        handlers: dict[Any, Callable[..., Any]] = middleware._exception_handlers  # noqa: SLF001
-        for kind, handler in list(handlers.items()):
-            handlers[kind] = self._reporting(handler)
+        for table in (middleware._exception_handlers, middleware._status_handlers):  # noqa: SLF001
+            for key, handler in list(table.items()):
+                table[key] = self._reporting(handler)
 
     def _reporting(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """A handler of the application's that is captured when the exception's own status is 500 or above."""

@@ -27,6 +27,7 @@ ROWS = (
     Row("/v1/unhandled/3", "Refused", "inner", "GET /v1/unhandled/{number}"),
     Row("/v1/plain", "Refused", "GET /v1/plain", "GET /v1/plain"),
     Row("/v1/http503", "HTTPException", "GET /v1/http503", "GET /v1/http503"),
+    Row("/v1/http504", "HTTPException", "GET /v1/http504", "GET /v1/http504"),
     Row("/v1/dependency", "Refused", "dependency", "GET /v1/dependency"),
     Row("/v1/ok/1", "Refused", "GET", "GET", {"x-fail-middleware": "1"}),
     Row("/v1/captured", "Refused", "caught", "GET /v1/captured"),

@@ -1,0 +1,159 @@
+"""What events are told and what they are not: whom they are about, baggage, breadcrumbs; and what is scrubbed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from opentelemetry import baggage
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import SpanKind
+
+import otel_distro
+from otel_distro.guard import Guard
+from otel_distro.sentry.crumbs import MOST, Crumbs
+from otel_distro.sentry.events import Events
+from otel_distro.sentry.link import Link
+from otel_distro.sentry.scrub import Scrub
+from tests.recording import Recording
+
+
+def events(*, personal: bool = False, keys: tuple[str, ...] = (), crumbs: Crumbs | None = None) -> Events:
+    """Completes events as the bridge does."""
+    return Events(Link(lambda: None), crumbs, personal=personal, baggage_keys=keys, guard=Guard())
+
+
+def alone(test: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Run `test` in a context of its own, as a task has."""
+
+    async def run() -> dict[str, Any]:
+        return test()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("personal", [False, True])
+def test_the_user_is_told_by_id_alone(personal: bool) -> None:
+    """What `set_user` said is on the event; name and address only where they are opted in to."""
+
+    def test() -> dict[str, Any]:
+        otel_distro.set_user("7", name="Ada", email="ada@example.com")
+        otel_distro.set_context(tenant="acme", plan="pro")
+        return dict(events(personal=personal)({}, {}))
+
+    event = alone(test)
+    whole = {"id": "7", "username": "Ada", "email": "ada@example.com"}
+    assert event["user"] == (whole if personal else {"id": "7"})
+    assert (event["tags"]["tenant.id"], event["tags"]["context.plan"]) == ("acme", "pro")
+
+
+def test_what_the_application_told_sentry_itself_stays() -> None:
+    """A user and tags that are on the event already win."""
+
+    def test() -> dict[str, Any]:
+        otel_distro.set_user("7")
+        otel_distro.set_context(tenant="acme")
+        return dict(events()({"user": {"id": "own"}, "tags": {"tenant.id": "own"}}, {}))
+
+    event = alone(test)
+    assert (event["user"], event["tags"]) == ({"id": "own"}, {"tenant.id": "own"})
+
+
+def test_baggage_becomes_tags_where_it_is_allowed() -> None:
+    """Anybody may send baggage: only keys of the list become tags, cut at 64 characters, and it names no user."""
+    context = baggage.set_baggage("tenant", "x" * 100)
+    token = attach(baggage.set_baggage("user.id", "forged", baggage.set_baggage("other", "y", context)))
+    try:
+        event = events(keys=("tenant",))({}, {})
+    finally:
+        detach(token)
+    assert event["tags"] == {"tenant": "x" * 64}
+    assert "user" not in event
+
+
+def test_breadcrumbs_are_of_the_events_trace_and_bounded() -> None:
+    """The newest client spans of the trace become breadcrumbs; other traces' and internal spans do not."""
+    recording, crumbs = Recording(), Crumbs()
+    recording.tracer_provider.add_span_processor(crumbs)
+    tracer = recording.tracer_provider.get_tracer("test")
+    tracer.start_span("another trace", kind=SpanKind.CLIENT).end()
+    with tracer.start_as_current_span("root"):
+        tracer.start_span("internal").end()
+        for number in range(MOST + 5):
+            tracer.start_span(f"call {number}", kind=SpanKind.CLIENT).end()
+        event = events(crumbs=crumbs)({}, {})
+    found = event["breadcrumbs"]["values"]
+    assert [crumb["message"] for crumb in found] == [f"call {number}" for number in range(5, MOST + 5)]
+
+
+def test_a_breadcrumb_of_a_call_tells_no_query() -> None:
+    """An HTTP call is told by method, status and the URL without its query."""
+    recording, crumbs = Recording(), Crumbs()
+    recording.tracer_provider.add_span_processor(crumbs)
+    given = {"http.request.method": "GET", "url.full": "http://h/p?q=secret", "http.response.status_code": 200}
+    tracer = recording.tracer_provider.get_tracer("test")
+    with tracer.start_as_current_span("root") as root:
+        tracer.start_span("GET", kind=SpanKind.CLIENT, attributes=given).end()
+    (crumb,) = crumbs.of(root.get_span_context().trace_id)
+    assert crumb["data"] == {"url": "http://h/p", "method": "GET", "status_code": 200}
+    assert (crumb["type"], crumb["category"]) == ("http", "http")
+
+
+EVENT: dict[str, Any] = {
+    "exception": {
+        "values": [
+            {
+                "type": "ValueError",
+                "value": "no user 'ada'",
+                "stacktrace": {"frames": [{"vars": {"x": "1"}, "context_line": "raise ValueError('a-1')"}]},
+            }
+        ]
+    },
+    "logentry": {"message": "for %s", "params": ["ada"], "formatted": "for ada"},
+    "request": {
+        "url": "http://joe:pw@h/p?q=1",
+        "query_string": "q=1",
+        "cookies": {"a": "b"},
+        "data": {"body": "x"},
+        "env": {"REMOTE_ADDR": "10.0.0.1"},
+        "headers": {"Host": "h", "X-Token": "t", "Cookie": "a=b"},
+    },
+    "user": {"id": "7", "email": "a@b", "ip_address": "10.0.0.1"},
+    "extra": {"password": "p", "count": 1},
+    "breadcrumbs": {"values": [{"data": {"url": "http://h/p?q=1", "http.query": "q=1"}}]},
+}
+
+
+def copied() -> dict[str, Any]:
+    """A fresh event."""
+    import copy
+
+    return copy.deepcopy(EVENT)
+
+
+def test_by_default_an_event_tells_no_values() -> None:
+    """Messages, variables, requests, users and breadcrumbs leave without what nobody has opted in to."""
+    event = Scrub(personal=False, messages=False, variables=False).event(copied())
+    (exception,) = event["exception"]["values"]
+    assert exception["value"] == "no user '?'"
+    assert exception["stacktrace"]["frames"] == [{"context_line": "raise ValueError('?')"}]
+    assert event["logentry"] == {"message": "for %s"}
+    assert event["request"] == {"url": "http://h/p", "headers": {"Host": "h"}}
+    assert event["user"] == {"id": "7"}
+    assert event["extra"] == {"password": "REDACTED", "count": 1}
+    assert event["breadcrumbs"]["values"] == [{"data": {"url": "http://h/p"}}]
+
+
+def test_what_is_opted_in_to_leaves() -> None:
+    """With everything opted in to the event leaves as it was, but for values whose names speak of a secret."""
+    event = Scrub(personal=True, messages=True, variables=True).event(copied())
+    assert event == {**EVENT, "extra": {"password": "REDACTED", "count": 1}}
+
+
+@pytest.mark.parametrize("event", [{}, {"exception": None}, {"exception": {"values": None}}, {"request": None},
+                                   {"logentry": "text"}, {"user": None}, {"breadcrumbs": []}, {"extra": [1]}])  # fmt: skip
+def test_odd_events_pass(event: dict[str, Any]) -> None:
+    """An event of any shape is sent rather than lost."""
+    assert Scrub(personal=False, messages=False, variables=False).event(dict(event)) is not None
