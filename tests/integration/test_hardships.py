@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hardships.canaries import KINDS, leaks
 from tests.hardships.ends import BEYOND, BUDGET, end
 from tests.hardships.forks import forks
 from tests.hardships.outage import outage
@@ -64,3 +65,16 @@ with unforked():
 """
     done = run(code, ("env", "PYTHONWARNINGS=ignore"))
     assert done.stdout == "True\nparent\n", done.stderr
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
+def test_no_canary_leaves_by_any_exit(protocol: str) -> None:
+    """Secrets in URLs, headers, SQL, keys, attributes, messages, exceptions: none in OTLP, logs, stdout or Sentry."""
+    found = leaks(naked=False, protocol=protocol)
+    assert (found.kinds, found.where) == ((), ())
+    assert set(found.exits) == {"otlp logs", "otlp metrics", "otlp traces", "sentry", "stderr", "stdout"}
+
+
+def test_without_redaction_every_canary_leaves() -> None:
+    """The test above can fail: with the redaction taken away each of its canaries is seen."""
+    assert set(leaks(naked=True).kinds) == set(KINDS)
