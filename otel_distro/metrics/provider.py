@@ -146,6 +146,11 @@ class LeanMeterProvider(MeterProvider):
             good = self._guard.call("metric reader", False, reader.force_flush, left) is not False and good
         return good
 
+    @property
+    def closed(self) -> bool:
+        """Whether `shutdown` has begun."""
+        return self._closed
+
     def shutdown(self, timeout_millis: float = 30_000) -> None:
         """Let every reader export once more and stop, within `timeout_millis` together; a second call does nothing."""
         with self._workshop.lock:

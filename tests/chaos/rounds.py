@@ -168,19 +168,21 @@ class Round:
                 wait_until(lambda: set(children(self.service.pid)) - before, seconds=20, what="a reload")  # noqa: B023
 
     def _outcome(self, truth: Truth, killer: Killer, scraped: int, watch: Watch) -> Outcome:
+        # without -9 a worker finishes what it has begun, and whoever was not answered was not served
         least = truth.answered - self._clients * killer.hard
+        most = truth.sent if killer.hard else truth.answered
         outcome = Outcome(
             truth=truth,
             least=least,
-            most=truth.sent,
+            most=most,
             killed={s: n for s, n in killer.sent.items() if n},
             processes=len(truth.pids),
             scraped=scraped,
             falls=watch.falls,
             longest_gap=watch.longest_gap,
         )
-        if not least <= scraped <= truth.sent:
-            outcome.wrong.append(f"/metrics shows {scraped}, not {least} to {truth.sent}")
+        if not least <= scraped <= most:
+            outcome.wrong.append(f"/metrics shows {scraped}, not {least} to {most}")
         outcome.wrong += watch.unparsable
         if watch.falls:
             outcome.wrong.append(f"totals fell: {watch.falls[:3]}")

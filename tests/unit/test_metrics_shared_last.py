@@ -153,3 +153,15 @@ def test_a_forked_child_is_named_by_its_own_resource(tmp_path: Path) -> None:
     (point,) = group.scope_metrics[0].metrics[0].data.data_points
     assert isinstance(point, NumberDataPoint)
     assert point.value == 5
+
+
+def test_who_pushes_no_more_leaves_the_dead_to_others(tmp_path: Path) -> None:
+    """A process on its way out shows the dead one's numbers and folds nothing; the next one speaks for it."""
+    dead, leaving, alive = (Member(tmp_path, name) for name in ("dead", "leaving", "alive"))
+    dead.measure()
+    dead.kill()
+    leaving.provider.shutdown()
+    leaving.source.snapshot(exemplars=False)
+    assert leaving.heard == []
+    alive.source.snapshot(exemplars=False)
+    assert len(alive.heard) == 1

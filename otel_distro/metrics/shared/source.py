@@ -140,6 +140,8 @@ class GroupSource:
 
     def _fold(self, dead: Sequence[Member]) -> None:
         """Fold these processes; they are read on as they are when that fails."""
+        if self._killed is not None and self._provider.closed:
+            return  # whoever pushes no more leaves the dead to somebody who can speak for them
         last: list[MetricsData] = []
         try:
             fold.fold(self._store.group.path, dead, self._limit, self._pause, lambda new: self._hear(new, last))
