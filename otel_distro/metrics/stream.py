@@ -59,6 +59,7 @@ class Stream:
         self._store = means.store if scraped else means.private
         self._low = low
         self._lock = RLock()
+        self._began = _now()
         self._series: dict[tuple[tuple[str, Any], ...], Series] = {}
 
     def series(self, attributes: Mapping[str, Any]) -> Series:
@@ -95,6 +96,7 @@ class Stream:
     def after_fork(self) -> None:
         """In a child: every series starts again at zero, in cells of its own."""
         self._lock = RLock()
+        self._began = _now()
         for series in list(self._series.values()):
             self._bind(series)
 
@@ -122,8 +124,8 @@ class Stream:
         return (LastSeries if self.identity.timed else SumSeries)(self, attributes, self._low)
 
     def _bind(self, series: Series) -> None:
-        # whole microseconds, which a float of seconds keeps: who speaks for a dead process has to say the same start
-        now = time_ns() // 1000 * 1000
+        # what a callback reports has counted since the instrument is there, a series of measurements since its first
+        now = self._began if self.identity.observed else _now()
         slots = self._exemplar_slots()
         block = self._store.allocate(self.identity, series.attributes, self._size(), started=now / 1e9, slots=slots)
         reservoir = None
@@ -157,6 +159,11 @@ class Stream:
             "otel.metric.overflow (drop the attribute by a view, or give it fewer values)",
             once=f"cardinality {self.identity.name}",
         )
+
+
+def _now() -> int:
+    """Whole microseconds, which a float of seconds keeps: who speaks for a dead process has to say the same start."""
+    return time_ns() // 1000 * 1000
 
 
 def refused(guard: Guard, name: str, value: object) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry.metrics import Meter
+from prometheus_client.openmetrics import parser
 
 from otel_distro.instrumentation.asgi.metrics import Instruments
 from otel_distro.instrumentation.asgi.streams import Kind
@@ -13,8 +14,11 @@ from otel_distro.instrumentation.calls import meter_of
 from otel_distro.instrumentation.httpx import HttpxInstrumentation
 from otel_distro.instrumentation.redis import RedisInstrumentation
 from otel_distro.instrumentation.sqlalchemy import SqlalchemyInstrumentation
+from otel_distro.measure import Cache, Counter, ModelCalls, Quota, observe, timed
 from otel_distro.metrics.groups import group_of
+from otel_distro.metrics.source import LocalSource
 from otel_distro.own_metrics import Component, OwnMetrics, Settled
+from otel_distro.prometheus import Renderer
 from otel_distro.runtime import LoopLag, observe_garbage, observe_process
 from otel_distro.settings import METRIC_GROUPS
 from tests.recording import Recording
@@ -62,6 +66,35 @@ def made() -> list[Any]:
     Kind(server, "sse.server", "x", "events", directions=False)
     Kind(server, "websocket.server", "x", "messages", directions=True)
     return list(provider._instruments)
+
+
+def test_whatever_is_measured_parses_strictly() -> None:
+    """Names, units and labels of ours, and odd ones of an application's, make no line that OpenMetrics refuses."""
+    recording = Recording()
+    provider, guard = recording.meter_provider, recording.guard
+    meter = provider.get_meter("otel_distro.measure")
+    observe_process(provider.get_meter("otel_distro.runtime"))
+    kept = observe_garbage(provider.get_meter("otel_distro.runtime"), guard), LoopLag(meter, guard)
+    own = OwnMetrics(provider.get_meter("otel_distro.own"), guard)
+    own.watch_queue(Component("traces", "batching_span_processor", "otlp"), queue(Recorder()), 8)
+    guard.failed('a "part"\nof ours', "broken")
+    odd = 'a"b\\c\nd\ud800 €'
+    Counter("shop.orders.total", unit="{order}", meter=meter).add(2, plan=odd)
+    Quota("ga4.quota", unit="1", meter=meter).set(used=2, limit=1, property=odd)
+    Cache(odd, meter=meter).miss()
+    observe("3rd part", lambda: 1, meter=meter)
+    observe("sizes", lambda: {odd: 1.5, "": 2}, label="a b", unit="By", meter=meter)
+    with timed("x.duration", active=True, labels={"le": "1", "otel.scope.name": "mine"}, meter=meter)():
+        pass
+    with ModelCalls("p", currency="EUR", meter=meter)("m", **{"gen_ai/token\ttype": 1}) as call:
+        call.tokens(input=5, output=7, cost=0.5)
+    renderer = Renderer(guard, lambda: provider.resource, scope_labels=True, pause=lambda: None)
+    text = renderer.render(LocalSource(provider).snapshot(exemplars=True), openmetrics=True).decode()
+    families: Any = parser.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    names = {family.name for family in families}
+    expected = {"process_cpu_time_seconds", "otel_distro_span_produced", "shop_orders", "ga4_quota_remaining"}
+    assert expected | {"x_duration_seconds", "x_active", "gen_ai_client_token_usage", "gen_ai_client_cost"} <= names
+    assert kept
 
 
 def test_every_metric_is_in_the_table_with_its_group_and_unit() -> None:

@@ -121,6 +121,15 @@ def test_one_collection_reads_the_process_once(setup: Setup) -> None:
     assert len(reads) == 2
 
 
+def test_a_total_counts_from_the_instruments_beginning(setup: Setup) -> None:
+    """The start of what a callback reports is when it began to count, not when somebody first looked."""
+    observe_process(setup.meter)
+    made = time.time_ns()
+    time.sleep(0.01)
+    (user, *_) = setup.metrics()["process.cpu.time"].data_points
+    assert user.start_time_unix_nano <= made < user.time_unix_nano
+
+
 def test_garbage_collections_are_counted_by_generation(setup: Setup) -> None:
     """A collection of the oldest generation shows under its number, with what it found."""
     kept = observe_garbage(setup.meter, setup.guard)
