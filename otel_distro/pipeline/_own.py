@@ -53,8 +53,13 @@ def install(
         guard.call("runtime metrics", None, _runtime, guard, pipeline, provider)
     if "own" in enabled:
         guard.call("own metrics", None, _own, chosen, guard, pipeline, provider, settled)
-    # so that the group keeps what a process that ends has done since the last scrape
-    pipeline.looks.append(("metrics", lambda seconds: provider.observe(seconds * 1000)))
+    pipeline.looks.append(("metrics", lambda seconds: _last_look(provider, seconds)))
+
+
+def _last_look(provider: LeanMeterProvider, seconds: float) -> None:
+    """Let the group keep what a process that ends has done since the last scrape, unless it never measured."""
+    if provider.store.entries():
+        provider.observe(seconds * 1000)
 
 
 def _meter(provider: LeanMeterProvider, name: str) -> Meter:

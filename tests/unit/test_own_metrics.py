@@ -273,8 +273,11 @@ def test_a_group_that_is_off_makes_nothing(groups: tuple[str, ...], there: set[s
 
 
 def test_a_last_look_keeps_what_came_of_the_end() -> None:
-    """Callbacks run once more after everything has been sent: a worker that ends leaves its final numbers."""
+    """Callbacks run once more after everything has been sent: a worker that measured leaves its final numbers."""
     setup, pipeline, _ = installed(("own",))
+    pipeline.flush(5.0, setup.guard)
+    assert not setup.provider.store.entries()
+    setup.meter.create_counter("orders").add(1)
     queued: Any = pipeline.exporting[0].queue
     end_spans(queued, 4)
     pipeline.endings.append(("traces", lambda seconds: queued.shutdown(seconds * 1000)))
