@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from otel_distro import context, request_id, set_context, set_user
 from otel_distro.context import Record, RequestScope, close_scope, current, open_scope
+from otel_distro.pipeline._context import ContextOnSpans
 from tests.asgi_rig import Rig, drive, get, one_route, rigged, scope_of
 
 
@@ -320,3 +324,16 @@ def test_concurrent_requests_share_nothing(sampler: str, many: int) -> None:
             "tenant.id": f"tenant-{number}",
             "workspace.id": f"workspace-{number}",
         }
+
+
+def test_upstreams_spans_carry_it_as_well() -> None:
+    """Under `OTEL_DISTRO_PIPELINE=upstream` a span that starts has what was said before."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(ContextOnSpans())
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    set_user("u1")
+    with provider.get_tracer("test").start_as_current_span("work"):
+        pass
+    (span,) = exporter.get_finished_spans()
+    assert told(span) == {"user.id": "u1"}
