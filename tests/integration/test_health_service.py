@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -19,7 +17,6 @@ from tests.e2e.service import OURS, Service
 from tests.servers.base import free_port
 from tests.servers.exposition import parse_exposition
 from tests.servers.sink import OtlpSink
-from tests.servers.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 UVICORN = ("uvicorn", "--app-dir", str(ROOT), "tests.health_service:app", "--port", "{port}", "--no-access-log")
@@ -96,43 +93,6 @@ def test_a_flood_of_probes_runs_a_check_once_in_its_cache_time(tmp_path: Path) -
         assert codes == {200}
         ran = running.call("/work").json()["ran"]
         assert 1 <= ran <= elapsed / cache + 1
-
-
-LAUNCHES = {
-    "one worker": (*OURS, *UVICORN),
-    "two workers": (*OURS, *UVICORN, "--workers", "2"),
-    "gunicorn": (
-        *OURS,
-        *("gunicorn", "--chdir", str(ROOT), "tests.health_service:app", "-k", "uvicorn_worker.UvicornWorker"),
-        *("-w", "2", "-b", "127.0.0.1:{port}", "--preload"),
-    ),
-}
-
-
-@pytest.mark.parametrize("launch", LAUNCHES.values(), ids=LAUNCHES)
-def test_a_process_that_was_told_to_end_is_not_ready_and_serves_on(tmp_path: Path, launch: tuple[str, ...]) -> None:
-    """Between SIGTERM and its end every probe says draining and every request is answered; then it ends as before."""
-    with service(tmp_path, {**ON, "OTEL_DISTRO_HEALTH_DRAIN": "2500"}, *launch) as running:
-        wait_until(lambda: running.call("/ready").status == 200, seconds=20, what="the service to be ready")
-        ended: list[int] = []
-        ending = threading.Thread(target=lambda: ended.append(running.stop()))
-        ending.start()
-        wait_until(lambda: running.call("/ready").status == 503, seconds=2.4, what="the service to drain")
-        # each of two workers gets the signal for itself
-        wait_until(lambda: {running.call("/ready").status for _ in range(8)} == {503}, seconds=2, what="both to drain")
-        assert running.call("/ready").json()["status"] == "draining"
-        assert running.call("/work").status == 200
-        assert running.call("/live").status == 200
-        assert not ended
-        ending.join(20)
-    assert ended in ([0], [-signal.SIGTERM])
-
-
-def test_without_a_delay_the_end_is_as_without_us(tmp_path: Path) -> None:
-    """The delay is off by default: a service ends at once."""
-    with service(tmp_path, ON) as running:
-        assert running.call("/ready").status == 200
-        assert running.stop(seconds=10) in {0, -signal.SIGTERM}
 
 
 def test_probes_make_no_telemetry_and_results_are_gauges(tmp_path: Path) -> None:
