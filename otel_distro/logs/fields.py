@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any, Self
 
+from otel_distro.guard import LOGGER_NAME
+
 from .values import field, plain, text
 
 TRACE_ID = "otelTraceID"
@@ -21,9 +23,6 @@ _LATER = ("message", "asctime", TRACE_ID, SPAN_ID, SAMPLED, SERVICE, CONTEXT, "t
 STANDARD = frozenset((*vars(logging.makeLogRecord({})), *_LATER))
 """Attributes of records that are no `extra`."""
 
-_STAY = ("otel_distro", "opentelemetry")
-_OF_THE_APPLICATION = frozenset({"otel_distro.captures", "otel_distro.requests"})
-"""Loggers of ours that speak about the application: what it captured, and what its requests spent."""
 MOST_FIELDS = 128
 """Most fields of one record; further ones are left out."""
 
@@ -32,9 +31,9 @@ def stays(logger: str) -> bool:
     """Whether records of this logger are never sent.
 
     What the distro and OpenTelemetry say of themselves stays on lines: a queue that is full or a collector that is away
-    must not make records about it.
+    must not make records about it. Loggers below `otel_distro` speak of the application: slow requests, captures.
     """
-    return logger.partition(".")[0] in _STAY and logger not in _OF_THE_APPLICATION
+    return logger == LOGGER_NAME or logger.partition(".")[0] == "opentelemetry"
 
 
 class Rendered(str):

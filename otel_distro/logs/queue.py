@@ -30,16 +30,10 @@ class _AsSpanExporter(SpanExporter):
     def __init__(self, exporter: Any, *, ours: bool) -> None:
         self._exporter = exporter
         self._ours = ours
-        piece = getattr(exporter, "piece", None)
-        if piece is not None:
-            self.piece = piece
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
         records = spans if self._ours else [record.readable() for record in spans]
         return _translated(self._exporter.export(records))
-
-    def export_pieces(self, pieces: Sequence[Any]) -> SpanExportResult:
-        return _translated(self._exporter.export_pieces(pieces))
 
     def force_flush(self, timeout_millis: float = 30_000) -> bool:
         flush = getattr(self._exporter, "force_flush", None)

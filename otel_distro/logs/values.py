@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import EnumMeta
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
 from otel_distro.redaction import REDACTED, is_secret_field, redact_message
 
@@ -108,7 +108,7 @@ class _Walk:
             return value
         # the base classes' own methods, so that no subclass's code runs
         if issubclass(kind, str):
-            return text(str.__str__(value))
+            return text(str.__str__(cast("str", value)))
         if issubclass(kind, int):
             return _number(value)  # type: ignore[arg-type]
         if issubclass(kind, float):

@@ -193,7 +193,7 @@ def test_what_the_distro_and_exporters_say_never_becomes_a_record() -> None:
         detach(token)
 
     with joined(whole.tap.take):
-        for name in ("otel_distro", "otel_distro.otlp", "opentelemetry.sdk"):
+        for name in ("otel_distro", "opentelemetry.sdk"):
             logging.getLogger(name).error("own")
         thread = threading.Thread(target=export, name="otel-distro-otlp")
         thread.start()
