@@ -45,7 +45,7 @@ def _settings(chosen: argparse.Namespace) -> bool:
 
 
 def _published(chosen: argparse.Namespace) -> bool:
-    return published.main(Path(chosen.cache).expanduser())
+    return published.main(Path(chosen.cache).expanduser(), chosen.project)
 
 
 CASES: dict[str, Callable[[argparse.Namespace], bool]] = {
@@ -67,6 +67,7 @@ def main() -> int:
     parser.add_argument(
         "--cache", default="~/.cache/otel-distro/published", help="where other projects' suites are kept"
     )
+    parser.add_argument("--project", default="", help="one of the projects whose suites are run")
     chosen = parser.parse_args()
     good = True
     for name in chosen.case or CASES:

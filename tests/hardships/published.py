@@ -26,6 +26,10 @@ _TOOLS = (
 _NATIVE = ("tests.test_telemetry", "tests.middleware.test_opentelemetry")
 """FastAPI's and Starlette's tests of their own spans, which are off where the distro makes them."""
 
+_PRINTED = "prints the headers of a request that httpx sends, to which tracing adds traceparent"
+EXPECTED = {"tests.test_main::test_verbose": _PRINTED, "tests.test_main::test_auth": _PRINTED}
+"""Tests that differ as they should, with the reason."""
+
 
 @dataclass(frozen=True)
 class Project:
@@ -40,15 +44,22 @@ class Project:
 PROJECTS = (
     Project("starlette", "1.10.0"),
     Project("httpx", "0.28.1"),
-    Project("fastapi", "0.165.0", arguments=("--ignore=tests/benchmarks",)),
+    Project("fastapi", "0.165.0", arguments=("--ignore=tests/benchmarks", "--ignore=tests/test_tutorial/test_graphql")),
 )
 
 
-def main(cache: Path) -> bool:
-    """Run every suite both ways; True when the only differences are tests of the frameworks' own spans."""
+def main(cache: Path, only: str = "") -> bool:
+    """Run every suite both ways; True when the only differences are tests of the frameworks' own spans and `EXPECTED`.
+
+    Args:
+        cache: directory outside the tree.
+        only: the name of one project; all of them when empty.
+    """
     python = environment(cache)
     good = True
     for project in PROJECTS:
+        if only not in {"", project.name}:
+            continue
         source = fetched(python, cache, project)
         bare = outcomes(python, source, project, cache, active=False)
         ours = outcomes(python, source, project, cache, active=True)
@@ -57,9 +68,9 @@ def main(cache: Path) -> bool:
         for name in sorted(bare.keys() | ours.keys()):
             before, after = bare.get(name, "absent"), ours.get(name, "absent")
             if before != after:
-                native = name.startswith(_NATIVE)
-                good &= native
-                print(f"  {name}: {before} without, {after} with{' (native spans)' if native else ''}", flush=True)
+                why = "the framework's own spans" if name.startswith(_NATIVE) else EXPECTED.get(name)
+                good &= why is not None
+                print(f"  {name}: {before} without, {after} with ({why or 'NOT EXPECTED'})", flush=True)
         good &= len(bare) > 100
     return good
 
@@ -97,7 +108,8 @@ def outcomes(python: str, source: Path, project: Project, cache: Path, *, active
     report.unlink(missing_ok=True)
     launcher = [str(Path(python).parent / "otel-distro"), "run"] if active else []
     command = [*launcher, python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "120", "-o", "addopts="]
-    command += ["-W", "default", f"--junitxml={report}", *project.arguments, project.tests]
+    command += ["-W", "default", "--continue-on-collection-errors", f"--junitxml={report}", *project.arguments]
+    command.append(project.tests)
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("OTEL_", "SENTRY_", "PYTHON"))}
     environ = {
         **kept,
