@@ -56,6 +56,10 @@ def _unsupported(settings: Settings, environ: Mapping[str, str], problems: list[
         reason = "an export only hands spans to the sender, which takes no time"
         used = "OTEL_EXPORTER_OTLP_TIMEOUT bounds a request"
         _note(problems, name, str(settings.traces.batch.export_timeout), reason, used)
+    groups = environ.get("OTEL_DISTRO_METRICS_GROUPS", "").strip()
+    if settings.distro.pipeline == "upstream" and groups:
+        reason = "the groups are those of our own pipeline"
+        _note(problems, "OTEL_DISTRO_METRICS_GROUPS", groups[:80], reason, "upstream's metrics are as they are")
 
 
 def _route(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Metrics:

@@ -49,6 +49,14 @@ def test_an_unknown_group_is_named_once_with_what_was_meant(text: str, enabled: 
     assert "did you mean 'runtime'?" in str(problems[0])
 
 
+def test_groups_without_effect_are_named() -> None:
+    """Upstream's pipeline knows no groups, and whoever sets them is told."""
+    _, problems = settings.parse({NAME: "-runtime", "OTEL_DISTRO_PIPELINE": "upstream"})
+    (problem,) = problems
+    assert (problem.variable, problem.leave) == (NAME, True)
+    assert not settings.parse({"OTEL_DISTRO_PIPELINE": "upstream"})[1]
+
+
 @pytest.mark.parametrize(
     ("scope", "name", "group"),
     [
