@@ -149,3 +149,11 @@ def test_the_application_keeps_a_route_of_its_own(tmp_path: Path) -> None:
         assert "ran" in running.call("/work").json()
         assert running.call("/made-up").json()["status"] == "ready"
         assert "/work stays the application's own route" in running.log()
+
+
+def test_without_our_instrumentation_a_line_names_the_way(tmp_path: Path) -> None:
+    """Where nothing of ours sees requests, the variable alone cannot answer; the line of the application does."""
+    environ = {**ON, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,logging", "MOUNTED": "1"}
+    with service(tmp_path, environ) as running:
+        assert running.call("/ready").json()["checks"]["declared"]["status"] == "up"
+        assert "otel_distro.health.mount(app) works without it" in running.log()
