@@ -86,16 +86,21 @@ def _own(
     otlp = {"traces": chosen.otlp_traces, "metrics": chosen.otlp_metrics, "logs": chosen.otlp_logs}
     capacities = {"traces": chosen.traces.batch.max_queue_size, "logs": chosen.logs.batch.max_queue_size}
     for exporting in pipeline.exporting:
+        component = _component(exporting, otlp[exporting.signal])
         stats: Callable[[], Any] | None = getattr(exporting.exporter, "stats", None)
         if stats is not None:
-            own.watch_exporter(otlp_component(exporting.signal, otlp[exporting.signal]), stats)
+            own.watch_exporter(component, stats)
         queue: Any = exporting.queue
         if queue is not None:
             processor = Component(exporting.signal, f"batching_{_NOUNS[exporting.signal]}_processor", exporting.name)
-            own.watch_queue(processor, queue, capacities[exporting.signal], _foreign(exporting, stats))
+            # an exporter that keeps no numbers is known by what it answers
+            answers = None if stats is not None else component.type
+            own.watch_queue(processor, queue, capacities[exporting.signal], answers)
 
 
-def _foreign(exporting: Exporting, stats: object) -> str | None:
-    """The type of an exporter that keeps no numbers; the conventions ask for the language's own name."""
+def _component(exporting: Exporting, otlp: settings.Otlp) -> Component:
+    """The exporter by the conventions' name; any other by the language's own, as they ask for."""
+    if exporting.name == "otlp":
+        return otlp_component(exporting.signal, otlp)
     kind = type(exporting.exporter)
-    return None if stats is not None else f"{kind.__module__}.{kind.__qualname__}"
+    return Component(exporting.signal, f"{kind.__module__}.{kind.__qualname__}", exporting.name)

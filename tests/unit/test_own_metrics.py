@@ -35,9 +35,13 @@ def end_spans(made: BatchQueue, count: int) -> None:
         tracer.start_span(str(number)).end()
 
 
-def by(setup: Setup, name: str, key: str = "error.type") -> dict[Any, float]:
-    """Values of a metric by one attribute."""
-    return {dict(attributes).get(key): value for attributes, value in setup.values(name).items()}
+def by(setup: Setup, name: str, *keys: str) -> dict[Any, float]:
+    """Values of a metric by `error.type`, or by one attribute, or by several."""
+    found: dict[Any, float] = {}
+    for attributes, value in setup.values(name).items():
+        labels = tuple(dict(attributes).get(key) for key in keys or ("error.type",))
+        found[labels if len(labels) > 1 else labels[0]] = value
+    return found
 
 
 def stats(**changes: Any) -> SenderStats:
@@ -270,6 +274,24 @@ def test_a_group_that_is_off_makes_nothing(groups: tuple[str, ...], there: set[s
     assert not setup.lines
     for end in ends:
         end()
+
+
+def test_an_exporter_is_called_by_the_conventions_or_by_its_class() -> None:
+    """OTLP by gRPC, which upstream's exporter does, has the conventions' name; a third party's has its own."""
+    chosen, _ = settings.parse({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+    setup, pipeline = Setup(), Pipeline()
+    made = [queue(Recorder(), setup.guard) for _ in range(2)]
+    for name, queued in zip(("otlp", "mine"), made, strict=True):
+        pipeline.exporting.append(Exporting("traces", name, Recorder(), queued))
+    install(chosen, setup.guard, pipeline, setup.provider, Settled())
+    for queued in made:
+        end_spans(queued, 2)
+        queued.shutdown()
+    exported = by(setup, "otel.sdk.exporter.span.exported", "otel.component.type", "otel.component.name")
+    assert exported == {
+        ("otlp_grpc_span_exporter", "otlp_grpc_span_exporter/otlp"): 2,
+        ("tests.tracing_rig.Recorder", "tests.tracing_rig.Recorder/mine"): 2,
+    }
 
 
 def test_a_last_look_keeps_what_came_of_the_end() -> None:
