@@ -8,16 +8,19 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk.resources import Resource
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider
+from otel_distro.metrics.shared import Group, SharedStore
 from otel_distro.metrics.source import LocalSource
 from otel_distro.prometheus import Endpoint, Renderer, Scraper, Server
 from tests.servers.exposition import promtool_check
@@ -222,6 +225,32 @@ def test_the_port_is_bound_where_it_was_asked_for(host: str, clients: list[str],
         endpoint.stop()
     exposed = "1" not in address
     assert [address in line and "without a password" in line for line in lines] == [True] * exposed
+
+
+def test_without_a_port_a_group_still_answers_for_all(tmp_path: Path) -> None:
+    """Scrapes through the application alone: nothing listens, and the others' callbacks say what is true now."""
+    said = [1.0]
+    endpoints = []
+    for _ in range(2):
+        guard = Guard(output=lambda level, text: None)
+        store = SharedStore(Group([tmp_path], "g"), guard)
+        provider = LeanMeterProvider(resource=Resource({}), guard=guard, store=store)
+        meter = provider.get_meter("scope")
+        meter.create_counter("orders").add(2)
+        meter.create_observable_counter("seen", [lambda options: [Observation(said[0])]])
+        endpoints.append(Endpoint(provider, guard, listens=False, instance_id="g", scope_labels=False))
+        endpoints[-1].start()
+    try:
+        for value in (1.0, 5.0):
+            said[0] = value
+            for endpoint in endpoints:
+                assert endpoint.port == 0
+                text = endpoint.scrape().body.decode()
+                assert "orders_total 4.0\n" in text
+                assert f"seen_total {2 * value}\n" in text
+    finally:
+        for endpoint in endpoints:
+            endpoint.stop()
 
 
 def test_promtool_finds_nothing_wrong_with_the_format(served: Served) -> None:
