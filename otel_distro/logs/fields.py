@@ -106,7 +106,7 @@ def extras_of(record: logging.LogRecord) -> dict[str, Any]:
     values = record.__dict__
     # a copy: another thread's handler may add to the record meanwhile
     for name in tuple(values):
-        if name not in STANDARD and name[:1] != "_":
+        if name not in STANDARD and isinstance(name, str) and name[:1] != "_":
             found[name] = field(name, values[name])
             if len(found) >= MOST_FIELDS:
                 break

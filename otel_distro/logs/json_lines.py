@@ -132,8 +132,10 @@ class JsonLines:
                 parts.append(head + _shown(value))
         return "".join(parts)
 
-    def _learn(self, name: str) -> tuple[str, bool]:
+    def _learn(self, name: Any) -> tuple[str, bool]:
         """A field's name encoded and whether it tells a secret; empty for a library's own, which begin with `_`."""
+        if not isinstance(name, str):
+            return "", False
         shown = f"extra.{name}" if name in _OWN else name
         head = "" if name[:1] == "_" else f",{quoted(shown)}:"
         return self._keys.keep(name, (head, is_secret_field(name)))

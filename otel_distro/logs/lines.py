@@ -17,6 +17,7 @@ from otel_distro.guard import Guard
 from .streams import LineWriter, flush_all
 
 _SINK = "_otel_distro_sink"
+_MOST_STREAMS = 64  # that are remembered without a handler
 
 
 class Formats(Protocol):
@@ -83,6 +84,8 @@ class Lines:
         """Write a record that came by no handler; False where the stream's lines are not ours."""
         sink = self._direct.get(id(stream))
         if sink is None or sink.stream is not stream:
+            if len(self._direct) >= _MOST_STREAMS:
+                self._direct.clear()
             sink = self._direct[id(stream)] = self._sink(stream)
         if sink.formats is None:
             return False

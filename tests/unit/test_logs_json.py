@@ -215,6 +215,15 @@ def test_nesting_length_and_breadth_are_bounded() -> None:
     assert json.loads(text)["long"].endswith("…")
 
 
+def test_names_of_fields_may_be_anything() -> None:
+    """A name that is no text is left out, and one that is private, too."""
+    made = record()
+    made.__dict__.update({5: "five", None: "none", "_own": "o", "kept": 1})  # type: ignore[dict-item]
+    found = line(made)
+    assert found["kept"] == 1
+    assert "five" not in str(found)
+
+
 def test_many_extras_are_bounded() -> None:
     """Ten thousand fields do not make an endless line."""
     made = record()
