@@ -17,7 +17,8 @@ type Config struct {
 	// MaxSpanBytes is the size above which a span is truncated, and where that does not help, dropped alone. A span that is
 	// larger than an exporter's batch.max_size takes its neighbours along. 0: no limit.
 	MaxSpanBytes int `mapstructure:"max_span_bytes"`
-	// Leaves names the ledger's account that the batches of this connector leave: that of the sampler before it.
+	// Leaves names the ledger's account that the batches of this connector leave: that of the sampler before it. A sampler
+	// does not come again with what all branches refuse, so that is a counted drop of each.
 	Leaves string `mapstructure:"leaves"`
 }
 

@@ -106,12 +106,15 @@ func (f *fan[T]) deliver(ctx context.Context, data T, total, truncated, oversize
 			}
 		}
 	}
-	if !accepted {
+	if !accepted && f.leaves == "" {
 		f.counters.refuse(ctx, total)
 		return joined(refusals)
 	}
 	f.counters.oversized(ctx, truncated, oversized)
 	f.account(ctx, refusals, total, oversized)
+	if !accepted {
+		return joined(refusals) // behind a sampler nobody comes again: it logs the error and forgets, so it is a counted drop
+	}
 	if sent > 0 {
 		f.follow(ctx, data, sent)
 	}

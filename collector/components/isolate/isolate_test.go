@@ -123,6 +123,19 @@ func TestAllRefusedIsRetryableAndCountedNowhereAsReceived(t *testing.T) {
 	require.Empty(t, at.sheet())
 }
 
+func TestBehindASamplerWhatAllRefuseIsACountedDrop(t *testing.T) {
+	at, refusing := newHost(t), consumertest.NewErr(exporterhelper.ErrQueueIsFull)
+	made := started(t, at, &Config{Leaves: "sampler"}, map[pipeline.ID]consumer.Traces{tempo: refusing, jaeger: refusing})
+	require.Error(t, made.ConsumeTraces(context.Background(), batch("a", "b")))
+	require.Equal(t, map[ledger.Entry]int64{
+		{Signal: "traces", Backend: "sampler", Stage: "kept"}:                            2,
+		{Signal: "traces", Backend: "tempo", Stage: "received", In: true}:                2,
+		{Signal: "traces", Backend: "jaeger", Stage: "received", In: true}:               2,
+		{Signal: "traces", Backend: "tempo", Stage: "dropped", Reason: reasonQueueFull}:  2,
+		{Signal: "traces", Backend: "jaeger", Stage: "dropped", Reason: reasonQueueFull}: 2,
+	}, at.sheet())
+}
+
 func TestAllRefusedForGoodIsPermanent(t *testing.T) {
 	broken := consumertest.NewErr(consumererror.NewPermanent(errors.New("cannot be stored")))
 	made := started(t, newHost(t), &Config{}, map[pipeline.ID]consumer.Traces{tempo: broken, jaeger: broken})

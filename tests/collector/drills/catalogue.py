@@ -58,7 +58,8 @@ _PERMANENT = {
     13: "Internal",
     16: "Unauthenticated",
 }
-_KEEP_ALL = {"OTELCOL_SAMPLING_PERCENT": "100", "OTELCOL_SAMPLING_WAIT": "3s", "OTELCOL_SAMPLING_WAIT_AFTER_ROOT": "1s"}
+_QUICK_SAMPLER = {"OTELCOL_SAMPLING_WAIT": "3s", "OTELCOL_SAMPLING_WAIT_AFTER_ROOT": "1s"}
+_KEEP_ALL = _QUICK_SAMPLER | {"OTELCOL_SAMPLING_PERCENT": "100"}
 _SMALL = {"OTELCOL_QUEUE_BYTES": "2000000"}
 _IN_FLIGHT = 4 * 2 * 20  # senders, a batch before and one behind the restart, spans
 
@@ -112,6 +113,14 @@ DRILLS: tuple[Drill, ...] = (
         choice=Choice("agent", tls="tls", token=True),
         tls_backends=True,
         token_backends=True,
+    ),
+    Drill(
+        "sampling: nothing breaks, a third is kept",
+        "what is not there was sampled away, to the span",
+        faults.many_traces,
+        verdicts.sampled_away_counted,
+        env=_QUICK_SAMPLER | {"OTELCOL_SAMPLING_PERCENT": "33"},
+        choice=Choice("sampling"),
     ),
     Drill(
         "sampling: SIGTERM and start with traces undecided",

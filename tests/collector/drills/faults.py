@@ -33,6 +33,11 @@ def calm(rig: Rig) -> None:
     rig.sender.send(COUNT)
 
 
+def many_traces(rig: Rig) -> None:
+    """Enough traces for a share of them to be neither none nor all."""
+    rig.sender.send(4 * COUNT)
+
+
 def killed(rig: Rig) -> None:
     _around(rig, rig.tempo.kill, rig.tempo.start)
 

@@ -44,7 +44,8 @@ class Outcome:
     sender: str
     sent: int
     fates: Mapping[str, Fate]
-    lost_in_sampler: int  # by the ledger; where everything is kept, what a sampler that was killed took along
+    lost_in_sampler: int  # by the ledger: what a sampler that was killed took along
+    sampled_away: int
     told: str
     expected: str
     problems: tuple[str, ...] = ()
@@ -150,8 +151,17 @@ class Rig:
                 dropped=dropped,
                 parked=_parked(samples, name),
             )
-        sampler = _held(samples, "sampler")
-        return Outcome(drill, self.sender.name, len(self.sender.sent), fates, sampler, self.sender.told, expected)
+        away = int(total(samples, "otelcol_ledger_items_total", stage="sampled_away") or 0)
+        return Outcome(
+            drill=drill,
+            sender=self.sender.name,
+            sent=len(self.sender.sent),
+            fates=fates,
+            lost_in_sampler=_held(samples, "sampler"),
+            sampled_away=away,
+            told=self.sender.told,
+            expected=expected,
+        )
 
 
 def _held(samples: list[Sample], backend: str) -> int:

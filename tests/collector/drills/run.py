@@ -63,7 +63,8 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 def _counted(outcome: Outcome) -> str:
     """What the ledger says went otherwise than by delivery."""
-    found = [f"sampler: missing {outcome.lost_in_sampler}"] if outcome.lost_in_sampler else []
+    found = [f"sampled away {outcome.sampled_away}"] if outcome.sampled_away else []
+    found += [f"sampler: missing {outcome.lost_in_sampler}"] if outcome.lost_in_sampler else []
     for name, fate in outcome.fates.items():
         terms = {**fate.dropped, "parked": fate.parked, "missing": fate.ledger_missing}
         said = ", ".join(f"{reason} {spans}" for reason, spans in terms.items() if spans)

@@ -128,7 +128,8 @@ def _attribute(key: str, value: str) -> KeyValue:
 class SdkSender:
     """An application under an SDK: batches, retries and, for ours, a spool on disk."""
 
-    def __init__(self, sdk: Sdk, url: str, logs: Path) -> None:
+    def __init__(self, sdk: Sdk, url: str, logs: Path, env: Mapping[str, str] | None = None) -> None:
+        """Starts the application, which sends to `url`; `env` changes its environment."""
         self.name = "otel-distro" if sdk == "ours" else "upstream SDK"
         self.sent: set[str] = set()
         self._log = (logs / f"sender-{sdk}.log").open("w+")
@@ -149,6 +150,7 @@ class SdkSender:
                 "OTEL_METRICS_EXPORTER": "none",
                 "OTEL_LOGS_EXPORTER": "none",
                 "OTEL_DISTRO_SPOOL_DIR": str(logs / "spool"),
+                **(env or {}),
             },
         )
 

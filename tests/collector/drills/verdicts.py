@@ -51,6 +51,14 @@ def sampler_loss_counted(outcome: Outcome) -> list[str]:
     return _nothing_sent(outcome) + found + ([] if outcome.lost_in_sampler else ["nothing was lost: no drill"])
 
 
+def sampled_away_counted(outcome: Outcome) -> list[str]:
+    """Both backends have the same part, and the rest is what the sampler says it has sampled away."""
+    missing = {fate.missing for fate in outcome.fates.values()}
+    found = [] if missing == {outcome.sampled_away} else [f"{missing} missing, {outcome.sampled_away} sampled away"]
+    found += [f"the ledger says {outcome.lost_in_sampler} missing"] if outcome.lost_in_sampler else []
+    return _nothing_sent(outcome) + found + ([] if 0 < outcome.sampled_away < outcome.sent else ["nothing was sampled"])
+
+
 def _nothing_sent(outcome: Outcome) -> list[str]:
     return [] if outcome.sent else ["nothing was sent"]
 

@@ -1,0 +1,76 @@
+package sampler
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/extension/extensiontest"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/processor/processortest"
+
+	"otel-distro.example/components/ledger"
+)
+
+type host struct{ ledger *ledger.Extension }
+
+func (h host) GetExtensions() map[component.ID]component.Component {
+	return map[component.ID]component.Component{component.NewID(ledger.Type): h.ledger}
+}
+
+func (h host) sheet() map[string]int64 {
+	found := map[string]int64{}
+	h.ledger.Book().Each(func(entry ledger.Entry, value int64) { found[entry.Backend+" "+entry.Stage+" "+entry.Reason] = value })
+	return found
+}
+
+func newHost(t *testing.T) host {
+	factory := ledger.NewFactory()
+	made, err := factory.Create(context.Background(), extensiontest.NewNopSettings(ledger.Type), factory.CreateDefaultConfig())
+	require.NoError(t, err)
+	require.NoError(t, made.Start(context.Background(), componenttest.NewNopHost()))
+	return host{made.(*ledger.Extension)}
+}
+
+func trace(id byte, code ptrace.StatusCode, spans int) ptrace.Traces {
+	made := ptrace.NewTraces()
+	list := made.ResourceSpans().AppendEmpty().ScopeSpans().AppendEmpty().Spans()
+	for range spans {
+		span := list.AppendEmpty()
+		span.SetTraceID(pcommon.TraceID{1, 15: id})
+		span.Status().SetCode(code)
+	}
+	return made
+}
+
+// What is sampled away, at its decision or late, and what is kept, make up what came.
+func TestSampledAwayIsCountedAtTheDecisionAndLate(t *testing.T) {
+	at, sink, factory := newHost(t), new(consumertest.TracesSink), NewFactory()
+	config := factory.CreateDefaultConfig().(*tailsamplingprocessor.Config)
+	config.DecisionWait = time.Second
+	config.PolicyCfgs = []tailsamplingprocessor.PolicyCfg{errorsOnly()}
+	made, err := factory.CreateTraces(context.Background(), processortest.NewNopSettings(factory.Type()), config, sink)
+	require.NoError(t, err)
+	require.NoError(t, made.Start(context.Background(), at))
+	defer func() { require.NoError(t, made.Shutdown(context.Background())) }()
+	require.NoError(t, made.ConsumeTraces(context.Background(), trace(1, ptrace.StatusCodeError, 3)))
+	require.NoError(t, made.ConsumeTraces(context.Background(), trace(2, ptrace.StatusCodeOk, 2)))
+	require.NoError(t, made.ConsumeTraces(context.Background(), trace(2, ptrace.StatusCodeOk, 2)))
+	require.Eventually(t, func() bool { return sink.SpanCount() == 3 && at.sheet()["sampler sampled_away "] == 4 }, 10*time.Second, 20*time.Millisecond)
+	require.NoError(t, made.ConsumeTraces(context.Background(), trace(2, ptrace.StatusCodeOk, 5)))
+	require.Equal(t, map[string]int64{"sampler sampled_away ": 4, "sampler sampled_away late": 5}, at.sheet())
+	require.Equal(t, 3, sink.SpanCount())
+}
+
+func errorsOnly() tailsamplingprocessor.PolicyCfg {
+	policy := tailsamplingprocessor.PolicyCfg{}
+	policy.Name, policy.Type = "errors", tailsamplingprocessor.StatusCode
+	policy.StatusCodeCfg.StatusCodes = []string{"ERROR"}
+	return policy
+}

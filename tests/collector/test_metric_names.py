@@ -1,0 +1,124 @@
+"""The contract of the collector's own metrics: every name that a rule, dashboard or page uses is in a real scrape."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts.collectorgen.choices import Choice
+from tests.collector.drills.rig import Rig
+from tests.collector.drills.senders import BareSender
+from tests.collector.generated import TOKEN, GeneratedCollector
+from tests.otlp_servers import Certificates
+from tests.servers import total
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers import Sample
+
+ROOT = Path(__file__).resolve().parents[2]
+# Of the collector alone: an application has http_server_request_duration_seconds as well, but not these prefixes.
+_NAME = re.compile(r"\b(?:otelcol|rpc_server_call|rpc_client_call)_[a-z0-9_]*[a-z0-9]\b")
+_ENDINGS = {".yml", ".yaml", ".json", ".md"}
+#: Names that exist where something is installed or has gone wrong that no drill brings about here, with their source.
+ELSEWHERE = {
+    "otelcol_exporter_enqueue_failed_log_records_total": "exporterhelper documentation.md",
+    "otelcol_exporter_enqueue_failed_metric_points_total": "exporterhelper documentation.md",
+    "otelcol_receiver_refused_log_records_total": "receiverhelper documentation.md",
+    "otelcol_receiver_refused_metric_points_total": "receiverhelper documentation.md",
+    "otelcol_exporter_send_failed_log_records_total": "exporterhelper documentation.md",
+    "otelcol_exporter_send_failed_metric_points_total": "exporterhelper documentation.md",
+}
+
+
+@pytest.fixture(scope="module")
+def scrapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sample]]:
+    """Scrapes of two collectors after what moves counters: deliveries, refusals, full queues, bad logins, garbage."""
+    folder = tmp_path_factory.mktemp("scrapes")
+    certificates = Certificates(folder)
+    found = {}
+    small = {"OTELCOL_QUEUE_BYTES": "1500000"}
+    speaking = {"certificate": certificates.server}
+    with Rig(folder / "gateway", certificates, Choice("gateway", tls="tls", token=True), small, speaking) as rig:
+        rig.sender.send(40)
+        rig.sender.post(b"\xff" * 50, set())
+        rig.sender._headers = rig.sender._headers | {"Authorization": "Bearer wrong"}
+        rig.sender.send(20)
+        _stranger(rig, folder, certificates)
+        rig.settle()
+        found["login"] = rig.samples()
+    quick = small | {"OTELCOL_SAMPLING_WAIT": "1s", "OTELCOL_SAMPLING_PERCENT": "100"}
+    with Rig(folder / "plain", certificates, Choice("sampling"), quick) as rig:
+        rig.tempo.behave(code=16)
+        rig.sender.send(40)
+        rig.collector.wait_for_metric("otelcol_ledger_items_total", 40, stage="parked")
+        for backend in rig.backends.values():
+            backend.behave(code=14)
+        for _ in range(3):
+            rig.sender.send_spans([bytes([place]) * 8 for place in range(1, 21)], dict.fromkeys(range(20), 50_000))
+        time.sleep(3)  # decided, and refused by queues that are too small for it
+        found["faults"] = rig.samples()
+    return found
+
+
+def _stranger(rig: Rig, folder: Path, certificates: Certificates) -> None:
+    """An agent that shows the gateway a wrong token, by gRPC."""
+    wrong = folder / "wrong"
+    wrong.write_text("wrong")
+    env = {
+        "OTELCOL_GATEWAY_ENDPOINT": f"127.0.0.1:{rig.collector.ports['grpc']}",
+        "OTELCOL_EXPORTER_TOKEN_FILE": str(wrong),
+    }
+    with GeneratedCollector(folder, Choice("agent", tls="tls", token=True), certificates, env=env) as agent:
+        BareSender(agent.url, certificates.authority, TOKEN).send(20)
+        agent.wait_for_metric("otelcol_ledger_items_total", 20, stage="parked", reason="Unauthenticated")
+
+
+def used_names() -> Iterator[tuple[str, str]]:
+    """Name and file of every internal metric that deploy/ and docs/ speak of."""
+    for folder in ("deploy", "docs"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in _ENDINGS:
+                for name in sorted(set(_NAME.findall(path.read_text()))):
+                    yield name, str(path.relative_to(ROOT))
+
+
+def test_every_name_in_use_is_scraped(scrapes: dict[str, list[Sample]]) -> None:
+    """A name that an upgrade renames fails here, not in an alert that never fires."""
+    known = {sample.name for samples in scrapes.values() for sample in samples} | set(ELSEWHERE)
+    used = list(used_names())
+    assert len(used) > 5
+    assert [(name, path) for name, path in used if name not in known] == []
+
+
+def test_names_end_as_published_rules_expect(scrapes: dict[str, list[Sample]]) -> None:
+    """Counters end in _total: since 0.152 the defaults drop that."""
+    for name in ("otelcol_exporter_sent_spans", "otelcol_receiver_accepted_spans"):
+        for samples in scrapes.values():
+            assert total(samples, f"{name}_total") is not None
+            assert total(samples, name) is None
+
+
+def test_refusals_are_counted_where_we_say(scrapes: dict[str, list[Sample]]) -> None:
+    """Wrong logins and garbage move the server's histogram alone, at level detailed; refused_spans stays at 0."""
+    samples = scrapes["login"]
+    duration = "http_server_request_duration_seconds_count"
+    assert total(samples, duration, http_response_status_code="401") == 1
+    assert total(samples, duration, http_response_status_code="400") == 1
+    calls = "rpc_server_call_duration_seconds_count"
+    assert total(samples, calls, rpc_response_status_code="UNAUTHENTICATED")
+    assert not total(samples, "otelcol_receiver_refused_spans_total")
+
+
+def test_a_drop_is_counted_by_its_reason(scrapes: dict[str, list[Sample]]) -> None:
+    """What a full queue and a code cost stands in the ledger, each under its name."""
+    samples = scrapes["faults"]
+    assert total(samples, "otelcol_ledger_items_total", stage="parked", reason="Unauthenticated") == 40
+    assert total(samples, "otelcol_ledger_items_total", stage="dropped", reason="queue_full")
+    assert total(samples, "otelcol_isolate_dropped_items_total", reason="queue_full")
+    assert total(samples, "otelcol_park_batches", backend="tempo")
