@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,15 +73,13 @@ class Record(NamedTuple):
         return self.values.get("workspace")
 
 
-_new_record = partial(tuple.__new__, Record)
-_new_user = partial(tuple.__new__, User)
+# the constructor of a named tuple is a Python function, which would cost as much again
+_new = tuple.__new__
 
 
 def record_of_id(request_id: str) -> Record:
     """What is known when a request begins whose caller gave it an id."""
-    # the constructor of a named tuple is a Python function, which would cost as much again
-    made: Record = _new_record((request_id, None, _NOTHING, {REQUEST_ID: request_id}))
-    return made
+    return _new(Record, (request_id, None, _NOTHING, {REQUEST_ID: request_id}))
 
 
 class Scope:
@@ -237,7 +234,7 @@ def set_user(
     """
     user: User | None = None
     if id is not None:
-        user = _new_user((_text(id), None if name is None else _text(name), None if email is None else _text(email)))
+        user = _new(User, (_text(id), None if name is None else _text(name), None if email is None else _text(email)))
     scope = current_scope()
     if scope is None or not scope.owned():
         scope = _own_scope(scope)
@@ -288,32 +285,32 @@ def _own_scope(scope: Scope | None) -> Scope:
 
 
 def _with_user(record: Record, user: User | None) -> Record:
-    attributes = {**record.attributes}
-    if record.user is not None:
+    request_id, before, values, known = record
+    attributes = {**known}
+    if before is not None:
         for key in _USER:
             attributes.pop(key, None)
     if user is not None:
-        attributes["user.id"] = user.id
-        if user.name is not None:
-            attributes["user.name"] = user.name
-        if user.email is not None:
-            attributes["user.email"] = user.email
-    made: Record = _new_record((record.request_id, user, record.values, attributes))
-    return made
+        attributes["user.id"], name, email = user
+        if name is not None:
+            attributes["user.name"] = name
+        if email is not None:
+            attributes["user.email"] = email
+    return _new(Record, (request_id, user, values, attributes))
 
 
 def _with_values(record: Record, values: Mapping[str, object]) -> Record:
-    kept, attributes = {**record.values}, {**record.attributes}
+    request_id, user, known, told = record
+    kept, attributes = {**known}, {**told}
     for key, value in values.items():
         if value is None:
             kept.pop(key, None)
             attributes.pop(attribute_name(key), None)
-        elif key in kept or len(kept) < _MOST_VALUES:
+        elif len(kept) < _MOST_VALUES or key in kept:
             kept[key] = attributes[_ATTRIBUTES.get(key) or attribute_name(key)] = plain(value)
         else:
             kept["dropped"] = attributes["context.dropped"] = int(kept.get("dropped", 0)) + 1
-    made: Record = _new_record((record.request_id, record.user, kept, attributes))
-    return made
+    return _new(Record, (request_id, user, kept, attributes))
 
 
 def tell(span: Span) -> None:
@@ -325,9 +322,9 @@ def tell(span: Span) -> None:
 
 def plain(value: object) -> Value:
     """A value of the kinds that are taken as they are; anything else as its text."""
-    if isinstance(value, (bool, int, float)):
-        return value
-    return _text(value)
+    if type(value) is str:
+        return value if len(value) <= _LONGEST else value[:_LONGEST]
+    return value if isinstance(value, (bool, int, float)) else _text(value)
 
 
 def _text(value: object) -> str:
