@@ -151,6 +151,29 @@ def test_a_long_pipeline_has_a_bounded_text(client: Any, recording: Recording) -
     assert attributes["db.operation.batch.size"] == 100
 
 
+@pytest.mark.parametrize("transaction", [True, False])
+@pytest.mark.parametrize("others", [0, 30])
+def test_lookups_of_pipelines_are_counted(client: Any, recording: Recording, transaction: bool, others: int) -> None:
+    """Each lookup of a pipeline counts as it would by itself, also one alone, also behind many others."""
+    client.set("user:1", "a")
+
+    def lookups() -> dict[tuple[Any, Any], int]:
+        points = recording.points("cache.lookups")
+        return {(a["db.operation.name"], a["cache.result"]): value for a, value in points if value}
+
+    with client.pipeline(transaction=transaction) as pipeline:
+        pipeline.get("user:2")
+        pipeline.execute()
+    assert lookups() == {("GET", "miss"): 1}
+    with client.pipeline(transaction=transaction) as pipeline:
+        for number in range(others):
+            pipeline.set(f"other:{number}", 1)
+        pipeline.get("user:1").get("user:3").mget("user:1", "user:4", "user:5").lpush("user:1", "x").get("user:1")
+        replies = pipeline.execute(raise_on_error=False)
+    assert replies[others : others + 3] == [b"a", None, [b"a", None, None]]
+    assert lookups() == {("GET", "miss"): 2, ("GET", "hit"): 2, ("MGET", "hit"): 1, ("MGET", "miss"): 2}
+
+
 def test_lookups_are_counted(client: Any, recording: Recording) -> None:
     """Hits and misses are counted by operation and key pattern, an MGET for each key."""
     client.set("user:1", "x")

@@ -16,10 +16,11 @@ from otel_distro.instrumentation.calls import CLIENT, current, suppressed
 from otel_distro.instrumentation.hooks import Hooks
 from otel_distro.tracing.context import span_context_in
 
-from .commands import Commands, RedisOperation
+from .commands import Commands, Lookups, RedisOperation
 
 _PART = "instrumentation redis"
-Begun = tuple[Span, RedisOperation, float]
+Begun = tuple[Span, RedisOperation, float, Lookups | None]
+"""Span, operation, start, and what a pipeline looks up; None for a command by itself."""
 
 
 class Clients:
@@ -156,7 +157,7 @@ class Clients:
             span = self.tracer.begin(operation.name, CLIENT, parent, operation.attributes.copy())
             if hooks is not None and hooks.request is not None:
                 hooks.request(span, client, args, options)
-            return span, operation, perf_counter()
+            return span, operation, perf_counter(), None
         except Exception as error:  # noqa: BLE001 - the command runs as it would without us
             self._guard.failed(_PART, error)
             return None
@@ -172,16 +173,20 @@ class Clients:
             if len(commands) > 1:
                 attributes["db.operation.batch.size"] = len(commands)
             parent = span_context_in(context) if context else None
-            return self.tracer.begin(operation.name, CLIENT, parent, attributes), operation, perf_counter()
+            lookups = self._commands.lookups(pipeline, commands)
+            return self.tracer.begin(operation.name, CLIENT, parent, attributes), operation, perf_counter(), lookups
         except Exception as error:  # noqa: BLE001 - the pipeline runs as it would without us
             self._guard.failed(_PART, error)
             return None
 
     def _ended(self, begun: Begun, client: Any, reply: Any) -> None:
         try:
-            span, operation, started = begun
-            if operation.looks_up:
-                operation.count(reply)
+            span, operation, started, lookups = begun
+            if lookups is None:
+                if operation.looks_up:
+                    operation.count(reply)
+            elif lookups and isinstance(reply, list):
+                _count_each(lookups, reply)
             if self._hooks.wanted:
                 hooks = self._hooks.of(client)
                 if hooks is not None and hooks.response is not None:
@@ -192,7 +197,7 @@ class Clients:
 
     def _failed(self, begun: Begun, error: BaseException) -> None:
         try:
-            span, operation, started = begun
+            span, operation, started, _ = begun
             if isinstance(error, self._watch_error):
                 # an optimistic lock that was lost is an answer, which the application expects and retries on
                 operation.end(span, started)
@@ -200,6 +205,13 @@ class Clients:
                 operation.fail(span, started, error, status_code(error))
         except Exception as failure:  # noqa: BLE001 - see above
             self._guard.failed(_PART, failure)
+
+
+def _count_each(lookups: Lookups, replies: list[Any]) -> None:
+    """Count what a pipeline looked up; a command that failed among them found nothing and missed nothing."""
+    for place, operation in lookups:
+        if place < len(replies) and not isinstance(replies[place], Exception):
+            operation.count(replies[place])
 
 
 def _atomic(pipeline: Any) -> bool:

@@ -41,6 +41,7 @@ _KEYED = frozenset(_KEY_COMMANDS.split())
 """Commands whose first argument is a key."""
 _ONE = frozenset({"GET", "GETEX", "GETDEL", "HGET", "HGETALL", "JSON.GET"})
 _SEVERAL = frozenset({"MGET", "HMGET", "JSON.MGET"})
+_LOOKUPS = _ONE | _SEVERAL
 
 
 _NAME = re.compile(r"[A-Z][A-Z0-9._-]{0,31}")
@@ -119,6 +120,9 @@ class RedisOperation(Operation):
                 self.misses.add(missed)
             if missed < len(reply):
                 self.hits.add(len(reply) - missed)
+
+
+Lookups = Sequence[tuple[int, RedisOperation]]
 
 
 class Target:
@@ -202,6 +206,14 @@ class Commands:
             known = target.operations.keep(key, RedisOperation(name, attributes, self._duration, batch=True))
             known.looks_up = 0
         return known, text
+
+    def lookups(self, client: Any, commands: Sequence[Sequence[Any]]) -> Lookups:
+        """The commands of a pipeline that look something up: the place of each, and its operation."""
+        return [
+            (place, self.operation(client, command))
+            for place, command in enumerate(commands)
+            if command and command[0] in _LOOKUPS
+        ]
 
     def target(self, client: Any) -> Target:
         """Where the client's commands go."""
