@@ -168,7 +168,9 @@ def test_lookups_of_pipelines_are_counted(client: Any, recording: Recording, tra
     with client.pipeline(transaction=transaction) as pipeline:
         for number in range(others):
             pipeline.set(f"other:{number}", 1)
-        pipeline.get("user:1").get("user:3").mget("user:1", "user:4", "user:5").lpush("user:1", "x").get("user:1")
+        pipeline.get("user:1").get("user:3").mget("user:1", "user:4", "user:5").get("user:1")
+        if transaction:
+            pipeline.hget("user:1", "not a hash")  # the server of these tests hangs up on errors outside of one
         replies = pipeline.execute(raise_on_error=False)
     assert replies[others : others + 3] == [b"a", None, [b"a", None, None]]
     assert lookups() == {("GET", "miss"): 2, ("GET", "hit"): 2, ("MGET", "hit"): 1, ("MGET", "miss"): 2}
