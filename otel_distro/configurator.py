@@ -10,6 +10,8 @@ from .process import Role
 from .start import switched_off
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     # the SDK is imported when it is configured, not when the entry point is looked at
     from opentelemetry.sdk.resources import Resource
 
@@ -57,6 +59,7 @@ def _configure(session: Session) -> None:
         "OTEL_SEMCONV_STABILITY_OPT_IN", ",".join(session.settings.instrumentation.semconv_opt_in)
     )
     session.hooks.install()
+    _make_way_for_gevent(session)
     _redact(session)
     _propagate(session)
     made = _resource(session)
@@ -70,6 +73,20 @@ def _configure(session: Session) -> None:
     if pipeline.loops is not None:
         session.hooks.on_import("asyncio.base_events", pipeline.loops.watch_asyncio)
         session.hooks.on_import("uvloop", pipeline.loops.watch_uvloop)
+
+
+def _make_way_for_gevent(session: Session) -> None:
+    if any("gevent" in word for word in (*session.orig_argv, session.environ.get("GUNICORN_CMD_ARGS", ""))):
+        from .gevent_patch import patch_early
+
+        patch_early(session)
+
+    def imported(module: ModuleType) -> None:
+        from .gevent_patch import watch
+
+        watch(session, module)
+
+    session.hooks.on_import("gevent.monkey", imported)
 
 
 def _redact(session: Session) -> None:

@@ -26,8 +26,10 @@ def start() -> None:
 
     session = this_process()
     if session.settings.python.gevent_patch is not None:
-        # before anything else is imported, and also where telemetry is off: the application counts on it
-        session.guard.call("gevent", None, _patch)
+        # also where telemetry is off: the application counts on it
+        from .gevent_patch import patch_early
+
+        patch_early(session)
     if not session.active:
         return
     from .configurator import configure
@@ -56,12 +58,6 @@ def switched_off(environ: Mapping[str, str]) -> bool:
 
 
 _BUILT_IN = {"", "tracecontext", "baggage", "none"}
-
-
-def _patch() -> None:
-    from importlib import import_module
-
-    import_module("gevent.monkey").patch_all()
 
 
 def _run_hooks(group: str, session: Session) -> None:
