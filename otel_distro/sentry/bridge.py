@@ -25,8 +25,9 @@ from . import _sdk
 from .crumbs import Crumbs
 from .events import Events
 from .frameworks import Frameworks
+from .identity import Identity
 from .link import Link, Noting, note
-from .options import Identity, options
+from .options import options
 from .propagation import SentryTrace
 from .requests import Requests, current_request
 from .scrub import Scrub
@@ -144,9 +145,13 @@ class Bridge:
 
     def flush(self, seconds: float) -> None:
         """Send what waits, within this time."""
+        _sdk.client().flush(timeout=seconds)
+
+    def end(self, seconds: float) -> None:
+        """As `flush`, at the end of the process or of its server: nothing is profiled any more."""
         if self._client is not None and self._profiled:
             _sdk.end_profiler()
-        _sdk.client().flush(timeout=seconds)
+        self.flush(seconds)
 
     def _watch(self, hooks: ImportHooks) -> None:
         requests = Requests(self.capture, self.owned, self._guard, MARK)
@@ -221,6 +226,8 @@ class Bridge:
 
     def _after_fork(self) -> None:
         self._crumbs.clear()
+        # a forked child works for the application, whatever its parent does
+        self._profiled = bool(self._sentry.profile_session_sample_rate)
         if self._client is not None:
             # the parent's client has queues whose threads are gone, and what is in them is the parent's to send
             self._set_up()

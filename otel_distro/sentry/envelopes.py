@@ -44,13 +44,17 @@ class EnvelopeExporter(SpanExporter):
 
     Args:
         send: takes a transaction.
+        flush: sends what was taken, within so many seconds.
         marks: environment and release.
         personal: whether query strings, addresses, names and messages of exceptions may leave.
         guard: gets what fails.
     """
 
-    def __init__(self, send: Send, marks: Marks, *, personal: bool, guard: Guard) -> None:
+    def __init__(
+        self, send: Send, flush: Callable[[float], object], marks: Marks, *, personal: bool, guard: Guard
+    ) -> None:
         self._send = send
+        self._flush = flush
         self._marks = marks
         self._personal = personal
         self._guard = guard
@@ -75,15 +79,15 @@ class EnvelopeExporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 30_000) -> bool:
-        """Everything that is complete has been handed on already; sentry-sdk's own flush sends it."""
-        del timeout_millis
+        """Send what is complete."""
+        self._flush(timeout_millis / 1000)
         return True
 
-    def shutdown(self, timeout_millis: float | None = None) -> None:
-        """Send what waits for a root that will not come any more."""
-        del timeout_millis
+    def shutdown(self, timeout_millis: float = 2_000) -> None:
+        """Send everything, also what waits for a root that will not come any more."""
         while self._waiting:
             self._emit_orphans(self._waiting.popitem(last=False)[1])
+        self._flush(timeout_millis / 1000)
 
     def _emit_orphans(self, spans: Sequence[ReadableSpan]) -> None:
         """Spans without their root: each topmost one with those below it."""

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+from typing import Any
 
 from otel_distro import settings
 
 from . import _sdk
 from .events import Events
+from .identity import Identity
 from .scrub import Scrub
 
 _NOTHING = {"mode": "off"}
-
-
-class Identity(NamedTuple):
-    """Who sends: equal on errors and spans.
-
-    Attributes:
-        environment: of the deployment.
-        release: of the service, None where nobody knows one.
-        server: name of the host.
-    """
-
-    environment: str
-    release: str | None
-    server: str
 
 
 def options(sentry: settings.Sentry, who: Identity, events: Events, scrub: Scrub) -> dict[str, Any]:
@@ -114,4 +101,4 @@ def _disabled() -> list[Any]:
     return [ArgvIntegration(), ModulesIntegration(), AtexitIntegration(), StdlibIntegration()]
 
 
-__all__ = ["Identity", "options"]
+__all__ = ["options"]

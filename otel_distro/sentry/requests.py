@@ -28,6 +28,8 @@ Capture = Callable[[BaseException, Mapping[str, Any]], object]
 
 _SEEN = "otel_distro.sentry"
 _SERVED = frozenset({"http", "websocket"})
+_NORMAL_CLOSE = frozenset({1000, 1001, 1005, 1006})
+"""Ends of a WebSocket that are no errors of the application's (RFC 6455, 7.4.1): done, going away, without a word."""
 _UNHANDLED = {"type": "asgi", "handled": False}
 _HANDLED = {"type": "starlette", "handled": True}
 _HEADERS = frozenset({"host", "content-type", "content-length", "accept", "user-agent"})
@@ -156,6 +158,8 @@ class Requests:
         self._guard.call("Sentry, request", None, self._report, error)
 
     def _report(self, error: Exception) -> None:
+        if type(error).__name__ == "WebSocketDisconnect" and getattr(error, "code", None) in _NORMAL_CLOSE:
+            return
         context = current_span_context()
         if context is not None:
             note(context, error, None if self._owned() else current_record())

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from otel_distro import settings
 from otel_distro.guard import Guard
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.otlp.exporters import build_encoder
@@ -14,14 +13,17 @@ from otel_distro.otlp.span_exporter import OtlpSpanExporter
 from otel_distro.sampling import FlatSampler
 from otel_distro.tracing import BatchQueue
 
+from .identity import Identity, identity
 from .spans import Marks, SentrySender
 
 if TYPE_CHECKING:
     from otel_distro.pipeline import Pipeline
     from otel_distro.session import Session
 
-    from .options import Identity
+    from .bridge import Bridge
 
+TESTED = "2.55 to 3.0.0b2"
+"""Versions of sentry-sdk that the suites run with."""
 _MEMORY = 8_000_000
 """Most bytes of spans that wait for Sentry; `OTEL_DISTRO_SPOOL_SIZE` where that is less."""
 _EVERY_TRACE = 1 << 64
@@ -42,33 +44,28 @@ def begin(session: Session, pipeline: Pipeline, resource: Mapping[str, Any]) -> 
         remedy = "pip install 'otel-distro[sentry]'"
         guard.failed("Sentry", "SENTRY_DSN is set and sentry-sdk is not installed", remedy=remedy)
         return
-    from .bridge import Bridge
-
-    who = identity(sentry, resource)
     provider = pipeline.tracer_provider
     rate, decide = sampling_of(provider)
-    bridge = Bridge(sentry, who, guard, decide=decide, profiles=session.serves)
-    bridge.begin(session.hooks)
-    bridge.observe(provider)
-    pipeline.flushes.append(("Sentry", bridge.flush))
-    pipeline.endings.append(("Sentry", bridge.flush))
+    who = identity(sentry, resource)
+    bridge: Bridge | None = None
+    try:
+        bridge = _bridge(session, pipeline, who, decide)
+    except Exception as error:  # noqa: BLE001 - a sentry-sdk that is not as we know it must not cost more than itself
+        guard.failed("Sentry", error, remedy=f"errors are not sent; sentry-sdk {TESTED} is known to work")
     marks = Marks(who.environment, who.release, rate)
-    guard.call("spans to Sentry", None, _send_spans, session, pipeline, marks, bridge.send_transaction)
+    # spans need nothing of sentry-sdk, unless they go in its envelopes
+    guard.call("spans to Sentry", None, _send_spans, session, pipeline, marks, bridge)
 
 
-def identity(sentry: settings.Sentry, resource: Mapping[str, Any]) -> Identity:
-    """Environment, release and host, as errors and spans have them."""
-    from sentry_sdk.utils import get_default_release
+def _bridge(session: Session, pipeline: Pipeline, who: Identity, decide: Callable[[int], bool]) -> Bridge:
+    from .bridge import Bridge
 
-    from .options import Identity
-
-    release = sentry.release
-    if release is None:
-        version = resource.get("service.version")
-        found = f"{resource.get('service.name')}@{version}" if version else get_default_release()
-        release = settings.usable_release(found) if found else None
-    host = resource.get("host.name") or resource.get("service.instance.id") or ""
-    return Identity(sentry.environment or settings.DEFAULT_ENVIRONMENT, release, str(host))
+    bridge = Bridge(session.settings.sentry, who, session.guard, decide=decide, profiles=session.serves)
+    bridge.begin(session.hooks)
+    bridge.observe(pipeline.tracer_provider)
+    pipeline.flushes.append(("Sentry", bridge.end))
+    pipeline.endings.append(("Sentry", bridge.end))
+    return bridge
 
 
 def sampling_of(provider: Any) -> tuple[float, Callable[[int], bool]]:
@@ -80,19 +77,19 @@ def sampling_of(provider: Any) -> tuple[float, Callable[[int], bool]]:
     return 1.0, lambda trace_id: True
 
 
-def _send_spans(
-    session: Session, pipeline: Pipeline, marks: Marks, send: Callable[[Mapping[str, Any]], object]
-) -> None:
+def _send_spans(session: Session, pipeline: Pipeline, marks: Marks, bridge: Bridge | None) -> None:
     way = session.settings.sentry.spans
     provider: Any = pipeline.tracer_provider
     if way in {"off", "collector"} or provider is None:
         return
     traces, guard = session.settings.traces, session.guard
     if way == "envelope":
+        if bridge is None:
+            return
         from .envelopes import EnvelopeExporter
 
         personal = session.settings.sentry.send_default_pii
-        exporter = EnvelopeExporter(send, marks, personal=personal, guard=guard)
+        exporter = EnvelopeExporter(bridge.send_transaction, bridge.flush, marks, personal=personal, guard=guard)
         provider.add_span_processor(BatchQueue(exporter, batch=traces.batch, guard=guard, name="sentry"))
         return
     sender = _sender(session, marks, guard)
@@ -121,4 +118,4 @@ def _sender(session: Session, marks: Marks, guard: Guard) -> SentrySender:
     )
 
 
-__all__ = ["begin", "identity", "sampling_of"]
+__all__ = ["begin", "sampling_of"]

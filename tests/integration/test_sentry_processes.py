@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.sentry_rig import Service, problems, run_script
+from tests.sentry_rig import ROOT, Service, problems, run_script
 from tests.servers import OtlpSink
 from tests.servers.sentry import SentryServer
 
@@ -58,6 +60,26 @@ def test_a_script_that_fails_is_linked_to_the_span_that_failed(sampler: str) -> 
     else:
         assert sentry.spans == []
         assert set(linked["trace_id"]) != {"0"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"OTEL_TRACES_EXPORTER": "none"},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+        {"OTEL_DISTRO_SENTRY_SPANS": "envelope"},
+    ],
+    ids=lambda more: next(iter(more.values())),
+)
+def test_spans_arrive_however_the_collector_gets_its_own(more: dict[str, str]) -> None:
+    """Sentry gets protobuf, or envelopes, also where the collector gets JSON or nothing; a script's end loses none."""
+    with SentryServer() as sentry, OtlpSink() as sink:
+        run_script(SCRIPT, sentry, sink, more)
+    names = [span.name for span in sentry.spans]
+    for item in sentry.of("transaction"):
+        names += [item.payload["transaction"], *(span["description"] for span in item.payload["spans"])]
+    assert sorted(names) == ["root", "step"]
+    assert len(sentry.events) == 1
 
 
 def test_upstreams_pipeline_is_linked_too() -> None:
@@ -135,6 +157,18 @@ def test_without_a_dsn_sentry_sdk_is_not_imported() -> None:
     with SentryServer() as sentry, OtlpSink() as sink:
         done = run_script(code, sentry, sink, {"SENTRY_DSN": ""})
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_sentry_sdk_that_is_not_as_we_know_it_costs_errors_only(tmp_path: Path) -> None:
+    """With a sentry-sdk that lacks what the bridge needs one line says so; spans arrive and the program runs."""
+    (tmp_path / "sentry_sdk").mkdir()
+    (tmp_path / "sentry_sdk" / "__init__.py").write_text("")
+    code = "from opentelemetry import trace; trace.get_tracer('job').start_span('work').end(); print('done')"
+    with SentryServer() as sentry, OtlpSink() as sink:
+        done = run_script(code, sentry, sink, {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    assert done.stdout == "done\n"
+    assert done.stderr.count("errors are not sent; sentry-sdk 2.55 to 3.0.0b2 is known to work") == 1
+    assert [span.name for span in sentry.spans] == ["work"]
 
 
 BAD: tuple[tuple[str, dict[str, Any], str], ...] = (

@@ -29,7 +29,7 @@ class Backend:
     def __init__(self, *, personal: bool = False) -> None:
         self.sent: list[Mapping[str, Any]] = []
         self.exporter = EnvelopeExporter(
-            self.sent.append, Marks("production", "shop@1"), personal=personal, guard=Guard()
+            self.sent.append, lambda seconds: None, Marks("production", "shop@1"), personal=personal, guard=Guard()
         )
 
     def tree(self) -> dict[str, list[str]]:

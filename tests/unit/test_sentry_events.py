@@ -152,8 +152,19 @@ def test_what_is_opted_in_to_leaves() -> None:
     assert event == {**EVENT, "extra": {"password": "REDACTED", "count": 1}}
 
 
-@pytest.mark.parametrize("event", [{}, {"exception": None}, {"exception": {"values": None}}, {"request": None},
-                                   {"logentry": "text"}, {"user": None}, {"breadcrumbs": []}, {"extra": [1]}])  # fmt: skip
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"exception": None},
+        {"exception": {"values": None}},
+        {"request": None},
+        {"logentry": "text"},
+        {"user": None},
+        {"breadcrumbs": []},
+        {"extra": [1]},
+    ],
+)
 def test_odd_events_pass(event: dict[str, Any]) -> None:
     """An event of any shape is sent rather than lost."""
     assert Scrub(personal=False, messages=False, variables=False).event(dict(event)) is not None
