@@ -269,3 +269,11 @@ def test_resources_of_a_module_can_be_read_before_its_import() -> None:
         "print(data is not None, find_spec('redis').loader.is_package('redis'))"
     )
     assert run(code).stdout == "True True\n"
+
+
+@pytest.mark.parametrize("logs", ["none", "otlp"])
+def test_a_log_call_whose_arguments_do_not_fit_raises_nothing(logs: str) -> None:
+    """Upstream's handler lets the TypeError of `logging.info("%d", "x")` out into the application."""
+    code = "import logging; logging.basicConfig(level=20); logging.info('%d', 'x'); print('went on')"
+    done = run(code, OTEL_LOGS_EXPORTER=logs, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (0, "went on\n")
