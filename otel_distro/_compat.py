@@ -104,6 +104,13 @@ else:
     _SpanBase = _PipelineBase = _ProviderBase = object
 
 
+def endpoint_of(processor: object) -> str:
+    """Where upstream's HTTP exporter behind a span processor sends to; empty for any other processor."""
+    exporter = getattr(processor, "span_exporter", None)
+    found = getattr(exporter, "_endpoint", None)
+    return found if isinstance(found, str) else ""
+
+
 def _forward(name: str) -> Any:
     """A property that reads and writes the public slot `name`."""
 
@@ -200,6 +207,7 @@ __all__ = [
     "ProviderFields",
     "SpanFields",
     "context_variable",
+    "endpoint_of",
     "entry_points",
     "instrumentation_info",
     "new_span_context",

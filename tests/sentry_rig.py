@@ -106,11 +106,15 @@ class Service:
 
 
 def run_script(
-    code: str, sentry: SentryServer, sink: OtlpSink, more: Mapping[str, str] | None = None
+    code: str,
+    sentry: SentryServer,
+    sink: OtlpSink,
+    more: Mapping[str, str] | None = None,
+    launcher: Sequence[str] = RUN,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python code to its end under our launcher."""
+    """Run Python code to its end under our launcher, or another."""
     return subprocess.run(
-        [*RUN, sys.executable, "-c", code],
+        [*launcher, sys.executable, "-c", code],
         cwd=ROOT,
         env=environment(sentry, sink, more or {}),
         capture_output=True,

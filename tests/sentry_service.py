@@ -22,9 +22,12 @@ from starlette.middleware.base import BaseHTTPMiddleware
 import otel_distro
 
 if os.environ.get("APP_INIT"):
+    from sentry_sdk.integrations.otlp import OTLPIntegration
+
     options = {"send_default_pii": True} if "pii" in os.environ["APP_INIT"] else {}
     rates = {"traces_sample_rate": 1.0} if "tracing" in os.environ["APP_INIT"] else {}
-    sentry_sdk.init(**options, **rates)
+    integrations = [OTLPIntegration()] if "otlp" in os.environ["APP_INIT"] else []
+    sentry_sdk.init(integrations=integrations, **options, **rates)
 
 CANARY = "canary-" + "71c3f0"
 app = FastAPI()
@@ -246,8 +249,6 @@ async def secrets(request: Request) -> None:
     otel_distro.set_user("u1", email=f"mail-{CANARY}@example.com", name=f"name-{CANARY}")
     sentry_sdk.set_user({"id": "u1", "email": f"sdkmail-{CANARY}@example.com", "username": f"sdkname-{CANARY}"})
     raise Refused(f"message-{CANARY} of {len(value)}")
-
-
 
 
 @app.exception_handler(504)

@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanContext
 from sentry_sdk.envelope import Envelope, Item, PayloadRef
 
 from otel_distro import settings
-from otel_distro._compat import parts_of_propagator
+from otel_distro._compat import endpoint_of, parts_of_propagator
 from otel_distro.guard import LOGGER_NAME, Guard
 from otel_distro.import_hooks import ImportHooks
 from otel_distro.process import in_forked_child
@@ -87,6 +87,7 @@ class Bridge:
         self._client: Any | None = None
         self._setting_up = False
         self._textmap = get_global_textmap()
+        self._provider: Any = None
 
     def owned(self) -> bool:
         """Whether the active client is ours."""
@@ -117,6 +118,7 @@ class Bridge:
 
     def observe(self, provider: Any) -> None:
         """Have the spans of `provider` noted on the exceptions that they record, and kept for breadcrumbs."""
+        self._provider = provider
         if provider is None:
             return
         if isinstance(provider, LeanTracerProvider):
@@ -216,11 +218,22 @@ class Bridge:
                 " OTEL_DISTRO_SENTRY_SPANS=off leaves tracing to sentry-sdk)",
                 once="sentry tracing",
             )
-        otlp = getattr(client, "integrations", {}).get("otlp")
-        if otlp is not None and getattr(otlp, "setup_otlp_traces_exporter", False):
+        self._stop_second_exporter(client)
+
+    def _stop_second_exporter(self, client: Any) -> None:
+        """Take away the processor by which `OTLPIntegration` sends every span once more."""
+        parsed = getattr(client, "parsed_dsn", None)
+        if not isinstance(self._provider, LeanTracerProvider) or parsed is None:
+            return
+        pipeline = self._provider.pipeline
+        second = [
+            each for each in pipeline.processors if parsed.netloc in endpoint_of(each) and "/otlp/" in endpoint_of(each)
+        ]
+        if second:
+            pipeline.use(tuple(each for each in pipeline.processors if each not in second))
             self._guard.warn(
-                "OTLPIntegration of sentry_sdk.init sends every span a second time: give it"
-                " setup_otlp_traces_exporter=False, or set OTEL_DISTRO_SENTRY_SPANS=off",
+                "OTLPIntegration of sentry_sdk.init sends no spans: they go to Sentry from here, and would arrive twice"
+                " (OTEL_DISTRO_SENTRY_SPANS=off leaves them to it)",
                 once="sentry otlp",
             )
 

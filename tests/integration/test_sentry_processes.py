@@ -141,6 +141,51 @@ def test_an_application_that_sets_sentry_up_is_linked_in_unsampled_traces() -> N
     assert event["contexts"]["trace"]["trace_id"] == trace
 
 
+def test_sentrys_own_otlp_integration_sends_nothing_twice() -> None:
+    """An application with `OTLPIntegration()` keeps W3C propagation, its spans arrive once, its errors linked."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with Service({"APP_INIT": "otlp"}) as service:
+        service.get("/v1/plain", {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+        output = service.stop()
+    at_sentry = [span.span_id for span in service.sentry.spans]
+    assert sorted(at_sentry) == sorted(span.span_id for span in service.sink.spans)
+    assert len(set(at_sentry)) == len(at_sentry)
+    assert output.count("OTLPIntegration of sentry_sdk.init sends no spans") == 1
+    assert output.count("put a propagator of its own in the place of OTEL_PROPAGATORS") == 1
+    (event,) = service.sentry.events
+    assert event["contexts"]["trace"]["trace_id"] == trace
+    assert not [post for post in service.sentry.posts if "api-key" in post.headers]
+
+
+def test_sentry_trace_is_an_option() -> None:
+    """With the option a caller's `sentry-trace: ...-0` is not recorded, and its errors carry its trace id."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with Service({"OTEL_DISTRO_SENTRY_PROPAGATION": "true"}) as service:
+        service.get("/v1/plain", {"sentry-trace": f"{trace}-00f067aa0ba902b7-0"})
+        service.stop()
+    (event,) = service.sentry.events
+    assert event["contexts"]["trace"]["trace_id"] == trace
+    assert trace not in {span.trace_id for span in service.sink.spans}
+
+
+def test_a_client_that_was_there_first_is_joined() -> None:
+    """A program that has called `sentry_sdk.init` before telemetry is set up gets its errors linked."""
+    code = (
+        """
+import os, sentry_sdk
+sentry_sdk.init(os.environ["SENTRY_DSN"])
+from otel_distro.start import start
+start()
+"""
+        + SCRIPT
+    )
+    with SentryServer() as sentry, OtlpSink() as sink:
+        run_script(code, sentry, sink, launcher=())
+    (event,) = sentry.events
+    (step,) = [span for span in sentry.spans if span.name == "step"]
+    assert event["contexts"]["trace"]["span_id"] == step.span_id
+
+
 def test_tracing_stays_with_sentry_sdk_where_that_is_asked_for() -> None:
     """`OTEL_DISTRO_SENTRY_SPANS=off` sends no spans and leaves the application's own tracing as it is."""
     with Service({"APP_INIT": "tracing", "OTEL_DISTRO_SENTRY_SPANS": "off"}) as service:

@@ -9,10 +9,12 @@ import pytest
 from opentelemetry import context as context_api
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation import utils
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     INVALID_SPAN,
@@ -123,6 +125,16 @@ def test_overrides_tells_which_processors_care() -> None:
     patched = SpanProcessor()
     patched.on_start = lambda span, parent_context=None: None  # type: ignore[method-assign]
     assert _compat.overrides(patched, "on_start")
+
+
+def test_the_endpoint_of_an_exporter_is_found() -> None:
+    """The endpoint of upstream's HTTP exporter is seen through its batch processor; others have none."""
+    processor = BatchSpanProcessor(OTLPSpanExporter(endpoint="http://127.0.0.1:9/api/1/otlp/v1/traces"))
+    try:
+        assert _compat.endpoint_of(processor) == "http://127.0.0.1:9/api/1/otlp/v1/traces"
+        assert _compat.endpoint_of(SpanProcessor()) == ""
+    finally:
+        processor.shutdown()
 
 
 def test_parts_of_propagator_opens_a_composite_one() -> None:
