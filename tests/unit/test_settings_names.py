@@ -184,3 +184,9 @@ def test_starlettes_exclusions_are_fastapis() -> None:
 def test_any_alias_gives_settings_and_lines(environ: dict[str, str]) -> None:
     """Whatever stands in a name as common as ENVIRONMENT, nothing is raised and each line is one line."""
     assert all("\n" not in str(problem) for problem in parse(environ)[1])
+
+
+def test_the_page_has_every_alias_and_every_refused_name() -> None:
+    """docs/settings.md says which foreign names are read and which are refused."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "settings.md").read_text()
+    assert [name for name in sorted(NAMES | UNSUPPORTED.keys()) if name not in page] == []
