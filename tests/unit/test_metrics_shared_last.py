@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Member:
         )  # fmt: skip
         self.heard: list[MetricsData] = []
         self.source = GroupSource(
-            self.provider, self.store, guard, pause=lambda: None, killed=self.heard.append
+            self.provider, self.store, guard, pause=lambda: None, killed=self.heard.append, delivery=0.2
         )  # fmt: skip
 
     def measure(self) -> None:
@@ -165,3 +166,23 @@ def test_who_pushes_no_more_leaves_the_dead_to_others(tmp_path: Path) -> None:
     assert leaving.heard == []
     alive.source.snapshot(exemplars=False)
     assert len(alive.heard) == 1
+
+
+def test_the_files_of_a_killed_process_stay_until_its_numbers_are_delivered(tmp_path: Path) -> None:
+    """Were the one who pushed them killed, too, the next would find them; after a while they are folded."""
+    dead, one, two = (Member(tmp_path, name) for name in ("dead", "one", "two"))
+    dead.measure()
+    index = tmp_path / f"otel-distro-{os.geteuid()}" / "g" / f"{dead.store.name}.index"
+    dead.kill()
+    for member in (one, two):
+        member.source.snapshot(exemplars=False)
+        assert len(member.heard) == 1
+        assert index.exists()
+    time.sleep(0.25)
+    one.source.tidy()
+    assert not index.exists()
+    for member in (one, two):
+        cells = member.source.snapshot(exemplars=False)
+        assert sum(v for e, v in zip(cells.entries, (cells.cells[e.at] for e in cells.entries), strict=True)
+                   if e.identity.name == "orders") == 4.5  # fmt: skip
+        assert len(member.heard) == 1

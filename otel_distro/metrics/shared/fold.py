@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -71,13 +71,7 @@ def read(directory: Path) -> Folded:
     return Folded()
 
 
-def fold(
-    directory: Path,
-    dead: Sequence[Member],
-    limit: int,
-    pause: Pause,
-    folded: Callable[[Sequence[Member]], object] = lambda _: None,
-) -> int:
+def fold(directory: Path, dead: Sequence[Member], limit: int, pause: Pause) -> int:
     """Fold these processes, as far as they are dead and not folded yet; returns how many.
 
     Args:
@@ -85,7 +79,6 @@ def fold(
         dead: probably dead; each one's lock is taken, or it is left alone.
         limit: series a stream.
         pause: called between slices of work.
-        folded: gets those that were folded just now, while their files are still there.
 
     Raises:
         OSError: the new file cannot be written; nothing has changed then.
@@ -102,7 +95,6 @@ def fold(
         new = [member for member in mine if member.name not in before.processes]
         if new:
             _write(directory, before, new, limit, pause)
-            folded(new)
         for member in mine:
             remove_files(directory, member.name)
         return len(new)

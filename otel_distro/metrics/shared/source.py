@@ -31,11 +31,12 @@ PART: Final = "metrics: group"
 
 @dataclass(slots=True)
 class _Known:
-    """A process of the group and how its cells lie in the table."""
+    """A process of the group, how its cells lie in the table, and when its last numbers were pushed (monotonic)."""
 
     member: Member
     layout: Layout = field(default_factory=Layout)
     seen: Sequence[float] = field(default_factory=list)
+    told: float = 0.0
 
 
 class GroupSource:
@@ -49,7 +50,8 @@ class GroupSource:
         limit: series a stream, over all processes.
         refresh: asks the other processes for what their callbacks say now.
         timeout_millis: that callbacks of this process may take.
-        killed: gets the last numbers of each process that this one folds, unless it had ended in order.
+        killed: gets the last numbers of each process that is dead and had not ended in order.
+        delivery: seconds after which they may be taken for delivered.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class GroupSource:
         refresh: Callable[[], None] = lambda: None,
         timeout_millis: float = 5000,
         killed: Callable[[MetricsData], object] | None = None,
+        delivery: float = 5.0,
     ) -> None:
         self._provider = provider
         self._store = store
@@ -72,6 +75,7 @@ class GroupSource:
         self._refresh = refresh
         self._timeout = timeout_millis
         self._killed = killed
+        self._delivery = delivery
         self._alone = LocalSource(provider, timeout_millis=timeout_millis)
         self._known: dict[str, _Known] = {}
         self._pid = os.getpid()
@@ -138,33 +142,38 @@ class GroupSource:
             self._forget()
         return self._lock
 
-    def _fold(self, dead: Sequence[Member]) -> None:
-        """Fold these processes; they are read on as they are when that fails."""
-        if self._killed is not None and self._provider.closed:
-            return  # whoever pushes no more leaves the dead to somebody who can speak for them
-        last: list[MetricsData] = []
+    def _fold(self, dead: Sequence[Member], *, at_once: bool = False) -> None:
+        """Fold these processes; they are read on as they are when that fails, or has to wait."""
+        ready = [member for member in dead if self._spoken_for(member, at_once=at_once)]
+        if not ready:
+            return
         try:
-            fold.fold(self._store.group.path, dead, self._limit, self._pause, lambda new: self._hear(new, last))
+            fold.fold(self._store.group.path, ready, self._limit, self._pause)
         except OSError as error:
             self._guard.failed(PART, error, remedy="files of ended processes stay until there is room")
-        for member in dead:
+        for member in ready:
             if not member.there():
                 self._close(member.name)
-        if self._killed is not None:
-            for data in last:
-                self._killed(data)
 
-    def _hear(self, members: Sequence[Member], last: list[MetricsData]) -> None:
-        """Take down what processes had counted when they were killed."""
+    def _spoken_for(self, member: Member, *, at_once: bool) -> bool:
+        """Whether the last numbers of a killed process have been pushed, long enough ago to have been delivered.
+
+        Until then its files stay: were this process killed as well, the next one would find and push them.
+        """
         if self._killed is None:
-            return
-        for member in members:
-            if member.resource is None or member.ended:
-                continue
+            return True
+        if self._provider.closed:
+            return False  # whoever pushes no more leaves the dead to somebody who does
+        self._guard.call(PART, False, member.refresh, self._pause)
+        if member.resource is None or member.ended:
+            return True
+        known = self._known[member.name]
+        if not known.told:
+            known.told = time.monotonic()
             data = self._guard.call(PART, None, last_numbers, member, member.cells(), time.time_ns())
             if data is not None:
-                last.append(data)
-            self._pause()
+                self._guard.call(PART, None, self._killed, data)
+        return at_once or time.monotonic() - known.told >= self._delivery
 
     def _consistent(self) -> tuple[list[float], list[Member]]:
         """All cells as one, and the processes that are dead; read anew when a folding happened in between."""
@@ -202,7 +211,7 @@ class GroupSource:
             self._pause()
             if len(new) > _BATCH:
                 # thousands of ended processes: fold as they come, not to hold all of them open
-                self._fold([self._known[n].member for n in opened if not self._known[n].member.alive()])
+                self._fold([self._known[n].member for n in opened if not self._known[n].member.alive()], at_once=True)
         if len(new) > _BATCH:
             self._read_folded()
 
