@@ -16,12 +16,10 @@ from opentelemetry.util.types import AnyValue
 
 from .context import plain
 from .guard import Guard
+from .loggers import CAPTURES, speaking
 from .redaction import redact_exception
 
 Level = Literal["debug", "info", "warning", "error", "fatal"]
-
-LOGGER_NAME: Final = "otel_distro.captures"
-"""Where captured exceptions and messages are logged; sentry-sdk is told to make no events of its own of them."""
 
 MARK: Final = "__otel_distro_captured__"
 """The attribute of an exception that has been captured: the ids of the span that was the current one."""
@@ -148,7 +146,7 @@ def _to_span(span: Span, error: BaseException, context: Mapping[str, object]) ->
 
 
 def _to_log(level: int, text: str, context: Mapping[str, object], error: BaseException | None) -> None:
-    logger = logging.getLogger(LOGGER_NAME)
+    logger = speaking(CAPTURES)
     if logger.isEnabledFor(level):
         # a record refuses fields that it has itself
         extra = {f"{name}_" if name in _RESERVED else name: value for name, value in context.items()}
@@ -163,7 +161,7 @@ def _sentry() -> Any:
     from sentry_sdk.integrations.logging import ignore_logger
 
     # the log line below is about the same thing: one event is enough
-    ignore_logger(LOGGER_NAME)
+    ignore_logger(CAPTURES)
     return sdk
 
 
@@ -185,4 +183,4 @@ def _breadcrumb_to_sentry(crumb: Mapping[str, Any]) -> None:
         sdk.add_breadcrumb(dict(crumb))
 
 
-__all__ = ["LOGGER_NAME", "add_attributes", "breadcrumb", "capture_exception", "capture_message", "captured_on"]
+__all__ = ["add_attributes", "breadcrumb", "capture_exception", "capture_message", "captured_on"]

@@ -24,7 +24,7 @@ from otel_distro import (
     set_context,
     set_user,
 )
-from otel_distro.captures import LOGGER_NAME
+from otel_distro.loggers import CAPTURES as LOGGER_NAME
 from tests.asgi_rig import one_route, rigged, test_client
 from tests.recording import Recording
 
@@ -317,3 +317,18 @@ def test_nothing_raises(recording: Recording) -> None:
         breadcrumb("text", value=_Hostile())
     (span,) = recording.take()
     assert [event.name for event in span.events] == ["exception", "message", "breadcrumb"]
+
+
+def test_an_applications_logging_configuration_silences_nothing(recording: Recording) -> None:
+    """`dictConfig` disables loggers that were there before it; what the application captures is logged all the same."""
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.disabled = True
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    try:
+        capture_message("heard", level="error")
+    finally:
+        logger.removeHandler(handler)
+    assert lines == ["heard"]

@@ -18,10 +18,10 @@ from sqlalchemy.pool import StaticPool
 
 from otel_distro.callers import application_line
 from otel_distro.context import RequestScope
-from otel_distro.instrumentation.asgi.summary import LOGGER_NAME
 from otel_distro.instrumentation.httpx import HttpxInstrumentation
 from otel_distro.instrumentation.redis import RedisInstrumentation
 from otel_distro.instrumentation.sqlalchemy import SqlalchemyInstrumentation
+from otel_distro.loggers import REQUESTS as LOGGER_NAME
 from otel_distro.spent import EVENT, REPEATS, Spent
 from tests.asgi_rig import Rig, get, rigged
 from tests.http_echo import serve

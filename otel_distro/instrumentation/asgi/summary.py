@@ -6,7 +6,6 @@ still the current ones: they carry its ids like every other line of it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,13 @@ from opentelemetry.trace import Span
 
 from otel_distro import settings
 from otel_distro.guard import Guard
+from otel_distro.loggers import REQUESTS, speaking
 
 if TYPE_CHECKING:
     from otel_distro.spent import Repeated, Spent
 
     from .exchange import Exchange
 
-LOGGER_NAME = "otel_distro.requests"
 _MOST_WARNED = 256
 _WEBSOCKET = "WS"
 
@@ -40,7 +39,6 @@ class Summary:
 
     def __init__(self, chosen: settings.Requests, guard: Guard) -> None:
         self._guard = guard
-        self._logger = logging.getLogger(LOGGER_NAME)
         self._general = chosen.slow / 1000 or inf
         self._routes: Mapping[str, float] = {route: ms / 1000 or inf for route, ms in chosen.slow_routes.items()}
         self.slow = min(self._general, *self._routes.values(), inf)
@@ -75,7 +73,7 @@ class Summary:
         self._warned.add(key)
         count = spent.count(finding.statement)
         text = str(finding.statement.attributes.get("db.query.text", finding.statement.name))[:300]
-        self._logger.warning(
+        speaking(REQUESTS).warning(
             "%s ran the same statement %d times: %s: %s", _name(exchange), count, finding, text, extra=_extra(exchange)
         )
 
@@ -91,7 +89,7 @@ class Summary:
             extra |= spent.attributes
             parts.append(str(spent))
             parts += [f"{spent.count(each.statement)} times {each}" for each in spent.repeated]
-        self._logger.warning("slow request: %s", "; ".join(parts), extra=extra)
+        speaking(REQUESTS).warning("slow request: %s", "; ".join(parts), extra=extra)
 
 
 def _name(exchange: Exchange) -> str:
@@ -102,4 +100,4 @@ def _extra(exchange: Exchange) -> dict[str, Any]:
     return {"http.request.method": exchange.origin.word, "http.route": exchange.route}
 
 
-__all__ = ["LOGGER_NAME", "Summary"]
+__all__ = ["Summary"]
