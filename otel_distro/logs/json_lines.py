@@ -148,8 +148,14 @@ class JsonLines:
 _SMALL = 1 << 62
 
 
-def context_fields(context: Record) -> dict[str, Any]:
-    """What the application said about the request, under the names that lines have for it."""
+def context_fields(context: Record | dict[str, Any]) -> dict[str, Any]:
+    """What the application said about the request, under the names that lines have for it.
+
+    Args:
+        context: a dict where the record has come from another process; it has these names already.
+    """
+    if isinstance(context, dict):
+        return context
     fields: dict[str, Any] = {}
     if context.request_id is not None:
         fields["request_id"] = context.request_id
@@ -164,6 +170,19 @@ def context_fields(context: Record) -> dict[str, Any]:
         shown = f"context.{name}" if name in _OWN or name in fields else name
         fields[shown] = REDACTED if is_secret_field(name) else value
     return fields
+
+
+def make_portable() -> None:
+    """Let records that handlers send to other processes carry a plain dict: there may be no otel-distro there."""
+    import copyreg
+
+    from otel_distro.context import Record
+
+    copyreg.pickle(Record, _as_dict)
+
+
+def _as_dict(context: Record) -> tuple[type, tuple[list[tuple[str, Any]]]]:
+    return dict, (list(context_fields(context).items()),)
 
 
 def exception_fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -202,4 +221,4 @@ def _shown(value: Any) -> str:
     return _encode(value)
 
 
-__all__ = ["JsonLines", "context_fields", "encoded", "exception_fields"]
+__all__ = ["JsonLines", "context_fields", "encoded", "exception_fields", "make_portable"]

@@ -80,7 +80,9 @@ def set_up(
     made.join = join = Join(put_on=correlation.put_on, take=take, guard=guard)
     if ours:
         from .access import LOGGERS, Access
+        from .json_lines import make_portable
 
+        make_portable()
         join.hold_back(LOGGERS, Access(join.release).hold)
     join.join()
     if chosen.lines:

@@ -7,6 +7,7 @@ import logging
 import logging.config
 import logging.handlers
 import os
+import pickle
 import queue
 import threading
 from typing import Any, NoReturn
@@ -14,7 +15,9 @@ from typing import Any, NoReturn
 import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
+from otel_distro.context import RequestScope, close_scope, open_scope, set_user
 from otel_distro.logs.access import LOGGERS, Access
+from otel_distro.logs.json_lines import JsonLines, make_portable
 from otel_distro.logs.levels import Levels
 from tests.logs_rig import fresh_root, joined, json_lines, logger_with, pipe, quiet
 
@@ -109,6 +112,29 @@ def test_a_queue_handler_keeps_the_ids_of_who_logged() -> None:
             logger.info("later")
         listener.stop()
         assert json.loads(os.read(reading, 10_000))["trace_id"] == f"{0xABC:032x}"
+
+
+def test_a_record_for_another_process_is_plain_data() -> None:
+    """A handler that pickles records sends no class of ours: the receiver may know nothing of the distro."""
+    make_portable()
+    sent: list[bytes] = []
+
+    class Sends(logging.handlers.SocketHandler):
+        def send(self, s: bytes) -> None:
+            sent.append(s)
+
+    scope = RequestScope("req-1")
+    open_scope(scope)
+    try:
+        set_user("u1")
+        with joined(), logger_with(Sends("127.0.0.1", 9)) as logger:
+            logger.info("far away")
+    finally:
+        close_scope(scope)
+    assert b"otel_distro" not in sent[0]
+    received = logging.makeLogRecord(pickle.loads(sent[0][4:]))  # noqa: S301 - made above
+    line = json.loads(JsonLines(service="collector").format(received))
+    assert (line["message"], line["request_id"], line["user"]) == ("far away", "req-1", "u1")
 
 
 def test_a_record_logged_while_another_is_formatted_is_taken_too() -> None:
