@@ -127,11 +127,14 @@ class use_span:  # noqa: N801 - named like the function of the API that it stand
         span = self._span
         detach(self._token, span)
         # a BaseException (GeneratorExit, CancelledError, SystemExit) is no error of the operation: python #4484
-        if isinstance(error, Exception) and isinstance(span, Span) and span.is_recording():
-            if self._record:
-                span.record_exception(error)
-            if self._status:
-                span.set_status(error_status(error))
+        if isinstance(error, Exception) and isinstance(span, Span):
+            if not span.is_recording():
+                self._pass(error)
+            else:
+                if self._record:
+                    span.record_exception(error)
+                if self._status:
+                    span.set_status(error_status(error))
         if self._end:
             span.end()
 
@@ -152,6 +155,9 @@ class use_span:  # noqa: N801 - named like the function of the API that it stand
                 return function(*args, **kwargs)
 
         return cast("F", run)
+
+    def _pass(self, error: Exception) -> None:
+        """An exception leaves a span that does not record."""
 
     def _again(self) -> use_span:
         return use_span(self._span, self._end, self._record, self._status)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
-from types import TracebackType
 from typing import Any, NamedTuple, cast
 
 from opentelemetry.context import Context, get_current
@@ -309,12 +308,9 @@ class StartAsCurrent(use_span):
         self._span = self._tracer.start_span(*self._arguments)
         return use_span.__enter__(self)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None and isinstance(self._span, UnsampledSpan):
+    def _pass(self, error: Exception) -> None:
+        if isinstance(self._span, UnsampledSpan):
             self._tracer.failed(self._span.context, error)
-        use_span.__exit__(self, kind, error, trace)
 
     def _again(self) -> StartAsCurrent:
         return StartAsCurrent(self._tracer, self._arguments, self._end)
