@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 
 from otel_distro import context, request_id, set_context, set_user
 from otel_distro.context import Record, RequestScope, close_scope, current, open_scope
+from otel_distro.logs.correlation import Correlation
 from otel_distro.pipeline._context import ContextOnSpans
 from tests.asgi_rig import Rig, drive, get, one_route, rigged, scope_of
 
@@ -253,7 +255,8 @@ def test_background_tasks_keep_it(rig: Rig) -> None:
     assert seen[0].request_id == "r1"
 
 
-def test_after_a_request_nothing_is_known(rig: Rig) -> None:
+@pytest.mark.parametrize("lean", [True, False], ids=["lean", "upstream"])
+def test_after_a_request_nothing_is_known(lean: bool) -> None:
     """The caller of an application in its own process gets back what it had, and the request never saw that."""
     set_context(outer=True)
     seen: list[Record | None] = []
@@ -269,7 +272,10 @@ def test_after_a_request_nothing_is_known(rig: Rig) -> None:
         await drive(one_route(handler), scope_of("/p/1", headers={"x-request-id": "inner"}))
         return current()
 
-    outer = asyncio.run(main())
+    with rigged(lean=lean) as rig:
+        rig.tracer_provider.add_span_processor(ContextOnSpans())
+        outer = asyncio.run(main())
+        assert told(rig.only()) == {"request.id": "inner", "user.id": "inner"}
     assert seen == [Record("inner", attributes={"request.id": "inner"})]
     assert outer is not None
     assert outer.values == {"outer": True}
@@ -278,9 +284,13 @@ def test_after_a_request_nothing_is_known(rig: Rig) -> None:
 
 @pytest.mark.parametrize(("sampler", "many"), [("parentbased_always_on", 10_000), ("always_off", 1_000)])
 def test_concurrent_requests_share_nothing(sampler: str, many: int) -> None:
-    """Of 10,000 requests at once, each with an id, user and tenant of its own, no value is on another's span."""
+    """Of 10,000 requests at once, each with an id, user and tenant of its own, no value is on another's span or line."""
     tracer: list[trace.Tracer] = []
     wrong: list[tuple[str, Record | None]] = []
+    correlation = Correlation("shop", contextual=True)
+
+    def trace_id() -> str:
+        return f"{trace.get_current_span().get_span_context().trace_id:032x}"
 
     async def handler(request: Any) -> Any:
         from starlette.responses import PlainTextResponse
@@ -299,6 +309,10 @@ def test_concurrent_requests_share_nothing(sampler: str, many: int) -> None:
             (f"user-{number}", None, None),
             f"tenant-{number}",
         ):
+            wrong.append((number, record))
+        line = logging.makeLogRecord({})
+        correlation.put_on(line)
+        if line.__dict__["otelContext"] != record or line.__dict__["otelTraceID"] != trace_id():
             wrong.append((number, record))
         return PlainTextResponse(number)
 

@@ -13,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, set_span_in_co
 from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import SPAN_KEY, context_variable
-from otel_distro.context import record_of_id, set_scope
+from otel_distro.context import record_of_id, reset_scope, set_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.request_ids import RequestIds, is_request_id
@@ -184,7 +184,12 @@ class Server:
         else:
             origin = self._origins.of(scope, headers)
             name, attributes = self._details(origin, scope, self._attributes(origin, scope, headers))
-            span = tracer.begin(name, _SERVER, parent, attributes, context=carried)
+            # a request made within another one of this process is about somebody else
+            outer = set_scope(None)
+            try:
+                span = tracer.begin(name, _SERVER, parent, attributes, context=carried)
+            finally:
+                reset_scope(outer)
             exchange.recording = span.is_recording()
         exchange.server_span = span
         values: dict[str, object] = {**current, SPAN_KEY: span} if current else {SPAN_KEY: span}
