@@ -66,25 +66,30 @@ class LazyScope(Scope):
     def __copy__(self) -> Scope:
         """A copy of this scope, for a block, that belongs to the same request."""
         copied: Any = Scope.__copy__(self)
-        copied.parent, copied.asgi, copied.exchange = self, self.asgi, self.exchange
+        # it has everything; a reference to its origin would keep all scopes of threads that start threads alive
+        copied.parent, copied.asgi, copied.exchange = None, self.asgi, self.exchange
         return copied  # type: ignore[no-any-return]
 
     def fork(self) -> Scope:
         """A scope for a thread or a block; as lazy as this one as long as there is nothing to copy."""
-        try:
-            object.__getattribute__(self, "_type")
-        except AttributeError:
-            return lazy(self, self.asgi, self.exchange)
-        return self.__copy__()
+        if any([_has(self, slot) for slot in _SLOTS]):  # noqa: C419 - a list is faster for so few
+            return self.__copy__()
+        return lazy(self.parent, self.asgi, self.exchange)
 
     def _fill(self) -> None:
-        source = Scope(ty=ScopeType.ISOLATION) if self.parent is None else copy(self.parent)
         with _filling:
+            source = Scope(ty=ScopeType.ISOLATION) if self.parent is None else copy(self.parent)
             for slot in _SLOTS:
-                try:
-                    object.__getattribute__(self, slot)  # written before it was read: stays
-                except AttributeError:
+                if not _has(self, slot):  # what was written before it was read stays
                     object.__setattr__(self, slot, getattr(source, slot))
+
+
+def _has(scope: LazyScope, slot: str) -> bool:
+    try:
+        object.__getattribute__(scope, slot)
+    except AttributeError:
+        return False
+    return True
 
 
 def lazy(parent: Scope | None, asgi: Any, exchange: Any) -> LazyScope:

@@ -115,6 +115,19 @@ def test_a_fork_does_not_write_into_its_origin() -> None:
     assert forked._tags == {"request": "1", "thread": "2"}
 
 
+def test_threads_that_start_threads_keep_no_chain() -> None:
+    """However often a fork is forked, filled or not, nothing holds on to the ones before."""
+    for filled in (False, True):
+        made: Scope = lazy(Scope(ty=ScopeType.ISOLATION), None, None)
+        if filled:
+            made.set_tag("a", "b")
+        for _ in range(5_000):
+            made = made.fork()
+        assert isinstance(made, LazyScope)
+        assert not isinstance(made.parent, LazyScope)
+        made.set_tag("c", "d")
+
+
 def test_an_attribute_that_no_scope_has_is_an_error() -> None:
     """The lazy scope invents nothing."""
     with pytest.raises(AttributeError):
