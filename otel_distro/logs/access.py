@@ -64,10 +64,10 @@ class Access:
             values["http.route"] = route
         values["duration_ms"] = round(seconds * 1000, 3)
         values.update(spent)
-        if "otelContext" in values:
+        if "_otel_context" in values:
             # set_user() comes before the response, but also while it is streamed
             scope = current_scope()
-            values["otelContext"] = None if scope is None else scope.record or scope.recorded()
+            values["_otel_context"] = None if scope is None else scope.record or scope.recorded()
         self._release(logger, record, context)
 
 

@@ -22,7 +22,7 @@ class Correlation:
 
     Args:
         service: `service.name`.
-        contextual: whether `otelContext` is wanted too.
+        contextual: whether `_otel_context` is wanted too.
     """
 
     __slots__ = ("_contextual", "_last", "_service")
@@ -49,7 +49,7 @@ class Correlation:
         _, values["otelTraceID"], values["otelSpanID"], values["otelTraceSampled"] = last
         values["otelServiceName"] = self._service
         if self._contextual:
-            values["otelContext"] = current_record()
+            values["_otel_context"] = current_record()
         return context
 
     def _put_noted(self, record: logging.LogRecord) -> Any:
@@ -64,7 +64,7 @@ class Correlation:
         _, values["otelTraceID"], values["otelSpanID"], values["otelTraceSampled"] = ids
         values["otelServiceName"] = self._service
         if self._contextual:
-            values["otelContext"] = current_record() or known
+            values["_otel_context"] = current_record() or known
         return context
 
 

@@ -13,8 +13,9 @@ TRACE_ID = "otelTraceID"
 SPAN_ID = "otelSpanID"
 SAMPLED = "otelTraceSampled"
 SERVICE = "otelServiceName"
-CONTEXT = "otelContext"
-"""Attributes that correlation puts on a record; the first four have contrib's names, so that formats know them."""
+CONTEXT = "_otel_context"
+"""Attributes that correlation puts on a record; the first four have contrib's names, so that formats know them, the
+last is nobody's: JSON formatters of others leave out what begins with an underscore."""
 
 CORRELATION = 5
 """How many these are."""
