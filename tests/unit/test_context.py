@@ -20,6 +20,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from otel_distro import context, request_id, set_context, set_user
 from otel_distro.context import Record, RequestScope, close_scope, current, open_scope
 from otel_distro.logs.correlation import Correlation
+from otel_distro.logs.fields import CONTEXT
 from otel_distro.pipeline._context import ContextOnSpans
 from tests.asgi_rig import Rig, drive, get, one_route, rigged, scope_of
 
@@ -312,7 +313,7 @@ def test_concurrent_requests_share_nothing(sampler: str, many: int) -> None:
             wrong.append((number, record))
         line = logging.makeLogRecord({})
         correlation.put_on(line)
-        if line.__dict__["otelContext"] != record or line.__dict__["otelTraceID"] != trace_id():
+        if line.__dict__[CONTEXT] != record or line.__dict__["otelTraceID"] != trace_id():
             wrong.append((number, record))
         return PlainTextResponse(number)
 
