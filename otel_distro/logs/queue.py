@@ -1,4 +1,4 @@
-"""Log records wait for an exporter in the queue that spans wait in; here is what makes one of the other."""
+"""Log records wait for an exporter in the queues that spans wait in; here is what makes one of the other."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_distro import settings
 from otel_distro.guard import Guard
+from otel_distro.otlp.queue import PieceQueue
 from otel_distro.tracing import BatchQueue
 from otel_distro.tracing.context import suppressed
 
@@ -94,6 +95,32 @@ class LogQueue(BatchQueue):
             )
 
 
+class EncodedLogQueue(PieceQueue):
+    """Records as bytes until the sender's thread fetches them: the queue of an `OtlpLogExporter` of http/protobuf."""
+
+    items = "log records"
+    variable = "OTEL_BLRP_MAX_QUEUE_SIZE"
+    emit = PieceQueue.put
+
+    def flush(self, seconds: float) -> bool:
+        """Send what waits within `seconds`; False when that was not done."""
+        return self.force_flush(int(seconds * 1000))
+
+    def end(self, seconds: float) -> None:
+        """Send what waits, and stop, within `seconds`."""
+        self.shutdown(seconds * 1000)
+
+
+def for_logs(
+    exporter: Any, *, batch: settings.Batch, guard: Guard, name: str, ours: bool
+) -> LogQueue | EncodedLogQueue:
+    """The queue of `exporter`; arguments as of `LogQueue`."""
+    pieces = getattr(exporter, "pieces", None) if ours else None
+    if pieces is not None:
+        return EncodedLogQueue(exporter, pieces, batch=batch, guard=guard)
+    return LogQueue(exporter, batch=batch, guard=guard, name=name, ours=ours)
+
+
 class Tap:
     """Gives every record of `logging` to the queues.
 
@@ -103,7 +130,7 @@ class Tap:
         resource: of this process, asked for each record: it changes in a forked child.
     """
 
-    def __init__(self, translator: Translator, queues: Sequence[LogQueue], resource: Any) -> None:
+    def __init__(self, translator: Translator, queues: Sequence[LogQueue | EncodedLogQueue], resource: Any) -> None:
         self._translate = translator.translate
         self._least = translator.least
         self._emits = tuple(queue.emit for queue in queues)
@@ -124,4 +151,4 @@ def _exporting() -> bool:
     return threading.current_thread().name.startswith(("otel-distro", "Otel"))
 
 
-__all__ = ["LogQueue", "Tap"]
+__all__ = ["EncodedLogQueue", "LogQueue", "Tap", "for_logs"]

@@ -23,6 +23,10 @@ class Encoded(NamedTuple):
     """How many could not be encoded at all, not even by substitution."""
 
 
+Piece = tuple[Any, Any, bytes]
+"""An item's resource, its instrumentation scope and its bytes, with tag and length; no bytes when it has no form."""
+
+
 class Encoder(Protocol):
     """Turns the finished items of one signal into an export request."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ._batch import Encoded, Piece
 from ._values import KeyValues
 from ._wire import delimited, text_field
 
@@ -85,3 +87,21 @@ class Groups:
             parts.append(delimited(b"\x12", b"".join([scope[0], *items, scope[1]])))
         parts.append(resource[1])
         return b"".join(parts)
+
+
+def joined(pieces: Sequence[Piece], envelopes: Envelopes) -> Encoded:
+    """The export request of `pieces`; those without bytes are counted as lost."""
+    groups = Groups(envelopes)
+    resource: Any = groups  # nobody's resource: the first piece always looks for its group
+    scope: Any = None
+    items: list[bytes] = []
+    lost = 0
+    for its_resource, its_scope, encoded in pieces:
+        if not encoded:
+            lost += 1
+            continue
+        if its_resource is not resource or its_scope is not scope:
+            resource, scope = its_resource, its_scope
+            items = groups.items(resource, scope)
+        items.append(encoded)
+    return Encoded(groups.body(), len(pieces) - lost, lost)

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ._batch import CHUNK, PROTOBUF, Encoded
-from ._groups import Envelopes, Groups
+from ._batch import CHUNK, PROTOBUF, Encoded, Piece
+from ._groups import Envelopes, joined
 from ._values import KeyValues, any_value
 from ._wire import UINT64_MAX, count_field, delimited, fixed32, fixed64, text_field, utf8, varint
 
@@ -34,24 +34,24 @@ class LogEncoder:
 
     def encode(self, data: Sequence[Any], breathe: Callable[[], object] | None = None) -> Encoded:
         """Encode `data` as one request, grouped by resource and scope; `breathe` is called after every 64 records."""
-        groups = Groups(self._envelopes)
-        resource: Any = groups  # nobody's resource: the first record always looks for its group
-        scope: Any = None
-        items: list[bytes] = []
-        lost = 0
+        pieces = []
         for number, readable in enumerate(data, 1):
-            try:
-                payload = self._record(readable)
-            except Exception:  # noqa: BLE001 - not even a log record
-                lost += 1
-                continue
-            if readable.resource is not resource or readable.instrumentation_scope is not scope:
-                resource, scope = readable.resource, readable.instrumentation_scope
-                items = groups.items(resource, scope)
-            items.append(b"\x12" + varint(len(payload)) + payload)
+            pieces.append(self.piece(readable))
             if not number % CHUNK and breathe is not None and number < len(data):
                 breathe()
-        return Encoded(groups.body(), len(data) - lost, lost)
+        return self.join(pieces)
+
+    def piece(self, readable: Any) -> Piece:
+        """One record's part of a request; may be called from any thread, and never raises."""
+        try:
+            payload = self._record(readable)
+            return readable.resource, readable.instrumentation_scope, b"\x12" + varint(len(payload)) + payload
+        except Exception:  # noqa: BLE001 - not even a log record
+            return None, None, b""
+
+    def join(self, pieces: Sequence[Piece]) -> Encoded:
+        """The request of these pieces, grouped by resource and scope."""
+        return joined(pieces, self._envelopes)
 
     def _record(self, readable: Any) -> bytes:
         record = readable.log_record

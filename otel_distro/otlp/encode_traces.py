@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.status import StatusCode
 
-from ._batch import CHUNK, PROTOBUF, Encoded
-from ._groups import Envelopes, Groups
+from ._batch import CHUNK, PROTOBUF, Encoded, Piece
+from ._groups import Envelopes, joined
 from ._values import KeyValues
 from ._wire import count_field, delimited, fixed64, text_field, varint
 
@@ -33,10 +33,6 @@ _LINK_LOCAL, _LINK_REMOTE = b"\x35\x00\x01\x00\x00", b"\x35\x00\x03\x00\x00"
 _SERVER, _CLIENT = SpanKind.SERVER, SpanKind.CLIENT
 _UNSET, _OK = StatusCode.UNSET, StatusCode.OK
 _UNSET_STATUS, _OK_STATUS = b"\x7a\x00", b"\x7a\x02\x18\x01"
-
-
-Piece = tuple[Any, Any, bytes]
-"""A span's resource, its instrumentation scope and its bytes, with tag and length; no bytes when it has no ids."""
 
 
 class SpanEncoder:
@@ -76,20 +72,7 @@ class SpanEncoder:
 
     def join(self, pieces: Sequence[Piece]) -> Encoded:
         """The request of these pieces, grouped by resource and scope."""
-        groups = Groups(self._envelopes)
-        resource: Any = groups  # nobody's resource: the first span always looks for its group
-        scope: Any = None
-        items: list[bytes] = []
-        lost = 0
-        for its_resource, its_scope, encoded in pieces:
-            if not encoded:
-                lost += 1
-                continue
-            if its_resource is not resource or its_scope is not scope:
-                resource, scope = its_resource, its_scope
-                items = groups.items(resource, scope)
-            items.append(encoded)
-        return Encoded(groups.body(), len(pieces) - lost, lost)
+        return joined(pieces, self._envelopes)
 
     def _span(self, span: ReadableSpan) -> bytes:
         """One span whose fields have the types and ranges they should have; raises where they have not."""

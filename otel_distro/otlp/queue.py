@@ -1,4 +1,4 @@
-"""Ended spans wait here as bytes, until the sender's own thread fetches them.
+"""Ended spans and log records wait here as bytes, until the sender's own thread fetches them.
 
 A span is encoded where it ends, in about the time it takes to make it: a few microseconds of the application's thread.
 Handing it to a thread that encodes cost ten times as much, because a thread that needs the interpreter is woken by
@@ -11,8 +11,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
@@ -21,9 +22,7 @@ from otel_distro._compat import FLAGS
 from otel_distro.guard import Guard
 from otel_distro.process import Deadline, in_forked_child
 
-from ._batch import Encoded
-from .encode_traces import Piece, SpanEncoder
-from .span_exporter import OtlpSpanExporter
+from ._batch import Encoded, Piece
 
 _SAMPLED = 1
 _NEVER = sys.maxsize
@@ -31,8 +30,44 @@ _OURS = 0.9
 """The part of a shutdown's time that is used: whoever waits for it counts from an earlier moment."""
 
 
-class SpanQueue(SpanProcessor):
-    """A span processor that encodes at once and sends in batches.
+class PieceExporter(Protocol):
+    """What is asked of an OTLP exporter; see `Export` for each."""
+
+    def hand_over(self, encode: Callable[[], Encoded]) -> bool:
+        """Give the senders what `encode` makes."""
+        ...
+
+    def hand_over_now(self, encode: Callable[[], Encoded]) -> bool:
+        """The same without waiting for anyone."""
+        ...
+
+    def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
+        """Have a sender's thread call `fetch`."""
+        ...
+
+    def force_flush(self, timeout_millis: float) -> bool:
+        """Wait until all is delivered."""
+        ...
+
+    def shutdown(self, timeout_millis: float | None) -> None:
+        """Deliver what waits, and end."""
+        ...
+
+
+class PieceEncoder(Protocol):
+    """What is asked of an encoder."""
+
+    def piece(self, item: Any, /) -> Piece:
+        """One item's part of a request; never raises."""
+        ...
+
+    def join(self, pieces: Sequence[Piece]) -> Encoded:
+        """The request of these pieces."""
+        ...
+
+
+class PieceQueue:
+    """Encodes at once and sends in batches.
 
     Args:
         exporter: where to.
@@ -42,9 +77,10 @@ class SpanQueue(SpanProcessor):
         guard: gets what goes wrong.
     """
 
-    def __init__(
-        self, exporter: OtlpSpanExporter, encoder: SpanEncoder, *, batch: settings.Batch, guard: Guard
-    ) -> None:
+    items = "spans"
+    variable = "OTEL_BSP_MAX_QUEUE_SIZE"
+
+    def __init__(self, exporter: PieceExporter, encoder: PieceEncoder, *, batch: settings.Batch, guard: Guard) -> None:
         self._exporter = exporter
         self._piece = encoder.piece
         self._join = encoder.join
@@ -74,19 +110,16 @@ class SpanQueue(SpanProcessor):
         return len(self._queue)
 
     def counts(self) -> Mapping[str, int]:
-        """What became of ended spans: given to the senders, not given, dropped for want of room, come too late."""
+        """What became of the items: given to the senders, not given, dropped for want of room, come too late."""
         return dict(self._counts)
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Take an ended, sampled span; takes no lock and never waits."""
-        context = span.context
-        if context is None or not context[FLAGS] & _SAMPLED:
-            return
+    def put(self, item: Any) -> None:
+        """Take an item; takes no lock and never waits."""
         queue = self._queue
         waiting = len(queue)
         if waiting >= self._room and not self._make_room():
             return
-        queue.append(self._piece(span))
+        queue.append(self._piece(item))
         if waiting >= self._mark:
             self._call_thread()
 
@@ -104,18 +137,22 @@ class SpanQueue(SpanProcessor):
         if self._closed:
             self._counts["after_shutdown"] += 1
             return False
+        room = self._room
         if self._draining.acquire(blocking=False):
             try:
                 self._hand_over(self._exporter.hand_over_now)
             finally:
                 self._draining.release()
-        if len(self._queue) < self._room:
+        else:
+            # it is being emptied at this moment, by a thread that waits for the interpreter
+            room *= 2
+        if len(self._queue) < room:
             return True
         self._counts["queue_full"] += 1
         self._guard.warn(
-            f"exporter otlp: {self._size} spans wait, further ones are dropped and counted; "
-            "raise OTEL_BSP_MAX_QUEUE_SIZE if the collector is well",
-            once="span queue full",
+            f"exporter otlp: {self._size} {self.items} wait, further ones are dropped and counted; "
+            f"raise {self.variable} if the collector is well",
+            once=f"{self.items} queue full",
         )
         return False
 
@@ -170,3 +207,21 @@ class SpanQueue(SpanProcessor):
             return self._hand_over(self._exporter.hand_over)
         finally:
             self._draining.release()
+
+
+class SpanQueue(PieceQueue, SpanProcessor):
+    """The span processor of an `OtlpSpanExporter`."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take an ended, sampled span; takes no lock and never waits."""
+        context = span.context
+        if context is None or not context[FLAGS] & _SAMPLED:
+            return
+        # what `put` does, without the call
+        queue = self._queue
+        waiting = len(queue)
+        if waiting >= self._room and not self._make_room():
+            return
+        queue.append(self._piece(span))
+        if waiting >= self._mark:
+            self._call_thread()

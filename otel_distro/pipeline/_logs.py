@@ -19,13 +19,13 @@ def add(ground: Ground, pipeline: Pipeline) -> None:
     if chosen.exporters == ("none",) and not chosen.lines:
         return
     from otel_distro.logs.provider import LeanLoggerProvider
-    from otel_distro.logs.queue import LogQueue, Tap
+    from otel_distro.logs.queue import Tap, for_logs
     from otel_distro.logs.records import Translator
 
     queues = []
     for name, exporter in _build(ground):
         ours = name == "otlp" and ground.settings.otlp_logs.protocol != "grpc"
-        queue = LogQueue(exporter, batch=chosen.batch, guard=ground.guard, name=name, ours=ours)
+        queue = for_logs(exporter, batch=chosen.batch, guard=ground.guard, name=name, ours=ours)
         queues.append(queue)
         pipeline.exporting.append(Exporting("logs", name, exporter, queue))
         pipeline.flushes.append((f"logs {name}", queue.flush))
