@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.otlp_servers import Certificates
 from tests.servers import Stack, tempo_line
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ def _emptied(directory: Path) -> Path:
     for old in directory.glob("*.log"):
         old.unlink()
     return directory
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority and its certificates, made once: a key takes a second."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

@@ -8,31 +8,29 @@ from typing import TYPE_CHECKING
 
 from tests.collector.drills.catalogue import DRILLS
 from tests.collector.drills.run import run_drill, table
-from tests.otlp_servers import Certificates
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.collector.drills.catalogue import Drill
     from tests.collector.drills.senders import Sdk
+    from tests.otlp_servers import Certificates
 
 _LOGS = Path(__file__).resolve().parents[2] / "test-logs" / "drills-short"
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "collector-drills.md"
 
 
-def test_short_drills_go_as_expected(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_short_drills_go_as_expected(certificates: Certificates) -> None:
     """Backend or collector killed, refusal for good, queue full, oversized span, garbage: nothing goes uncounted.
 
     While the collector is killed, both SDKs send as well: what they ended is in both backends.
     """
-    certificates = Certificates(tmp_path_factory.mktemp("certificates"))
     short: list[tuple[Drill, Sdk | None]] = [(drill, None) for drill in DRILLS if drill.short]
     assert len(short) >= 6
     killed = next(drill for drill, _ in short if drill.name == "collector kill -9 under load")
     short += [(killed, "upstream"), (killed, "ours")]
     with ThreadPoolExecutor(4) as running:
         outcomes = list(running.map(lambda case: run_drill(case[0], _LOGS, certificates, case[1]), short))
-    assert [outcome for outcome in outcomes if outcome.problems] == [], table(outcomes)
+    problems = [f"{each.drill}, {each.sender}: {'; '.join(each.problems)}" for each in outcomes if each.problems]
+    assert problems == [], table(outcomes)
 
 
 def test_the_page_shows_every_drill_and_no_surprise() -> None:

@@ -20,7 +20,6 @@ from scripts.collectorgen.choices import COMMITTED, Choice, every_choice
 from scripts.collectorgen.roles import configuration, configuration_text
 from tests.collector.generated import TOKEN, GeneratedCollector
 from tests.collector.traffic import request_body, send_traces
-from tests.otlp_servers import Certificates
 from tests.servers import ServerError, total
 from tests.servers.binaries import collector_binary
 
@@ -28,14 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from tests.otlp_servers import Certificates
+
 NAMES = [choice.name for choice in COMMITTED]
 SECURED = Choice("gateway", tls="tls", token=True, redaction=True)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """An authority and its certificates, made once."""
-    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.mark.parametrize("choice", COMMITTED, ids=NAMES)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.collectorgen.choices import Choice
 from tests.collector.drills.rig import Rig
 from tests.collector.drills.senders import SdkSender
-from tests.otlp_servers import Certificates
 from tests.servers import PrometheusServer, wait_until
+
+if TYPE_CHECKING:
+    from tests.otlp_servers import Certificates
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "collector.md"
 _SMALL = {"OTELCOL_QUEUE_BYTES": "2000000"}
@@ -29,9 +32,8 @@ def answers(prometheus: PrometheusServer, query: str) -> dict[tuple[str, ...], f
     }
 
 
-def test_queries_are_right_to_the_span_over_replicas_and_kill(tmp_path: Path) -> None:
+def test_queries_are_right_to_the_span_over_replicas_and_kill(certificates: Certificates, tmp_path: Path) -> None:
     """Two gateways, one killed and started again, one queue full: missing is 0, and why is what is not there."""
-    certificates = Certificates(tmp_path)
     missing, _, why = queries()
     with ExitStack() as running:
         rigs = [running.enter_context(Rig(tmp_path / name, certificates, Choice("gateway"), _SMALL)) for name in "ab"]
@@ -62,9 +64,8 @@ def test_queries_are_right_to_the_span_over_replicas_and_kill(tmp_path: Path) ->
         wait_until(seen, seconds=15, what="both queries to be right")
 
 
-def test_what_an_application_has_produced_is_what_was_received(tmp_path: Path) -> None:
+def test_what_an_application_has_produced_is_what_was_received(certificates: Certificates, tmp_path: Path) -> None:
     """The second query counts from the distro's own counter on: 0 when all has come, negative when more has."""
-    certificates = Certificates(tmp_path)
     _, not_received, _ = queries()
     pushed = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "1000"}
     with PrometheusServer(tmp_path) as prometheus:

@@ -13,12 +13,13 @@ from scripts.collectorgen.choices import Choice
 from tests.collector.drills.rig import Rig
 from tests.collector.drills.senders import BareSender
 from tests.collector.generated import TOKEN, GeneratedCollector
-from tests.otlp_servers import Certificates
-from tests.servers import total
+from tests.collector.traffic import send_traces
+from tests.servers import CollectorServer, RecorderServer, total
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.otlp_servers import Certificates
     from tests.servers import Sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,10 +38,9 @@ ELSEWHERE = {
 
 
 @pytest.fixture(scope="module")
-def scrapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sample]]:
+def scrapes(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sample]]:
     """Scrapes of two collectors after what moves counters: deliveries, refusals, full queues, bad logins, garbage."""
     folder = tmp_path_factory.mktemp("scrapes")
-    certificates = Certificates(folder)
     found = {}
     small = {"OTELCOL_QUEUE_BYTES": "1500000"}
     speaking = {"certificate": certificates.server}
@@ -63,7 +63,20 @@ def scrapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sample]]
             rig.sender.send_spans([bytes([place]) * 8 for place in range(1, 21)], dict.fromkeys(range(20), 50_000))
         time.sleep(3)  # decided, and refused by queues that are too small for it
         found["faults"] = rig.samples()
+    found["plain"] = _plain(folder)
     return found
+
+
+def _plain(folder: Path) -> list[Sample]:
+    """The plain configuration, whose exporter counts by code what a backend refuses for good."""
+    backend = RecorderServer(folder, "refusing")
+    collector = CollectorServer(folder, env={"TEMPO_OTLP_ENDPOINT": backend.otlp_endpoint})
+    with backend, collector:
+        backend.behave(code=16)
+        send_traces(collector.url, "plain", 1)
+        failed = "otelcol_exporter_send_failed_spans_total"
+        collector.wait_for_metric(failed, 2, error_type="Unauthenticated", error_permanent="true")
+        return collector.metrics()
 
 
 def _stranger(rig: Rig, folder: Path, certificates: Certificates) -> None:
@@ -99,7 +112,7 @@ def test_every_name_in_use_is_scraped(scrapes: dict[str, list[Sample]]) -> None:
 def test_names_end_as_published_rules_expect(scrapes: dict[str, list[Sample]]) -> None:
     """Counters end in _total: since 0.152 the defaults drop that."""
     for name in ("otelcol_exporter_sent_spans", "otelcol_receiver_accepted_spans"):
-        for samples in scrapes.values():
+        for samples in (scrapes["login"], scrapes["faults"]):
             assert total(samples, f"{name}_total") is not None
             assert total(samples, name) is None
 

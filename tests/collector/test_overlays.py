@@ -6,7 +6,6 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -16,20 +15,15 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from scripts.collectorgen.choices import Choice
 from tests.collector.generated import GeneratedCollector
-from tests.otlp_servers import Certificates
 from tests.servers import Answer, OtlpSink, RecorderServer, http_get, http_post, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.otlp_servers import Certificates
+
 _HEADERS = {"Content-Type": "application/x-protobuf"}
 _RESOURCE = {"service.name": "shop", "service.version": "1.2.3", "deployment.environment.name": "test"}
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """An authority and its certificates, made once."""
-    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 def pairs(values: dict[str, str]) -> list[KeyValue]:

@@ -13,7 +13,6 @@ import pytest
 
 from scripts.collectorgen.choices import Choice
 from tests.collector.generated import GeneratedCollector
-from tests.otlp_servers import Certificates
 from tests.servers import free_port
 from tests.servers.binaries import collector_binary, collector_start_binary
 
@@ -21,13 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.otlp_servers import Certificates
+
 SECURED = Choice("gateway", tls="mtls", token=True)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """An authority and its certificates, made once."""
-    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @contextmanager
