@@ -17,7 +17,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import Span, SpanKind, Tracer, get_current_span
 from opentelemetry.util.types import AnyValue
 
 from ._version import __version__
@@ -39,7 +39,7 @@ _PART = "operation"
 class Operation:
     """What a call of `operation` gives: a decorator, and a context manager for `with` and `async with`.
 
-    As a context manager it gives the span; make a new one for each block.
+    As a context manager it gives the span. One object may serve several blocks, nested or side by side.
 
     Args:
         name: of the span and of the metric's label; the function's own where it decorates one and this is None.
@@ -57,7 +57,7 @@ class Operation:
         self._attributes = dict(attributes or {})
         self._kind = kind
         self._metrics = metrics
-        self._running: _Run | None = None
+        self._running: dict[int, _Run] = {}
 
     def begin(self) -> _Run | None:
         """Begin one run; None where that failed, and the application goes on without it."""
@@ -68,14 +68,20 @@ class Operation:
             return None
 
     def __enter__(self) -> Span:
-        self._running = self.begin()
-        return trace.INVALID_SPAN if self._running is None else self._running.span
+        running = self.begin()
+        if running is None:
+            return trace.INVALID_SPAN
+        self._running[id(running.span)] = running
+        return running.span
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._running is not None:
-            self._running.end(error)
+        # the current span tells whose end this is, unless the block has left another one behind
+        running = self._running.pop(id(get_current_span()), None)
+        if running is None and self._running:
+            _, running = self._running.popitem()
+        _end(running, error)
 
     async def __aenter__(self) -> Span:
         return self.__enter__()

@@ -144,6 +144,30 @@ def test_blocks_are_operations_as_well(recording: Recording) -> None:
     assert outcome(recording) == ("hung", "cancelled", "CancelledError", StatusCode.UNSET)
 
 
+def test_one_object_serves_many_blocks(recording: Recording) -> None:
+    """The same operation within itself, and in tasks side by side, ends each block's own span."""
+    work = operation("work")
+
+    async def block(number: int) -> None:
+        with work as span:
+            span.set_attribute("number", number)
+            await asyncio.sleep(0.001 * (3 - number))
+            with work:
+                await asyncio.sleep(0)
+
+    async def main() -> None:
+        await asyncio.gather(*[block(number) for number in range(3)])
+
+    asyncio.run(main())
+    spans = recording.take()
+    outer = {span.context.span_id: span for span in spans if span.parent is None}
+    inner = [span for span in spans if span.parent is not None]
+    assert sorted((span.attributes or {})["number"] for span in outer.values()) == [0, 1, 2]
+    assert {span.parent.span_id for span in inner} == set(outer)
+    assert all((span.attributes or {})["operation.outcome"] == "success" for span in spans)
+    assert not trace.get_current_span().is_recording()
+
+
 def test_a_generators_consumer_is_not_in_its_span(recording: Recording) -> None:
     """Between two values the consumer's own span is the current one; what it sends and throws arrives."""
 
