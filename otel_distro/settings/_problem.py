@@ -41,4 +41,6 @@ class Problem:
     weight: Weight = Weight.WARNING
 
     def __str__(self) -> str:
-        return f"{self.variable}={self.value!r}: {self.reason}; {self.used}"
+        text = f"{self.variable}={self.value!r}: {self.reason}; {self.used}"
+        # the name of a variable, or of a key in a file, may hold any character
+        return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

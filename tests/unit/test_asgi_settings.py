@@ -38,13 +38,13 @@ def test_the_own_variable_replaces_the_general_one():
 
 
 def test_an_expression_that_does_not_compile_is_left_out():
-    """One bad expression is said once, and the good ones still exclude."""
+    """One bad expression is a problem of the settings, and the good ones still exclude."""
     with rigged({"OTEL_PYTHON_EXCLUDED_URLS": "(,p/1"}) as rig:
         app = one_route()
         get(app, "/p/1")
         get(app, "/p/2")
         assert rig.only().attributes["url.path"] == "/p/2"
-        assert len(rig.lines) == 1
+        assert rig.lines == []
 
 
 def test_captured_headers():

@@ -9,6 +9,7 @@ from typing import Any
 from otel_distro.settings._problem import Problem
 
 _MOST_NAMED = 30
+_LONGEST_KEY = 80
 
 
 @dataclass(slots=True)
@@ -60,7 +61,8 @@ class Node:
 
     def at(self, key: str) -> str:
         """The place of `key`."""
-        return f"{self.path}.{key}" if self.path else key
+        shown = key if len(key) <= _LONGEST_KEY else key[: _LONGEST_KEY - 1] + "…"
+        return f"{self.path}.{shown}" if self.path else shown
 
     def take(self, key: str) -> str | None:
         """The text under `key`; None where there is none."""
