@@ -73,7 +73,7 @@ class PieceQueue:
         exporter: where to.
         encoder: the exporter's `pieces`.
         batch: how many may wait, how long, and how many make a request. What waits beyond `max_queue_size` while the
-            sender is held up goes to its spool, which is bounded in bytes.
+            sender is held up goes to its spool, which is bounded in bytes; twice as many wait while that is locked.
         guard: gets what goes wrong.
     """
 
@@ -137,16 +137,13 @@ class PieceQueue:
         if self._closed:
             self._counts["after_shutdown"] += 1
             return False
-        room = self._room
         if self._draining.acquire(blocking=False):
             try:
                 self._hand_over(self._exporter.hand_over_now)
             finally:
                 self._draining.release()
-        else:
-            # it is being emptied at this moment, by a thread that waits for the interpreter
-            room *= 2
-        if len(self._queue) < room:
+        # more where a thread that empties it, or has the spool's lock, only waits for the interpreter
+        if len(self._queue) < 2 * self._size:
             return True
         self._counts["queue_full"] += 1
         self._guard.warn(

@@ -106,7 +106,7 @@ def test_a_full_queue_whose_sender_is_busy_drops_counts_and_says_it_once() -> No
     with RawServer(keep_answering(OK)) as server, Queued(server.url, max_queue_size=20) as queued:
         held = queued.exporter._export._senders[0].lock
         with held:
-            queued.end(*range(50))
+            queued.end(*range(70))
         assert queued.queue.counts()["queue_full"] == 30
         assert len([line for line in queued.lines if "OTEL_BSP_MAX_QUEUE_SIZE" in line]) == 1
         queued.end("there is room again")
