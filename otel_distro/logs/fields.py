@@ -6,6 +6,7 @@ import logging
 from typing import Any, Self
 
 from otel_distro.guard import LOGGER_NAME
+from otel_distro.redaction import REDACTED, is_secret_field
 
 from .values import field, plain, text
 
@@ -24,6 +25,7 @@ _LATER = ("message", "asctime", TRACE_ID, SPAN_ID, SAMPLED, SERVICE, CONTEXT, "t
 STANDARD = frozenset((*vars(logging.makeLogRecord({})), *_LATER))
 """Attributes of records that are no `extra`."""
 
+_STANDARD = len(vars(logging.makeLogRecord({})))
 MOST_FIELDS = 128
 """Most fields of one record; further ones are left out."""
 
@@ -98,6 +100,15 @@ def _formatted(record: logging.LogRecord) -> str:
         return f"{plain(message)} ({type(error).__name__} in formatting)"
 
 
+def names_of(values: dict[str, Any]) -> list[str]:
+    """Names of `extra` in a record's `__dict__`; `logging` sets its own first, unless the record's class is unusual."""
+    # a copy: another thread's handler may add to the record meanwhile
+    names = list(values)
+    if names[0] == "name":
+        del names[:_STANDARD]
+    return [name for name in names if name not in STANDARD and isinstance(name, str)]
+
+
 def extras_of(record: logging.LogRecord) -> dict[str, Any]:
     """The fields of `extra` as plain data, and those of a message that is a dict; at most 128.
 
@@ -105,10 +116,13 @@ def extras_of(record: logging.LogRecord) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     values = record.__dict__
-    # a copy: another thread's handler may add to the record meanwhile
-    for name in tuple(values):
-        if name not in STANDARD and isinstance(name, str) and name[:1] != "_":
-            found[name] = field(name, values[name])
+    for name in names_of(values):
+        if name[:1] != "_":
+            value = values[name]
+            if is_secret_field(name):
+                found[name] = None if value is None else REDACTED
+            else:
+                found[name] = text(value) if value.__class__ is str else plain(value)
             if len(found) >= MOST_FIELDS:
                 break
     message: object = record.msg
@@ -138,5 +152,6 @@ __all__ = [
     "Rendered",
     "extras_of",
     "message_of",
+    "names_of",
     "stays",
 ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from itertools import islice
 from json.encoder import encode_basestring_ascii as quoted
 from math import isfinite
 from time import gmtime, strftime
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from otel_distro.bounded import BoundedCache
 from otel_distro.redaction import REDACTED, is_secret_field
 
-from .fields import CONTEXT, CORRELATION, MOST_FIELDS, SPAN_ID, STANDARD, TRACE_ID, extras_of, message_of, stays
+from .fields import CONTEXT, CORRELATION, MOST_FIELDS, SPAN_ID, TRACE_ID, extras_of, message_of, names_of, stays
 from .values import plain, text
 
 if TYPE_CHECKING:
@@ -107,13 +106,11 @@ class JsonLines:
     def _with_extras(self, record: logging.LogRecord, context: Record | None, count: int) -> str:
         """What is known about the request, and the fields of `extra`, which may say it better."""
         values = record.__dict__
-        names = [name for name in islice(values, self._standard, None) if name not in STANDARD]
-        if len(names) != count or count > MOST_FIELDS or record.msg.__class__ is not str:
-            # a record of an unusual kind, with attributes before logging's own
-            found = extras_of(record)
-            return self._mixed(context, {f"extra.{name}" if name in _OWN else name: found[name] for name in found})
+        names = names_of(values)
+        if count > MOST_FIELDS or record.msg.__class__ is not str:
+            return self._mixed(context, record)
         if context is not None and not _OF_CONTEXT.isdisjoint(names):
-            return self._mixed(context, extras_of(record))
+            return self._mixed(context, record)
         parts = []
         if context is not None:
             kept = self._contexts.get(id(context))
@@ -140,9 +137,13 @@ class JsonLines:
         head = "" if name[:1] == "_" else f",{quoted(shown)}:"
         return self._keys.keep(name, (head, is_secret_field(name)))
 
-    def _mixed(self, context: Record | None, extras: Mapping[str, Any]) -> str:
-        known = {} if context is None else context_fields(context)
-        return encoded({**known, **extras})
+    @staticmethod
+    def _mixed(context: Record | None, record: logging.LogRecord) -> str:
+        """The same by way of a dict, for what is rare: very many fields, a message that holds some, two of one name."""
+        fields = {} if context is None else dict(context_fields(context))
+        for name, value in extras_of(record).items():
+            fields[f"extra.{name}" if name in _OWN else name] = value
+        return encoded(fields)
 
 
 _SMALL = 1 << 62

@@ -113,12 +113,14 @@ def test_an_extra_says_better_who_the_user_is() -> None:
     open_scope(scope)
     try:
         set_user("u1")
-        made = record(user="other")
+        made = record(user="other", level="fake")
         Correlation("shop", contextual=True).put_on(made)
     finally:
         close_scope(scope)
     pairs = json.loads(JsonLines(service="shop").format(made), object_pairs_hook=list)
     assert [value for key, value in pairs if key == "user"] == ["other"]
+    keys = [key for key, _ in pairs]
+    assert sorted(keys) == sorted({*keys})
 
 
 def test_arguments_that_do_not_fit_their_format_are_a_line() -> None:
