@@ -1,13 +1,46 @@
 """What leaves the process without its secrets: SQL text, URLs, log messages, attributes and Redis keys.
 
-Every function takes text and gives text, never raises on any string, and takes time linear in its length.
+Every function takes text and gives text, never raises on any string, and takes time linear in its length. The names
+below are imported when they are first used: who has no SQL does not pay for its expressions.
 """
 
-from .keys import KeyPatterns, key_pattern
-from .messages import redact_message
-from .policy import PLACEHOLDER, REDACTED, is_secret_attribute, is_secret_field
-from .sql import MAX_SQL, sanitize_sql
-from .urls import redact_exception, redact_query, redact_text, redact_url
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as `typing` has it; checkers know the name
+if TYPE_CHECKING:
+    from .keys import KeyPatterns, key_pattern
+    from .messages import redact_message
+    from .policy import PLACEHOLDER, REDACTED, is_secret_attribute, is_secret_field
+    from .sql import MAX_SQL, sanitize_sql
+    from .urls import redact_exception, redact_query, redact_text, redact_url
+
+_WHERE = {
+    "MAX_SQL": "sql",
+    "PLACEHOLDER": "policy",
+    "REDACTED": "policy",
+    "KeyPatterns": "keys",
+    "is_secret_attribute": "policy",
+    "is_secret_field": "policy",
+    "key_pattern": "keys",
+    "redact_exception": "urls",
+    "redact_message": "messages",
+    "redact_query": "urls",
+    "redact_text": "urls",
+    "redact_url": "urls",
+    "sanitize_sql": "sql",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _WHERE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found: object = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = found
+    return found
+
 
 __all__ = [
     "MAX_SQL",

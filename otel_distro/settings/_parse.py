@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
-from typing import Any, TypeVar
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from . import _aliases, _names, _rules
-from ._problem import Problem
+from ._problem import Problem, Weight
 from ._values import DROPPED, Unusable
 from ._variable import SPEC, Group, Variable
 from .catalogue import Settings
-from .declarative import Declared, declared, silenced
+
+if TYPE_CHECKING:
+    from .declarative import Declared
 
 G = TypeVar("G")
 
@@ -37,22 +39,30 @@ def parse(
         The settings, usable whatever the input was, and every problem found, in the order of the catalogue.
     """
     problems: list[Problem] = []
-    said = Declared(environ)
-    if environ.get("OTEL_CONFIG_FILE", "").strip():
-        more = {} if read is None else {"read": read}
-        said = declared(environ, problems, specified=_specified(), **more)
-    filled = _aliases.fill(said.environ, problems)
+    said = _declared(environ, problems, read)
+    filled = _aliases.fill(environ if said is None else said.environ, problems)
     settings = _parse_group(Settings, Group(Settings), filled, problems)
     settings = _rules.apply(settings, filled, installed, problems)
-    problems += _names.check(
-        said.environ, _known(), exporters=settings.traces.exporters, lean=settings.distro.pipeline == "lean"
-    )
-    problems = [said.placed(problem) for problem in problems]
-    if said.ignored:
-        # upstream's code reads these variables all the same, and dies of some values
+    names = environ if said is None else said.environ
+    lean = settings.distro.pipeline == "lean"
+    problems += _names.check(names, _known(), exporters=settings.traces.exporters, lean=lean)
+    if said is not None:
+        problems = [said.placed(problem) for problem in problems]
+        # upstream's code reads the ignored variables all the same, and dies of some values
         rest = {name: text for name, text in environ.items() if name in said.ignored}
-        problems += [silenced(problem) for problem in parse(rest, installed)[1]]
+        problems += [replace(problem, weight=Weight.SILENT) for problem in parse(rest, installed)[1]]
     return settings, _unique(problems)
+
+
+def _declared(
+    environ: Mapping[str, str], problems: list[Problem], read: Callable[[str], str] | None
+) -> Declared | None:
+    if not environ.get("OTEL_CONFIG_FILE", "").strip():
+        return None
+    from .declarative import declared  # who has no file does not pay for it
+
+    more = {} if read is None else {"read": read}
+    return declared(environ, problems, specified=_specified(), **more)
 
 
 def describe() -> Iterator[tuple[str, Variable]]:

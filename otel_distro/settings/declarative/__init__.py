@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from otel_distro.settings._problem import Problem, Weight
+from otel_distro.settings._problem import Problem
 
 VARIABLE = "OTEL_CONFIG_FILE"
 _MOST_BYTES = 1_000_000
@@ -108,9 +108,4 @@ def _why(error: BaseException) -> str:
     return text if len(text) <= 200 else text[:199] + "…"
 
 
-def silenced(problem: Problem) -> Problem:
-    """A problem of a variable that the file takes the place of: its value is repaired, nobody needs to hear of it."""
-    return replace(problem, weight=Weight.SILENT)
-
-
-__all__ = ["Declared", "declared", "silenced"]
+__all__ = ["Declared", "declared"]
