@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.collectorgen.choices import Choice
+from tests.collector.drills.faults import full_queue
 from tests.collector.drills.rig import Rig
 from tests.collector.drills.senders import SdkSender
 from tests.servers import PrometheusServer, wait_until
@@ -39,15 +40,12 @@ def test_queries_are_right_to_the_span_over_replicas_and_kill(certificates: Cert
         rigs = [running.enter_context(Rig(tmp_path / name, certificates, Choice("gateway"), _SMALL)) for name in "ab"]
         targets = [rig.collector.telemetry_target for rig in rigs]
         prometheus = running.enter_context(PrometheusServer(tmp_path, (), targets))
-        rigs[0].tempo.behave(code=14)
-        for _ in range(30):
-            rigs[0].sender.send_spans([bytes([place]) * 8 for place in range(1, 11)], dict.fromkeys(range(10), 20_000))
+        full_queue(rigs[0])
         rigs[1].sender.send(100)
         rigs[1].settle()
         rigs[1].collector.kill()
         rigs[1].collector.start()
         rigs[1].sender.send(60)
-        rigs[0].tempo.behave()
         for rig in rigs:
             rig.settle()
         dropped = rigs[0].outcome("", "").fates["tempo"].dropped["queue_full"]

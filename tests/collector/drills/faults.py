@@ -154,11 +154,13 @@ def _with_broken_queue(rig: Rig, broken: Callable[[bytes], bytes]) -> None:
 
 
 def full_queue(rig: Rig) -> None:
-    """Tempo is away until its small queue is full."""
+    """Tempo is away until its small queue is full; Jaeger's never is, for it is waited for."""
     assert isinstance(rig.sender, BareSender)
     rig.tempo.behave(code=14)
-    for _ in range(30):
+    for sent in range(1, 31):
         _large(rig.sender)
+        if sent % 5 == 0:
+            rig.backends["jaeger"].wait_for_spans(10 * sent)
     rig.tempo.behave()
 
 
