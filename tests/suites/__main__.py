@@ -73,7 +73,9 @@ def _pytest(*paths: str, environment: Environment = MAIN) -> Callable[[], bool]:
 
 
 _SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
-"""For suites without servers: a test file is one process's, so two files run at once."""
+"""A test file is one process's, with the servers that it starts, so two files run at once."""
+_MOSTLY_WAITING = ("-n", "4", "--dist", "loadfile")
+"""For suites whose tests wait for processes and time-outs more than they compute."""
 
 
 def _lint() -> bool:
@@ -95,11 +97,8 @@ def _matrix() -> bool:
         print(f"--- {environment.name}: {' '.join(environment.pins) or 'newest libraries'}", flush=True)
         _environment(environment)
         passed &= _pytest("tests/unit", *_SIDE_BY_SIDE, environment=environment)()
-        # the benchmarks make environments of their own; Sentry's programs run once for each sentry-sdk
-        left_out = ["--ignore=tests/integration/test_bench_processes.py"]
-        if not any(pin.startswith("sentry-sdk") for pin in environment.pins):
-            left_out.append("--ignore-glob=tests/integration/test_sentry_*")
-        passed &= _pytest("tests/integration", *left_out, environment=environment)()
+        found = (path for stem in environment.integration for path in ROOT.glob(f"tests/integration/test_{stem}.py"))
+        passed &= _pytest(*sorted(map(str, found)), *_MOSTLY_WAITING, environment=environment)()
     return passed
 
 
@@ -116,19 +115,19 @@ SUITES = (
         "integration",
         "parts against real servers",
         (_main_environment, servers.debian_packages),
-        _pytest("tests/integration"),
+        _pytest("tests/integration", *_MOSTLY_WAITING),
     ),
     Suite(
         "collector",
         "the collector, Jaeger, Tempo and Prometheus",
         (_main_environment, servers.go_programs),
-        _pytest("tests/collector"),
+        _pytest("tests/collector", *_SIDE_BY_SIDE),
     ),
     Suite(
         "e2e",
         "real applications under both launchers",
         (_main_environment, servers.debian_packages, servers.go_programs),
-        _pytest("tests/e2e"),
+        _pytest("tests/e2e", *_MOSTLY_WAITING),
     ),
     Suite(
         "demo",

@@ -25,12 +25,14 @@ class Environment:
         python: `major.minor`.
         groups: dependency groups of `pyproject.toml`.
         pins: further requirements, each with the reason beside it.
+        integration: the files of `tests/integration` that this environment may decide, without `test_` and `.py`.
     """
 
     name: str
     python: str
     groups: tuple[str, ...] = ("test",)
     pins: tuple[str, ...] = field(default=())
+    integration: tuple[str, ...] = field(default=())
 
     @property
     def bin(self) -> Path:
@@ -69,11 +71,14 @@ SENTRY_3 = ("sentry-sdk==3.0.0b2",)
 GRPC = ("opentelemetry-exporter-otlp-proto-grpc==1.45.1",)
 
 MAIN = Environment("main", "3.11", ("test", "lint"))
+# threads, forks and the end of the interpreter are what Pythons do differently; libraries decide what is patched
+OF_PYTHON = ("exits", "launch", "stock_launcher", "context_processes", "metrics_group", "otlp_queue", "runtime_group")
+OF_LIBRARIES = ("instr_*", "health_service", "logs_servers")
 OTHERS = (
-    Environment("python3.12", "3.12", pins=GRPC),
-    Environment("python3.13", "3.13", pins=SENTRY_3),
-    Environment("oldest", "3.11", pins=OLDEST),
-    Environment("middle", "3.11", pins=MIDDLE),
+    Environment("python3.12", "3.12", pins=GRPC, integration=(*OF_PYTHON, "instr_*", "grpc")),
+    Environment("python3.13", "3.13", pins=SENTRY_3, integration=(*OF_PYTHON, "instr_*", "sentry_*")),
+    Environment("oldest", "3.11", pins=OLDEST, integration=(*OF_LIBRARIES, "launch", "sentry_*")),
+    Environment("middle", "3.11", pins=MIDDLE, integration=OF_LIBRARIES),
 )
 
 
