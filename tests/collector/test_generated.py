@@ -20,7 +20,7 @@ from scripts.collectorgen.choices import COMMITTED, Choice, every_choice
 from scripts.collectorgen.roles import configuration, configuration_text
 from tests.collector.generated import TOKEN, GeneratedCollector
 from tests.collector.traffic import request_body, send_traces
-from tests.servers import ServerError, total
+from tests.servers import ServerError, total, wait_until
 from tests.servers.binaries import collector_binary
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def post(url: str, certificates: Certificates, headers: Mapping[str, str] | None
 def test_only_a_sender_with_the_token_is_let_in_and_the_others_are_counted(
     certificates: Certificates, logs: Path
 ) -> None:
-    """No token and a wrong one get 401, which moves the metric of the rules; a renewed token file is read at once."""
+    """No token and a wrong one get 401, which moves the metric of the rules; a renewed token file needs no restart."""
     with GeneratedCollector(logs, SECURED, certificates) as collector:
         assert post(collector.url, certificates) == 401
         assert post(collector.url, certificates, {"Authorization": "Bearer wrong"}) == 401
@@ -159,6 +159,34 @@ def test_only_a_sender_with_the_token_is_let_in_and_the_others_are_counted(
         collector.wait_for_metric("http_server_request_duration_seconds_count", 2, http_response_status_code="401")
         refused = total(collector.metrics(), "otelcol_receiver_refused_spans_total")
         assert not refused, "refusals of senders without a login are not counted here"
+        collector.token_file.write_text("renewed")
+        renewed = {"Authorization": "Bearer renewed"}
+        wait_until(lambda: post(collector.url, certificates, renewed) == 200, seconds=10, what="the renewed token")
+        assert post(collector.url, certificates, {"Authorization": f"Bearer {TOKEN}"}) == 401
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(
+    certificates: Certificates, logs: Path, tmp_path: Path
+) -> None:
+    """Both files exchanged: new connections get the new certificate, and the process is the same."""
+    files = tmp_path / "tls.crt", tmp_path / "tls.key"
+
+    def put(pair: tuple[Path, Path]) -> str:
+        for source, target in zip(pair, files, strict=True):
+            target.write_bytes(source.read_bytes())
+        return pair[0].read_text()
+
+    first = put(certificates.server)
+    env = dict(zip(("OTELCOL_TLS_CERT_FILE", "OTELCOL_TLS_KEY_FILE"), map(str, files), strict=True))
+    env["OTELCOL_TLS_RELOAD_INTERVAL"] = "1s"
+    with GeneratedCollector(logs, Choice("gateway", tls="tls"), certificates, env=env) as collector:
+        address = ("127.0.0.1", collector.ports["http"])
+        pid = collector.pid
+        assert ssl.get_server_certificate(address).split() == first.split()
+        second = put(certificates.elsewhere)
+        served = lambda: ssl.get_server_certificate(address).split() == second.split()  # noqa: E731
+        wait_until(served, seconds=10, what="the new certificate to be served")
+        assert collector.pid == pid
 
 
 def test_plain_text_and_strangers_are_refused(certificates: Certificates, logs: Path) -> None:
