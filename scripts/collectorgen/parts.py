@@ -72,7 +72,7 @@ def storage(name: str) -> Settings:
     return {
         "directory": directory,
         "create_directory": True,
-        "#recreate": "A file that a power cut broke is set aside, and the collector starts; the broken one stays for repair.",
+        "#recreate": "Sets aside a file at which opening panics; otelcol-start finds the broken files that this misses.",
         "recreate": True,
         "#fsync": "Without it the queue survives kill -9, not the loss of the machine; with it a span costs 40 % more CPU.",
         "fsync": "${env:OTELCOL_STORAGE_FSYNC:-false}",

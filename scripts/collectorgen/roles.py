@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scripts.collectorgen import kafka, parts
+from scripts.collectorgen import kafka, metrics, parts
 from scripts.collectorgen.choices import PURPOSES
 from scripts.collectorgen.sampler import tail_sampling
 from scripts.collectorgen.text import yaml_text
@@ -228,54 +228,13 @@ def _metrics(build: Build, receiver: str | None, entrance: list[str]) -> None:
 
 
 def _metrics_exporter(build: Build) -> str:
-    tls = parts.client_tls(tls=build.choice.tls)
     scheme = "http" if build.choice.tls == "none" else "https"
     if build.choice.metrics == "scrape":
-        return build.add(
-            "exporters",
-            "prometheus",
-            {
-                "#endpoint": "Prometheus scrapes this page: an outage of it is a gap. One replica only: each shows its own.",
-                "endpoint": "${env:OTELCOL_PROMETHEUS_ENDPOINT:-127.0.0.1:9464}",
-                **({"tls": parts.server_tls(mutual=build.choice.tls == "mtls")} if build.choice.tls != "none" else {}),
-                "#enable_open_metrics": "Exemplars leave by OpenMetrics only.",
-                "enable_open_metrics": True,
-                "metric_expiration": "15m",
-            },
-        )
+        return build.add("exporters", "prometheus", metrics.page(tls=build.choice.tls))
     if build.choice.metrics == "remote-write":
-        return build.add(
-            "exporters",
-            "prometheus_remote_write",
-            {
-                "endpoint": f"${{env:PROMETHEUS_REMOTE_WRITE_ENDPOINT:-{scheme}://127.0.0.1:9090/api/v1/write}}",
-                "tls": tls,
-                "timeout": "10s",
-                "#remote_write_queue": "In memory, in order: an outage longer than the queue is a gap, which OTLP has not.",
-                "remote_write_queue": {"enabled": True, "queue_size": 10000, "num_consumers": 1},
-                "retry_on_failure": {
-                    "initial_interval": "1s",
-                    "max_interval": "${env:OTELCOL_RETRY_MAX_INTERVAL:-30s}",
-                    "#max_elapsed_time": "Points older than the store accepts are refused anyway.",
-                    "max_elapsed_time": "1h",
-                },
-            },
-        )
+        return build.add("exporters", "prometheus_remote_write", metrics.remote_write(scheme, tls=build.choice.tls))
     build.extension("file_storage/prometheus", parts.storage("prometheus"))
-    return build.add(
-        "exporters",
-        "otlp_http/prometheus",
-        {
-            "#endpoint": "OTLP: exemplars arrive, several collectors may write, an outage is queued and no gap.",
-            "endpoint": f"${{env:PROMETHEUS_OTLP_ENDPOINT:-{scheme}://127.0.0.1:9090/api/v1/otlp}}",
-            "tls": tls,
-            "compression": "${env:OTELCOL_BACKEND_COMPRESSION:-none}",
-            "timeout": "10s",
-            "retry_on_failure": parts.retry(),
-            "#sending_queue": "One consumer keeps the points of a series in their order.",
-            "sending_queue": parts.queue("prometheus", consumers=1),
-        },
-    )
+    return build.add("exporters", "otlp_http/prometheus", metrics.otlp(scheme, tls=build.choice.tls))
 
 
 def _logs(build: Build, receiver: str, entrance: list[str]) -> None:

@@ -18,38 +18,43 @@ def tail_sampling() -> dict[str, Any]:
         "decision_cache": {"sampled_cache_size": 500000, "non_sampled_cache_size": 500000},
         "#drop_pending_traces_on_shutdown": "An orderly stop decides what it holds. kill -9 loses it: docs/collector.md.",
         "drop_pending_traces_on_shutdown": False,
-        "policies": [
-            {"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}},
-            {
-                "name": "slow",
-                "type": "latency",
-                "latency": {"threshold_ms": "${env:OTELCOL_SAMPLING_SLOW_MS:-1000}"},
-            },
-            {
-                "#name": "Traces of these routes are all kept: a regular expression on http.route.",
-                "name": "routes",
-                "type": "string_attribute",
-                "string_attribute": {
-                    "key": "http.route",
-                    "values": ["${env:OTELCOL_SAMPLING_ROUTES:-^/checkout}"],
-                    "enabled_regex_matching": True,
-                },
-            },
-            {
-                "#name": "Listed tenants only: an attribute that a client may choose must not decide by itself.",
-                "name": "tenants",
-                "type": "string_attribute",
-                "string_attribute": {
-                    "key": "${env:OTELCOL_SAMPLING_TENANT_KEY:-tenant.id}",
-                    "values": ["${env:OTELCOL_SAMPLING_TENANTS:-^no-tenant-is-listed}"],
-                    "enabled_regex_matching": True,
-                },
-            },
-            {
-                "#name": "The floor: this share of everything, by trace id, so that every collector decides alike.",
-                "name": "floor",
-                "type": "probabilistic",
-                "probabilistic": {"sampling_percentage": "${env:OTELCOL_SAMPLING_PERCENT:-5}"},
-            },
-        ],
+        "policies": _policies(),
     }
+
+
+def _policies() -> list[dict[str, Any]]:
+    """A trace is kept when one of them says so."""
+    return [
+        {"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}},
+        {
+            "name": "slow",
+            "type": "latency",
+            "latency": {"threshold_ms": "${env:OTELCOL_SAMPLING_SLOW_MS:-1000}"},
+        },
+        {
+            "#name": "Traces of these routes are all kept: a regular expression on http.route.",
+            "name": "routes",
+            "type": "string_attribute",
+            "string_attribute": {
+                "key": "http.route",
+                "values": ["${env:OTELCOL_SAMPLING_ROUTES:-^/checkout}"],
+                "enabled_regex_matching": True,
+            },
+        },
+        {
+            "#name": "Listed tenants only: an attribute that a client may choose must not decide by itself.",
+            "name": "tenants",
+            "type": "string_attribute",
+            "string_attribute": {
+                "key": "${env:OTELCOL_SAMPLING_TENANT_KEY:-tenant.id}",
+                "values": ["${env:OTELCOL_SAMPLING_TENANTS:-^no-tenant-is-listed}"],
+                "enabled_regex_matching": True,
+            },
+        },
+        {
+            "#name": "The floor: this share of everything, by trace id, so that every collector decides alike.",
+            "name": "floor",
+            "type": "probabilistic",
+            "probabilistic": {"sampling_percentage": "${env:OTELCOL_SAMPLING_PERCENT:-5}"},
+        },
+    ]
