@@ -20,7 +20,7 @@ from typing import Any
 
 LINES = ("null", "plain", "python-json-logger", "ours-json")
 RECORDS = ("null", "upstream-handler", "ours-otlp")
-_BURST = 400  # records between two flushes: fewer than wait in any queue
+_BURST = 1_500  # records between two flushes: fewer than wait in any queue
 _EXTRA = {"order_id": 1234, "provider": "stripe"}
 _TELEMETRY = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", "OTEL_SERVICE_NAME": "shop"}
 

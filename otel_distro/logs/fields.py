@@ -104,17 +104,24 @@ def names_of(values: dict[str, Any]) -> list[str]:
     """Names of `extra` in a record's `__dict__`; `logging` sets its own first, unless the record's class is unusual."""
     # a copy: another thread's handler may add to the record meanwhile
     names = list(values)
+    if names[-1] == CONTEXT:
+        del names[-CORRELATION:]
     if names[0] == "name":
         del names[:_STANDARD]
     return [name for name in names if name not in STANDARD and isinstance(name, str)]
 
 
-def extras_of(record: logging.LogRecord) -> dict[str, Any]:
+def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None) -> dict[str, Any]:
     """The fields of `extra` as plain data, and those of a message that is a dict; at most 128.
 
     Names that begin with an underscore are a library's own.
+
+    Args:
+        record: of `logging`.
+        found: where they are put; a dict of their own if None.
     """
-    found: dict[str, Any] = {}
+    if found is None:
+        found = {}
     values = record.__dict__
     for name in names_of(values):
         if name[:1] != "_":
@@ -126,10 +133,11 @@ def extras_of(record: logging.LogRecord) -> dict[str, Any]:
             if len(found) >= MOST_FIELDS:
                 break
     message: object = record.msg
-    if type(message) is Rendered:
-        message = message.fields
-    if isinstance(message, dict):
-        _merge(found, message)
+    if message.__class__ is not str:
+        if type(message) is Rendered:
+            message = message.fields
+        if isinstance(message, dict):
+            _merge(found, message)
     return found
 
 

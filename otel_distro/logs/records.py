@@ -167,7 +167,7 @@ class Translator:
         event_name = None
         usual = _STANDARD + CORRELATION if CONTEXT in values else _STANDARD
         if len(values) > usual or record.msg.__class__ is not str:
-            attributes.update(extras_of(record))
+            extras_of(record, attributes)
             event_name = attributes.pop("otel.event.name", None) or attributes.pop("event.name", None)
         if record.exc_info or record.exc_text:
             attributes.update(_exception_of(record))
