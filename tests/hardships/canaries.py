@@ -90,19 +90,17 @@ class Leaks:
     exits: tuple[str, ...]
 
 
-def leaks(*, naked: bool, protocol: str = "http/protobuf") -> Leaks:
+def leaks(*, naked: bool) -> Leaks:
     """Run a program full of secrets and look for them in all that left.
 
     Args:
         naked: without redaction, to see that the canaries would be seen.
-        protocol: of OTLP.
     """
     with OtlpSink() as sink, SentryServer() as sentry:
         done = run(
             PROGRAM.format(naked=naked),
             ("env",),
             OTEL_EXPORTER_OTLP_ENDPOINT=sink.url,
-            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
             OTEL_TRACES_EXPORTER="otlp,console",
             OTEL_METRICS_EXPORTER="otlp",
             OTEL_LOGS_EXPORTER="otlp",

@@ -30,7 +30,7 @@ def test_what_the_stock_launcher_suffers_from_ours_survives(name: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_any_environment_starts_a_program(seed: int) -> None:
     """Random values of random variables; `scripts/hardships settings` tries hundreds."""
     assert fuzzed(seed) is None

@@ -33,8 +33,9 @@ def printed(code: str, launcher: Sequence[str], **environ: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-@pytest.mark.parametrize("launcher", [OURS, STOCK], ids=["ours", "stock"])
-@pytest.mark.parametrize("pipeline", ["lean", "upstream"])
+@pytest.mark.parametrize(
+    ("launcher", "pipeline"), [(OURS, "lean"), (STOCK, "lean"), (OURS, "upstream")], ids=["ours", "stock", "upstream"]
+)
 def test_both_launchers_and_pipelines_have_a_status(launcher: tuple[str, ...], pipeline: str) -> None:
     """Whoever set telemetry up, the status knows the pipeline, its exporter and the instrumentations."""
     code = (
