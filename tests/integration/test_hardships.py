@@ -9,8 +9,10 @@ import pytest
 from tests.hardships.canaries import KINDS, leaks
 from tests.hardships.ends import BEYOND, BUDGET, end
 from tests.hardships.forks import forks
-from tests.hardships.outage import outage
-from tests.hardships.processes import run
+from tests.hardships.outage import outage, seen
+from tests.hardships.processes import OURS, Served, run
+from tests.servers import OtlpSink
+from tests.servers.waiting import http_get, wait_until
 
 
 def test_an_outage_under_load_loses_nothing(tmp_path: Path) -> None:
@@ -77,3 +79,19 @@ def test_no_canary_leaves_by_any_exit() -> None:
 def test_without_redaction_every_canary_leaves() -> None:
     """The test above can fail: with the redaction taken away each of its canaries is seen."""
     assert set(leaks(naked=True).kinds) == set(KINDS)
+
+
+def test_workers_that_are_replaced_after_some_requests_lose_none(tmp_path: Path) -> None:
+    """`gunicorn --max-requests`: what a worker has seen leaves with it (contrib #4916, opentelemetry-python #4215)."""
+    server = ("gunicorn", "tests.hardships.application:app", "-k", "uvicorn_worker.UvicornWorker", "-w", "2")
+    command = (*OURS, *server, "--max-requests", "5", "-b", "127.0.0.1:{port}")
+    with OtlpSink() as sink:
+        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "OTEL_METRICS_EXPORTER": "none"}
+        wanted = set(range(20))
+        with Served(command, {**environ, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}, tmp_path / "log") as served:
+            for number in wanted:
+                url = f"http://127.0.0.1:{served.port}/n/{number}"
+                wait_until(lambda url=url: http_get(url), seconds=20, what=url)  # type: ignore[misc]
+            served.stop()
+        arrived = seen(sink)
+    assert wanted <= arrived.keys()
