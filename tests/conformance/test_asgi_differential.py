@@ -179,7 +179,10 @@ def test_ours_is_contribs_but_for_the_listed_differences(sides, case):
     for difference in DIFFERENCES:
         difference.change(case, expected)
     assert ours[case]["spans"] == expected["spans"]
-    assert ours[case]["metrics"] == expected["metrics"]
+    # connections that stay open are counted as well, which contrib has no metrics for
+    open_ones = ("websocket.server.", "sse.server.")
+    metrics = {name: points for name, points in ours[case]["metrics"].items() if not name.startswith(open_ones)}
+    assert metrics == expected["metrics"]
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.reason)
