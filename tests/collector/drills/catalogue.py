@@ -176,6 +176,14 @@ DRILLS: tuple[Drill, ...] = (
         env=_SMALL,
     ),
     Drill(
+        "both queues full for 14 s",
+        "acknowledged: arrives once; refused: otel-distro's spool keeps it, upstream's SDK gives up",
+        faults.refused_for_long,
+        verdicts.distro_loses_nothing,
+        env=_SMALL,
+        sdks=True,
+    ),
+    Drill(
         "Tempo's queue file damaged", _LOST_IS_COUNTED, faults.damaged, verdicts.healthy_whole_and_the_rest_counted()
     ),
     Drill(

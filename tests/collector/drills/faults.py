@@ -175,6 +175,26 @@ def full_queues(rig: Rig) -> None:
         backend.behave()
 
 
+def refused_for_long(rig: Rig) -> None:
+    """Both queues are full for longer than an SDK tries again: only a sender that keeps what it has loses none."""
+    filler = rig.bare_sender()
+    rig.sender.send(COUNT // 4)
+    for backend in rig.backends.values():
+        backend.wait_for_spans(COUNT // 4)
+        backend.behave(code=14)
+    for _ in range(20):
+        _large(filler)
+    refused = filler.answers["503"]
+    while filler.answers["503"] < refused + 3:  # what is left for small requests
+        filler.send(1)
+    rig.sender.send(COUNT // 2)
+    time.sleep(14)
+    for backend in rig.backends.values():
+        backend.behave()
+    time.sleep(2)
+    rig.sender.send(COUNT // 4)
+
+
 def _large(sender: BareSender) -> None:
     """A request of 10 spans and 200 kB."""
     sender.send_spans([secrets.token_bytes(8) for _ in range(10)], dict.fromkeys(range(10), 20_000))

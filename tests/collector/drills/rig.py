@@ -90,7 +90,7 @@ class Rig:
             self.collector.arguments, self.collector.disk = self.arguments, self.disk
             starting.enter_context(self.collector)
             self._running = starting.pop_all()
-        self.sender: BareSender | SdkSender = BareSender(self.collector.url, self.certificates.authority, TOKEN)
+        self.sender: BareSender | SdkSender = self.bare_sender()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,6 +102,10 @@ class Rig:
     def tempo(self) -> RecorderServer:
         """The backend that most drills break."""
         return self.backends["tempo"]
+
+    def bare_sender(self) -> BareSender:
+        """A further sender of bare requests."""
+        return BareSender(self.collector.url, self.certificates.authority, TOKEN)
 
     def use(self, sdk: Sdk | None) -> None:
         """Send by an SDK instead of bare requests."""

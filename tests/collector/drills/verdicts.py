@@ -44,6 +44,16 @@ def refused_but_nothing_lost(outcome: Outcome) -> list[str]:
     return _nothing_sent(outcome) + found + _counted(outcome)
 
 
+def distro_loses_nothing(outcome: Outcome) -> list[str]:
+    """What was acknowledged arrives once; what was not is the sender's, and this distribution's sender keeps it."""
+    found = _nothing_sent(outcome)
+    for name, fate in outcome.fates.items():
+        keeps = outcome.sender != "upstream SDK"
+        found += [f"{name}: {fate.missing} missing"] if keeps and fate.missing else []
+        found += _too_often(name, fate, 0)
+    return found
+
+
 def sampler_loss_counted(outcome: Outcome) -> list[str]:
     """Both backends lack the same, and the ledger's account of the sampler says how many, to the span."""
     missing = {fate.missing for fate in outcome.fates.values()}
