@@ -102,6 +102,9 @@ def _parsed(environ: MutableMapping[str, str]) -> tuple[settings_.Settings, list
 
     What is taken away may bring a value of lower rank to light, which is looked at as well: child processes see it.
     """
+    # empty is unset for us, and an error with a traceback to some code of upstream's
+    for name in [name for name, text in environ.items() if name.startswith("OTEL_") and not text.strip()]:
+        del environ[name]
     chosen, problems = settings_.parse(environ, installed_names)
     for _ in range(_MOST_REPAIRS):
         before = dict(environ)

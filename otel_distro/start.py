@@ -54,9 +54,10 @@ def switched_off(environ: Mapping[str, str]) -> bool:
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true" or environ.get("OTEL_CONFIG_FILE"):
         return False
     unusual = {name.strip() for name in environ.get("OTEL_PROPAGATORS", "").split(",")} - _BUILT_IN
-    return not unusual and not environ.get("OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH")
+    return not unusual and not any(name in environ for name in _LOOKED_AT)
 
 
+_LOOKED_AT = ("OTEL_PYTHON_CONTEXT", "OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH")
 _BUILT_IN = {"", "tracecontext", "baggage", "none"}
 
 

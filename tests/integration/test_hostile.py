@@ -133,6 +133,14 @@ def test_empty_entries_among_propagators_are_nothing(text: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
 
 
+@pytest.mark.parametrize("text", ["", " "])
+def test_empty_values_are_unset_for_upstreams_code_too(text: str) -> None:
+    """An empty OTEL_PYTHON_CONTEXT made the API print a traceback, an empty limit the SDK raise."""
+    names = ("OTEL_PYTHON_CONTEXT", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_PROPAGATORS")
+    done = run("import opentelemetry.sdk.trace; print('ok')", **dict.fromkeys(names, text))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
 @pytest.mark.parametrize("name", ["OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_HEADERS"])
 def test_bytes_that_are_not_utf8_beside_a_bad_entry(name: str) -> None:
     """A byte that is not UTF-8 and an entry that is no pair leave one line, not a start that failed."""
