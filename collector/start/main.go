@@ -4,6 +4,7 @@
 //	otelcol-start --config FILE [...]     check, then run the collector with the same arguments
 //	otelcol-start --check --config FILE   check only
 //	otelcol-start --health [URL]          exit status 0 when the collector answers
+//	otelcol-start --drain 90s             wait until its queues are empty, at most that long
 //
 // The collector is OTELCOL_BINARY, else `otelcol` beside this program, else the one on PATH.
 package main
@@ -30,6 +31,9 @@ func main() {
 func run(arguments []string) error {
 	if len(arguments) > 0 && arguments[0] == "--health" {
 		return healthy(append(arguments[1:], "")[0])
+	}
+	if len(arguments) == 2 && arguments[0] == "--drain" {
+		return drain(arguments[1])
 	}
 	if len(arguments) == 2 && arguments[0] == probe {
 		return readQueue(arguments[1])
