@@ -22,6 +22,7 @@ MOST_BYTES = 1_000_000
 
 _PIPE_BUF = 4_096  # what a pipe takes at once when it takes anything (POSIX: PIPE_BUF; 4,096 on Linux)
 _NO_SUCH_FLAG = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ESPIPE})
+_ATTEMPTS = 5
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "pwritev") else 0
 
 
@@ -88,25 +89,35 @@ class LineWriter:
 
     def _now(self, line: bytes) -> bytes:
         """Write as much of `line` as the stream takes at once; gives the rest."""
-        if self._nowait:
-            try:
-                return line[os.pwritev(self.fd, (line,), -1, self._nowait) :]
-            except BlockingIOError:
-                return line
-            except OSError as error:
-                if error.errno not in _NO_SUCH_FLAG:
-                    raise
-                # a terminal, a file system or a kernel that knows no such flag
-                self._nowait = 0
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        while line:
-            ready = poll.poll(0)
-            if not ready:
-                break
+        rest = self._without_waiting(line) if self._nowait else None
+        if rest is not None:
+            return rest
+        while line and self._has_room():
             # a stream whose reader is gone reports an error here, and the write says which
             line = line[os.write(self.fd, line[:_PIPE_BUF]) :]
         return line
+
+    def _without_waiting(self, line: bytes) -> bytes | None:
+        """The same by the flag that says not to wait; None where there is no such flag."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return line[os.pwritev(self.fd, (line,), -1, self._nowait) :]
+            except BlockingIOError:
+                # the pipe is full, or its reader is at it this very moment
+                if not self._has_room():
+                    break
+            except OSError as error:
+                if error.errno not in _NO_SUCH_FLAG:
+                    raise
+                # a terminal, a file system or a kernel that does not know it
+                self._nowait = 0
+                return None
+        return line
+
+    def _has_room(self) -> bool:
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        return bool(poll.poll(0))
 
     def _later(self, line: bytes) -> None:
         if self._bytes + len(line) > self._most:
