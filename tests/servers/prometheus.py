@@ -18,7 +18,8 @@ from tests.servers.waiting import http_json, http_ok, wait_until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "prometheus.yml"
+_DEPLOYED = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
+_FILES = ("prometheus.yml", "scrape/loopback.yml")
 _APP, _COLLECTOR, _INTERVAL = '["127.0.0.1:9464"]', '["127.0.0.1:8888"]', "scrape_interval: 15s"
 
 
@@ -43,16 +44,18 @@ class PrometheusServer(Server):
         return f"{self.url}/api/v1/otlp"
 
     def prepare(self) -> None:
-        text = _CONFIG.read_text()
-        for deployed, wanted in (
-            (_APP, json.dumps(self._apps)),
-            (_COLLECTOR, json.dumps(self._collectors)),
-            (_INTERVAL, "scrape_interval: 1s"),
+        texts = {name: (_DEPLOYED / name).read_text() for name in _FILES}
+        for name, deployed, wanted in (
+            ("scrape/loopback.yml", _APP, json.dumps(self._apps)),
+            ("scrape/loopback.yml", _COLLECTOR, json.dumps(self._collectors)),
+            ("prometheus.yml", _INTERVAL, "scrape_interval: 1s"),
         ):
-            if text.count(deployed) != 1:
-                raise ServerError(f"{_CONFIG} no longer holds {deployed} exactly once")
-            text = text.replace(deployed, wanted)
-        (self.data / "prometheus.yml").write_text(text)
+            if texts[name].count(deployed) != 1:
+                raise ServerError(f"{_DEPLOYED / name} no longer holds {deployed} exactly once")
+            texts[name] = texts[name].replace(deployed, wanted)
+        (self.data / "scrape").mkdir(exist_ok=True)
+        for name, text in texts.items():
+            (self.data / name).write_text(text)
 
     def command(self) -> Sequence[str]:
         return [
