@@ -36,7 +36,7 @@ def stays(logger: str) -> bool:
     What the distro and OpenTelemetry say of themselves stays on lines: a queue that is full or a collector that is away
     must not make records about it. Loggers below `otel_distro` speak of the application: slow requests, captures.
     """
-    return logger == LOGGER_NAME or logger.partition(".")[0] == "opentelemetry"
+    return logger[:1] == "o" and (logger == LOGGER_NAME or logger.partition(".")[0] == "opentelemetry")
 
 
 class Rendered(str):
@@ -103,11 +103,9 @@ def _formatted(record: logging.LogRecord) -> str:
 def names_of(values: dict[str, Any]) -> list[str]:
     """Names of `extra` in a record's `__dict__`; `logging` sets its own first, unless the record's class is unusual."""
     # a copy: another thread's handler may add to the record meanwhile
-    names = list(values)
-    if names[-1] == CONTEXT:
-        del names[-CORRELATION:]
+    names = tuple(values)
     if names[0] == "name":
-        del names[:_STANDARD]
+        names = names[_STANDARD:-CORRELATION] if names[-1] == CONTEXT else names[_STANDARD:]
     return [name for name in names if name not in STANDARD and isinstance(name, str)]
 
 
