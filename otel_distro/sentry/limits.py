@@ -58,9 +58,13 @@ class SentryClient(OtlpClient):
         auth: the value of `x-sentry-auth`, the only credential that Sentry gets.
         proxies: of the process.
         limits: which it keeps to.
+        fit: makes a request for the collector one for Sentry; here and not before it waits, so that both wait as the
+            same bytes, and in the sender's own thread.
     """
 
-    def __init__(self, endpoint: Endpoint, *, auth: str, proxies: Proxies, limits: Limits) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, auth: str, proxies: Proxies, limits: Limits, fit: Callable[[bytes], bytes]
+    ) -> None:
         super().__init__(
             endpoint,
             content_type="application/x-protobuf",
@@ -70,13 +74,14 @@ class SentryClient(OtlpClient):
             read=limits.read,
         )
         self._limits = limits
+        self._fit = fit
 
     def send(self, body: bytes, *, seconds: float | None = None) -> Answer:
         """As `OtlpClient.send`; while Sentry limits the rate nothing is sent and the answer is its last one again."""
         left = self._limits.left()
         if left:
             return Answer(Result.RETRY, 429, f"it limits the rate for another {left:.0f} s", 0, left)
-        return super().send(body, seconds=seconds)
+        return super().send(self._fit(body), seconds=seconds)
 
 
 class SentryVoice(Voice):

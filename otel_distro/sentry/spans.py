@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from otel_distro._version import __version__
 from otel_distro.guard import Guard
-from otel_distro.otlp._batch import Encoded
+from otel_distro.otlp._batch import Encoded, breathe
 from otel_distro.otlp.endpoint import Proxies, parse_endpoint
 from otel_distro.otlp.sender import Sender
 from otel_distro.otlp.spool import Spool
@@ -73,17 +73,22 @@ class SentrySender(Sender):
         personal: bool,
     ) -> None:
         endpoint = parse_endpoint(dsn.otlp_traces)
-        client = SentryClient(endpoint, auth=dsn.auth(CLIENT), proxies=proxies, limits=Limits())
+        last = suffix(marks.attributes())
+        client = SentryClient(
+            endpoint,
+            auth=dsn.auth(CLIENT),
+            proxies=proxies,
+            limits=Limits(),
+            fit=lambda body: stamped(body, last, personal=personal, breathe=breathe),
+        )
         later = Later(guard)
         spool = Spool(memory_limit=memory, directory=None, directory_limit=0, later=later)
         super().__init__("traces", client, spool, later, most_items=most_items, voice=SentryVoice(later, endpoint))
-        self._last = suffix(marks.attributes())
-        self._personal = personal
 
     def submit(self, batch: Encoded) -> None:
         """Hand over a batch that was encoded for the collector; what could not be encoded is counted there."""
         if batch.items:
-            super().submit(Encoded(stamped(batch.body, self._last, personal=self._personal), batch.items))
+            super().submit(batch._replace(lost=0))
 
 
 __all__ = ["CLIENT", "Marks", "SentrySender"]

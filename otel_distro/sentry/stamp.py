@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from otel_distro.otlp._batch import CHUNK
 from otel_distro.otlp._values import key_value
 from otel_distro.otlp._wire import delimited, text_field, varint
 
@@ -28,6 +29,7 @@ _PERSONAL = frozenset(
 )
 _FAILED = b"\x18\x02"
 """The end of the status of a span that failed, with which our encoder ends the span."""
+_STRETCH = 3 * CHUNK  # a span is three parts
 _IDS = 34
 """Bytes of the ids with which our encoder begins a span; they hold any byte."""
 _URLS = frozenset({"url.full", "http.url", "http.target"})
@@ -51,20 +53,24 @@ def suffix(attributes: dict[str, str | float]) -> bytes:
     return b"".join([delimited(bytes((_ATTRIBUTE,)), key_value(key, value)) for key, value in attributes.items()])
 
 
-def stamped(body: bytes, last: bytes, *, personal: bool) -> bytes:
+def stamped(body: bytes, last: bytes, *, personal: bool, breathe: Callable[[], object] = lambda: None) -> bytes:
     """`body` with `last` at the end of each span, and without what Sentry is not to have.
 
     Args:
         body: an `ExportTraceServiceRequest`.
         last: from `suffix`.
         personal: whether query strings, addresses, names and messages of exceptions may leave.
+        breathe: called after every 64 spans, so that other threads get the interpreter.
     """
 
     def spans(scope: bytes) -> bytes:
         # the hot loop: two microseconds a span
         parts: list[bytes] = []
-        at, end, added = 0, len(scope), len(last)
+        at, end, added, pause = 0, len(scope), len(last), _STRETCH
         while at < end:
+            if len(parts) > pause:
+                pause += _STRETCH
+                breathe()
             began, tag, size = at, scope[at], scope[at + 1]
             at += 2
             if size > 0x7F:
