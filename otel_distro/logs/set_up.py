@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from otel_distro import settings
@@ -99,7 +99,7 @@ def set_up(
 
 def without_records(chosen: settings.Logs) -> settings.Logs:
     """The settings where the instrumentation `logging` is disabled: only lines that were asked for are touched."""
-    return replace(chosen, correlation=False)
+    return chosen.replace(correlation=False)
 
 
 def _set_levels(chosen: settings.Logs, guard: Guard, hooks: ImportHooks) -> None:

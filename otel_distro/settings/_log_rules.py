@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from ._problem import Problem
 from .catalogue import Limits, Logs
@@ -39,8 +38,7 @@ def resolve(logs: Logs, limits: Limits, environ: Mapping[str, str], problems: li
     elif "otlp" in logs.modes:
         exporters = tuple(dict.fromkeys((*exporters, "otlp")))
     named = environ.get("OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION", "").strip()
-    return replace(
-        logs,
+    return logs.replace(
         lines=lines,
         exporters=exporters or ("none",),
         levels=_levels(logs),

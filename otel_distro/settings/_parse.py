@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from . import _aliases, _names, _rules
 from ._problem import Problem, Weight
 from ._values import DROPPED, Unusable
-from ._variable import SPEC, Group, Variable
+from ._variable import SPEC, Group, Record, Variable
 from .catalogue import Settings
 
 if TYPE_CHECKING:
     from .declarative import Declared
 
-G = TypeVar("G")
+G = TypeVar("G", bound=Record)
 
 InstalledNames = Callable[[str], Iterable[str]]
 """Names installed under an entry-point group, asked only when a list names something that is not built in."""
@@ -86,16 +86,13 @@ def repair(environ: dict[str, str] | Any, problems: Iterable[Problem]) -> None:
 
 def _parse_group(type_: type[G], group: Group, environ: Mapping[str, str], problems: list[Problem]) -> G:
     values: dict[str, Any] = {}
-    for field in fields(type_):  # type: ignore[arg-type]
-        nested: Group | None = field.metadata.get("group")
-        if nested is not None:
-            values[field.name] = _parse_group(nested.type, nested, environ, problems)
-            continue
-        if "variable" not in field.metadata:
-            continue  # a conclusion of the rules, not a setting
-        found = _read(field.metadata["variable"], group, environ, problems)
-        if found is not None:
-            values[field.name] = found
+    for name, described in type_.described.items():
+        if type(described) is Group:
+            values[name] = _parse_group(described.type, described, environ, problems)
+        elif type(described) is Variable:  # anything else is a conclusion of the rules, not a setting
+            found = _read(described, group, environ, problems)
+            if found is not None:
+                values[name] = found
     return type_(**values)
 
 
@@ -163,20 +160,16 @@ def _unique(problems: list[Problem]) -> list[Problem]:
     return list({(p.variable, p.reason): p for p in problems}.values())
 
 
-def _describe(type_: type, prefix: str, seen: set[str]) -> Iterator[tuple[str, Variable]]:
-    for field in fields(type_):
-        nested: Group | None = field.metadata.get("group")
-        if nested is not None:
-            for group_prefix in filter(None, (nested.fallback, nested.prefix)) if nested.fallback else (nested.prefix,):
-                yield from _describe(nested.type, group_prefix, seen)
-            continue
-        variable: Variable | None = field.metadata.get("variable")
-        if variable is None:
-            continue
-        name = prefix + variable.name
-        if name not in seen:
-            seen.add(name)
-            yield name, variable
+def _describe(type_: type[Record], prefix: str, seen: set[str]) -> Iterator[tuple[str, Variable]]:
+    for described in type_.described.values():
+        if type(described) is Group:
+            for group_prefix in (described.fallback, described.prefix) if described.fallback else (described.prefix,):
+                yield from _describe(described.type, group_prefix, seen)
+        elif type(described) is Variable:
+            name = prefix + described.name
+            if name not in seen:
+                seen.add(name)
+                yield name, described
 
 
 __all__ = ["Problem", "describe", "parse", "repair"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 
 from ._problem import Problem
 from ._values import did_you_mean
@@ -66,8 +65,7 @@ def detectors(chosen: tuple[str, ...], installed: InstalledNames, problems: list
 def python(chosen: Python, installed: InstalledNames, problems: list[Problem]) -> Python:
     """`chosen` with the default in the place of each part that is not installed."""
     default = Python()
-    return replace(
-        chosen,
+    return chosen.replace(
         context=_one(
             "OTEL_PYTHON_CONTEXT", chosen.context, default.context, "opentelemetry_context", installed, problems
         ),

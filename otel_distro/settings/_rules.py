@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from . import _log_rules, _parts, _sentry_rules
@@ -24,21 +23,17 @@ def apply(
 ) -> Settings:
     """Return `settings` with every rule between variables applied; each correction becomes a problem."""
     _unsupported(settings, environ, problems)
-    ruled = replace(
-        settings,
-        general=replace(
-            settings.general,
+    ruled = settings.replace(
+        general=settings.general.replace(
             propagators=_parts.propagators(settings.general.propagators, environ, installed, problems),
             resource_detectors=_parts.detectors(settings.general.resource_detectors, installed, problems),
         ),
         python=_parts.python(settings.python, installed, problems),
-        traces=replace(
-            _sampler(settings.traces, installed, problems),
+        traces=_sampler(settings.traces, installed, problems).replace(
             batch=_batch(settings.traces.batch, "OTEL_BSP_", environ, problems),
         ),
         metrics=_route(settings, environ, problems),
-        logs=replace(
-            _log_rules.resolve(settings.logs, settings.traces.limits, environ, problems),
+        logs=_log_rules.resolve(settings.logs, settings.traces.limits, environ, problems).replace(
             batch=_batch(settings.logs.batch, "OTEL_BLRP_", environ, problems),
         ),
         otlp_traces=_otlp(settings.otlp_traces, "TRACES", environ, problems),
@@ -76,9 +71,9 @@ def _route(settings: Settings, environ: Mapping[str, str], problems: list[Proble
         reason = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS names fastapi, which would answer there"
     if reason:
         _note(problems, name, metrics.route[:80], reason, "there is no route")
-        return replace(metrics, route=None)
+        return metrics.replace(route=None)
     asked = any(environ.get(f"OTEL_EXPORTER_PROMETHEUS_{part}", "").strip() for part in ("HOST", "PORT"))
-    return metrics if asked else replace(metrics, listens=False)
+    return metrics if asked else metrics.replace(listens=False)
 
 
 _SURELY_SECONDS = 100
@@ -93,7 +88,7 @@ def _timeout(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list
     meant = otlp.timeout * 1000
     reason = "the unit is milliseconds, and so few are seconds as upstream's Python exporters read them"
     problems.append(Problem(name, str(otlp.timeout), reason, f"{meant} is used", repair=str(meant)))
-    return replace(otlp, timeout=meant)
+    return otlp.replace(timeout=meant)
 
 
 def without_credentials(url: str) -> str:
@@ -122,7 +117,7 @@ def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Pr
     otlp = _timeout(otlp, signal, environ, problems)
     if name is None:
         port = GRPC_PORT if grpc else HTTP_PORT
-        return replace(otlp, endpoint=f"http://localhost:{port}" + ("" if grpc else _path(signal)))
+        return otlp.replace(endpoint=f"http://localhost:{port}" + ("" if grpc else _path(signal)))
     text = environ[name].strip()
     url = text
     reasons: list[str] = []
@@ -133,8 +128,7 @@ def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Pr
         url = "http://" + url
     split = _split(url)
     if split is None:
-        return replace(
-            otlp,
+        return otlp.replace(
             endpoint=f"http://localhost:{GRPC_PORT if grpc else HTTP_PORT}" + ("" if grpc else _path(signal)),
         )
     protocol_named = any(environ.get(prefix + "PROTOCOL", "").strip() for prefix in (own, general))
@@ -149,7 +143,7 @@ def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Pr
     if not grpc:
         path = split.path.rstrip("/") + _path(signal) if name == general + "ENDPOINT" else split.path or "/"
         split = split._replace(path=path)
-    return replace(otlp, endpoint=urlunsplit(split))
+    return otlp.replace(endpoint=urlunsplit(split))
 
 
 def _path(signal: str) -> str:
@@ -195,7 +189,7 @@ def _batch(batch: Batch, prefix: str, environ: Mapping[str, str], problems: list
             repair=str(size),
         )
     )
-    return replace(batch, max_export_batch_size=size)
+    return batch.replace(max_export_batch_size=size)
 
 
 def _sampler(traces: Traces, installed: Callable[[str], Iterable[str]], problems: list[Problem]) -> Traces:
@@ -206,12 +200,12 @@ def _sampler(traces: Traces, installed: Callable[[str], Iterable[str]], problems
         hint = did_you_mean(traces.sampler, {known: known for known in SAMPLERS})
         used = "parentbased_always_on is used"
         problems.append(Problem("OTEL_TRACES_SAMPLER", traces.sampler[:80], f"no such sampler{hint}", used))
-        return replace(traces, sampler="parentbased_always_on", sampler_arg=None)
+        return traces.replace(sampler="parentbased_always_on", sampler_arg=None)
     if name in RATIO_SAMPLERS and argument is not None and not _is_ratio(argument):
         reason = "not a ratio within 0..1"
         problems.append(Problem("OTEL_TRACES_SAMPLER_ARG", argument[:80], reason, "1.0 is used", repair="1.0"))
         argument = None
-    return replace(traces, sampler=name, sampler_arg=argument)
+    return traces.replace(sampler=name, sampler_arg=argument)
 
 
 def _is_ratio(text: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 from ._problem import Problem
 from .catalogue import Sentry, Settings, Traces
@@ -28,11 +27,10 @@ def resolve(settings: Settings, environ: Mapping[str, str], problems: list[Probl
     environment = _environment(settings.sentry, attributes, problems)
     release = _release(settings.sentry, attributes, problems)
     profiles = _profiles(settings.sentry, problems)
-    sentry = replace(settings.sentry, environment=environment, release=release, profile_session_sample_rate=profiles)
-    return replace(
-        settings,
+    sentry = settings.sentry.replace(environment=environment, release=release, profile_session_sample_rate=profiles)
+    return settings.replace(
         sentry=sentry,
-        general=replace(settings.general, resource_attributes=attributes),
+        general=settings.general.replace(resource_attributes=attributes),
         traces=_sampler(settings.traces, sentry, environ, problems),
     )
 
@@ -107,7 +105,7 @@ def _sampler(traces: Traces, sentry: Sentry, environ: Mapping[str, str], problem
         reason = f"OTEL_TRACES_SAMPLER={chosen[:80]!r} is set as well"
         _note(problems, "SENTRY_TRACES_SAMPLE_RATE", str(rate), reason, "OTEL_TRACES_SAMPLER counts")
         return traces
-    return replace(traces, sampler="parentbased_traceidratio", sampler_arg=str(rate))
+    return traces.replace(sampler="parentbased_traceidratio", sampler_arg=str(rate))
 
 
 def _note(problems: list[Problem], name: str, text: str, reason: str, used: str) -> None:

@@ -30,7 +30,7 @@ def same(text: str, environ: dict[str, str], **beside: str) -> list[Problem]:
 
 
 def fields(thing: Any) -> dict[str, Any]:
-    return {name: getattr(thing, name) for name in thing.__slots__}
+    return dict(vars(thing))
 
 
 PARITY = {

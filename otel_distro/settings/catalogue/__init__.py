@@ -5,9 +5,7 @@ The reference table in the README and the parser are both made from these classe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from otel_distro.settings._variable import group
+from otel_distro.settings._variable import Record, group
 
 from ._distro import Distro
 from ._general import General
@@ -25,8 +23,7 @@ from ._sentry import Sentry
 from ._traces import SAMPLERS, Batch, Limits, Traces
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Record):
     """All settings of one process, parsed once."""
 
     general: General = group(General)

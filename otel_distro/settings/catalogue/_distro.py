@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from otel_distro.settings._values import TEXT, choice, integer
-from otel_distro.settings._variable import OURS, variable
+from otel_distro.settings._variable import OURS, Record, variable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distro:
+class Distro(Record):
     """What only this distro has a word for."""
 
     pipeline: str = variable(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from otel_distro.settings._values import BOOLEAN, PAIRS, TEXT, choice, names
-from otel_distro.settings._variable import UPSTREAM, variable
+from otel_distro.settings._variable import UPSTREAM, Record, variable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class General:
+class General(Record):
     """What concerns every signal."""
 
     disabled: bool = variable("OTEL_SDK_DISABLED", BOOLEAN, False, "`true` switches all telemetry off.")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from otel_distro.settings._values import MILLISECONDS, PAIRS, TEXT, choice, integer, names, paths
-from otel_distro.settings._variable import OURS, variable
+from otel_distro.settings._variable import OURS, Record, variable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class Health(Record):
     """Health endpoints on the application's own port."""
 
     enabled: str = variable(

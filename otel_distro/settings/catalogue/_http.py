@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from otel_distro.settings._values import names, patterns
-from otel_distro.settings._variable import CONTRIB, variable
+from otel_distro.settings._variable import CONTRIB, Record, variable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Http:
+class Http(Record):
     """What the HTTP instrumentations record."""
 
     excluded_urls: tuple[str, ...] = variable(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from otel_distro.settings._values import BOOLEAN, names
-from otel_distro.settings._variable import OURS, UPSTREAM, group, variable
+from otel_distro.settings._variable import OURS, UPSTREAM, Record, group, variable
 
 from ._http import Http
 from ._requests import Requests
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instrumentation:
+class Instrumentation(Record):
     """Which libraries are instrumented, and how."""
 
     disabled: tuple[str, ...] = variable(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 from otel_distro.settings._values import BOOLEAN, TEXT, Kind, Unusable, choice, integer, names
-from otel_distro.settings._variable import CONTRIB, OURS, UPSTREAM, group, variable
+from otel_distro.settings._variable import CONTRIB, OURS, UPSTREAM, Record, group, variable
 
 from ._traces import Batch
 
@@ -47,15 +46,13 @@ def _levels(text: str) -> Mapping[str, int]:
 LEVELS = Kind("levels", _levels)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LogBatch(Batch):
     """The same for log records, which leave sooner."""
 
     schedule_delay: int = variable("SCHEDULE_DELAY", integer(1, 86_400_000), 1000, "Milliseconds between two exports.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Logs:
+class Logs(Record):
     """Log lines, and log records by OTLP."""
 
     modes: tuple[str, ...] = variable(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from otel_distro.settings._values import Kind, Unusable, did_you_mean
-from otel_distro.settings._variable import OURS, variable
+from otel_distro.settings._variable import OURS, Record, variable
 
 METRIC_GROUPS = (
     "http-server",
@@ -38,8 +36,7 @@ def _parse(text: str) -> tuple[str, ...]:
     return chosen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricGroups:
+class MetricGroups(Record):
     """Which groups of the distro's metrics are made."""
 
     enabled: tuple[str, ...] = variable(

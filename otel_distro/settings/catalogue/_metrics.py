@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from otel_distro.settings._values import MILLISECONDS, PATH, TEXT, choice, integer, names
-from otel_distro.settings._variable import OURS, variable
+from otel_distro.settings._variable import OURS, Record, variable
 
 _PORT = integer(0, 65535)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
+class Metrics(Record):
     """Metrics: who gets them, how often, and where they are scraped."""
 
     exporters: tuple[str, ...] = variable(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from otel_distro.settings._values import BOOLEAN, MILLISECONDS, PAIRS, TEXT, URL, choice
-from otel_distro.settings._variable import variable
+from otel_distro.settings._variable import Record, variable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Otlp:
+class Otlp(Record):
     """Where and how one signal is sent by OTLP; every variable exists for all signals and for one."""
 
     endpoint: str = variable(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from otel_distro.settings._values import TEXT, choice
-from otel_distro.settings._variable import UPSTREAM, variable
+from otel_distro.settings._variable import UPSTREAM, Record, variable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Python:
+class Python(Record):
     """Which parts are plugged into the SDK, the API and the launcher, by entry-point name."""
 
     context: str = variable(

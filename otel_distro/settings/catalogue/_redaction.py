@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from otel_distro.settings._values import TEXT, patterns
-from otel_distro.settings._variable import OURS, variable
+from otel_distro.settings._variable import OURS, Record, variable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redaction:
+class Redaction(Record):
     """Names and a function of the user's own; credentials, SQL literals and the like are hidden without them."""
 
     hide: tuple[str, ...] = variable(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from otel_distro.settings._values import PAIRS, Kind, Unusable, integer, names
-from otel_distro.settings._variable import OURS, variable
+from otel_distro.settings._variable import OURS, Record, variable
 
 _MOST = 86_400_000
 
@@ -31,8 +30,7 @@ def _milliseconds_by_name(text: str) -> Mapping[str, int]:
 MILLISECONDS_BY_ROUTE = Kind("route=milliseconds list", _milliseconds_by_name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requests:
+class Requests(Record):
     """What a request is told apart by, and what it may spend before somebody says so."""
 
     id: tuple[str, ...] = variable(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from otel_distro.settings._values import BOOLEAN, TEXT, Kind, Unusable, choice, decimal, names
-from otel_distro.settings._variable import OURS, variable
+from otel_distro.settings._variable import OURS, Record, variable
 from otel_distro.settings.dsn import Dsn, parse_dsn
 
 SDK = "sentry-sdk"
@@ -33,8 +31,7 @@ _DSN = Kind("DSN", _dsn)
 _SWITCH = Kind("boolean", _switch)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sentry:
+class Sentry(Record):
     """Sentry; everything here counts only where `SENTRY_DSN` is set."""
 
     dsn: Dsn | None = variable(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from otel_distro.settings._values import MILLISECONDS, TEXT, integer, names
-from otel_distro.settings._variable import group, variable
+from otel_distro.settings._variable import Record, group, variable
 
 _COUNT = integer(0, 1_000_000)
 _SIZE = integer(1, 10_000_000)
@@ -20,8 +18,7 @@ SAMPLERS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Record):
     """Limits on what a span may hold; `None` is no limit."""
 
     attribute_count: int = variable("OTEL_ATTRIBUTE_COUNT_LIMIT", _COUNT, 128, "Most attributes of one thing.")
@@ -47,8 +44,7 @@ class Limits:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(Record):
     """How finished items wait for export."""
 
     schedule_delay: int = variable("SCHEDULE_DELAY", integer(1, 86_400_000), 5000, "Milliseconds between two exports.")
@@ -57,8 +53,7 @@ class Batch:
     max_export_batch_size: int = variable("MAX_EXPORT_BATCH_SIZE", _SIZE, 512, "Most items in one export.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traces:
+class Traces(Record):
     """Tracing: who gets spans, which are sampled."""
 
     exporters: tuple[str, ...] = variable(
