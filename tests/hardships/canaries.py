@@ -32,6 +32,8 @@ if {naked}:
 from otel_distro.start import start
 start()
 
+# a stack trace shows lines of source: the secrets are made when the program runs
+secret = "-".join(("CANARY", ""))
 import asyncio, logging
 import fakeredis, httpx, sqlalchemy
 from fastapi import FastAPI
@@ -45,28 +47,28 @@ app = FastAPI()
 @app.get("/buy/{{item}}")
 def buy(item: str):
     span = trace.get_current_span()
-    span.set_attribute("user.password", "CANARY-ATTRIBUTE")
-    span.add_event("login", {{"api_key": "CANARY-EVENT"}})
+    span.set_attribute("user.password", f"{{secret}}ATTRIBUTE")
+    span.add_event("login", {{"api_key": f"{{secret}}EVENT"}})
     with engine.connect() as connection:
-        connection.execute(sqlalchemy.text("SELECT 'CANARY-LITERAL' AS a"))
+        connection.execute(sqlalchemy.text(f"SELECT '{{secret}}LITERAL' AS a"))
         try:
-            connection.execute(sqlalchemy.text("SELECT * FROM missing WHERE a = :a"), {{"a": "CANARY-PARAMETER"}})
+            connection.execute(sqlalchemy.text("SELECT * FROM missing WHERE a = :a"), {{"a": f"{{secret}}PARAMETER"}})
         except Exception as error:
             span.record_exception(error)
             logger.exception("query failed")
-    cache.set("user:CANARY-REDISKEY", "value")
+    cache.set(f"user:{{secret}}REDISKEY", "value")
     try:
-        httpx.get("http://joe:CANARY-USERINFO@127.0.0.1:9/p?token=CANARY-OUTURL")
+        httpx.get(f"http://joe:{{secret}}USERINFO@127.0.0.1:9/p?token={{secret}}OUTURL")
     except httpx.HTTPError as error:
         span.record_exception(error)
-    logger.warning("login with password=CANARY-MESSAGE failed", extra={{"access_token": "CANARY-EXTRA"}})
-    raise RuntimeError("no answer of http://h/?api_key=CANARY-RAISED")
+    logger.warning(f"login with password={{secret}}MESSAGE failed", extra={{"access_token": f"{{secret}}EXTRA"}})
+    raise RuntimeError(f"no answer of http://h/?api_key={{secret}}RAISED")
 
 async def main():
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://shop")
     async with client:
-        headers = {{"authorization": "Bearer CANARY-HEADER", "cookie": "session=CANARY-COOKIE"}}
-        await client.get("/buy/7", params={{"code": "CANARY-QUERY"}}, headers=headers)
+        headers = {{"authorization": f"Bearer {{secret}}HEADER", "cookie": f"session={{secret}}COOKIE"}}
+        await client.get("/buy/7", params={{"code": f"{{secret}}QUERY"}}, headers=headers)
 
 asyncio.run(main())
 metrics.get_meter("shop").create_counter("sold").add(1)
