@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any, Self
 
 from otel_distro.guard import LOGGER_NAME
@@ -28,6 +29,7 @@ STANDARD = frozenset((*vars(logging.makeLogRecord({})), *_LATER))
 _STANDARD = len(vars(logging.makeLogRecord({})))
 MOST_FIELDS = 128
 """Most fields of one record; further ones are left out."""
+_MOST_LOOKED_AT = 2 * MOST_FIELDS
 
 
 def stays(logger: str) -> bool:
@@ -100,19 +102,26 @@ def _formatted(record: logging.LogRecord) -> str:
         return f"{plain(message)} ({type(error).__name__} in formatting)"
 
 
-def names_of(values: dict[str, Any]) -> list[str]:
-    """Names of `extra` in a record's `__dict__`; `logging` sets its own first, unless the record's class is unusual."""
+def names_of(values: dict[str, Any]) -> tuple[str, ...]:
+    """Names of `extra` in a record's `__dict__`; those that begin with an underscore are a library's own.
+
+    `logging` sets its own attributes first, unless the record's class is unusual, and correlation comes last.
+    """
     # a copy: another thread's handler may add to the record meanwhile
     names = tuple(values)
     if names[0] == "name":
         names = names[_STANDARD:-CORRELATION] if names[-1] == CONTEXT else names[_STANDARD:]
-    return [name for name in names if name not in STANDARD and isinstance(name, str)]
+    return _kept(names[:_MOST_LOOKED_AT])
+
+
+# an application logs few combinations of fields
+@lru_cache(maxsize=1024)
+def _kept(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple([name for name in names if name not in STANDARD and isinstance(name, str) and name[:1] != "_"])
 
 
 def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None) -> dict[str, Any]:
     """The fields of `extra` as plain data, and those of a message that is a dict; at most 128.
-
-    Names that begin with an underscore are a library's own.
 
     Args:
         record: of `logging`.
@@ -122,14 +131,13 @@ def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None) ->
         found = {}
     values = record.__dict__
     for name in names_of(values):
-        if name[:1] != "_":
-            value = values[name]
-            if is_secret_field(name):
-                found[name] = None if value is None else REDACTED
-            else:
-                found[name] = text(value) if value.__class__ is str else plain(value)
-            if len(found) >= MOST_FIELDS:
-                break
+        value = values[name]
+        if is_secret_field(name):
+            found[name] = None if value is None else REDACTED
+        else:
+            found[name] = text(value) if value.__class__ is str else plain(value)
+        if len(found) >= MOST_FIELDS:
+            break
     message: object = record.msg
     if message.__class__ is not str:
         if type(message) is Rendered:

@@ -117,25 +117,21 @@ class JsonLines:
             parts.append(kept[1] if kept is not None and kept[0] is context else self._context(context))
         for name in names:
             head, secret = self._keys.get(name) or self._learn(name)
-            if head:
-                value = values[name]
-                kind = value.__class__
-                if secret:
-                    value = None if value is None else REDACTED
-                elif kind is str:
-                    value = text(value)
-                elif kind is not int or not -_SMALL < value < _SMALL:
-                    value = plain(value)
-                parts.append(head + _shown(value))
+            value = values[name]
+            kind = value.__class__
+            if secret:
+                value = None if value is None else REDACTED
+            elif kind is str:
+                value = text(value)
+            elif kind is not int or not -_SMALL < value < _SMALL:
+                value = plain(value)
+            parts.append(head + _shown(value))
         return "".join(parts)
 
-    def _learn(self, name: Any) -> tuple[str, bool]:
-        """A field's name encoded and whether it tells a secret; empty for a library's own, which begin with `_`."""
-        if not isinstance(name, str):
-            return "", False
+    def _learn(self, name: str) -> tuple[str, bool]:
+        """A field's name encoded, and whether it tells a secret."""
         shown = f"extra.{name}" if name in _OWN else name
-        head = "" if name[:1] == "_" else f",{quoted(shown)}:"
-        return self._keys.keep(name, (head, is_secret_field(name)))
+        return self._keys.keep(name, (f",{quoted(shown)}:", is_secret_field(name)))
 
     @staticmethod
     def _mixed(context: Record | None, record: logging.LogRecord) -> str:
