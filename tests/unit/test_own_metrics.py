@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_processed_as_queue_full() -> None:
     processed = by(setup, SPANS + "processed")
     assert processed["queue_full"] >= 30
     assert by(setup, "otel_distro.span.produced")[None] >= processed["queue_full"] + 4
-    made.shutdown(100)
+    made.shutdown(2000)
     assert sum(by(setup, SPANS + "processed").values()) == 40
     assert by(setup, "otel_distro.span.produced") == {None: 40}
 
