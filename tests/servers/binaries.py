@@ -48,6 +48,11 @@ def sink_binary() -> str:
     return _built("build-tools", "sink")
 
 
+def deploy_tool(name: str) -> str:
+    """Path of `kustomize`, `kubeconform` or `composecheck`, or of the `schemas` of Kubernetes; made if need be."""
+    return _built("build-tools", name)
+
+
 def collector_start_binary() -> str:
     """Path of the program that checks a configuration and starts the collector, built if need be."""
     return _built("build-collector", "start")

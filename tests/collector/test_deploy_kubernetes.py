@@ -1,0 +1,210 @@
+"""deploy/kubernetes: valid, hardened, consistent in itself; its collectors start as the kubelet would start them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.collector.container import run
+from tests.collector.deployments import (
+    DEPLOY,
+    OVERLAYS,
+    ROOT,
+    WORKLOADS,
+    Manifest,
+    config_of,
+    manifests,
+    pod_container,
+    rendered_text,
+    secrets,
+    variables_of,
+)
+from tests.servers.binaries import deploy_tool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.otlp_servers import Certificates
+
+COLLECTORS = [(overlay, kind) for overlay in OVERLAYS if overlay != "demo" for kind in ("DaemonSet", "StatefulSet")]
+UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+#: Go's own, and what the collector's configuration does not read itself.
+OF_THE_PROCESS = {"GOMEMLIMIT"}
+
+
+def bytes_of(quantity: str) -> int:
+    """256Mi, or GOMEMLIMIT's 200MiB."""
+    number, unit = re.fullmatch(r"(\d+)([KMG]i)B?", quantity).groups()  # type: ignore[union-attr]
+    return int(number) * UNITS[unit]
+
+
+def pods(overlay: str) -> Iterator[tuple[Manifest, dict[str, Any]]]:
+    """Each workload with the specification of its pods."""
+    for workload in manifests(overlay, *WORKLOADS):
+        yield workload, workload["spec"]["template"]["spec"]
+
+
+def conform(manifest: str) -> subprocess.CompletedProcess[str]:
+    """kubeconform against the schemas of one Kubernetes version, with keys that are not in them refused."""
+    location = f"{deploy_tool('schemas')}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
+    command = [deploy_tool("kubeconform"), "-strict", "-schema-location", location, "-"]
+    return subprocess.run(command, input=manifest, capture_output=True, text=True, check=False)
+
+
+def test_kubernetes_knows_every_key() -> None:
+    """Each overlay is put together and conforms to the API's schemas; a misspelt key does not."""
+    assert conform("\n---\n".join(map(rendered_text, OVERLAYS))).stdout == ""
+    (budget,) = manifests("overlays/plain", "PodDisruptionBudget")
+    misspelt = budget | {"spec": budget["spec"] | {"maxUnavailables": 1}}
+    assert "'maxUnavailables' not allowed" in conform(yaml.safe_dump(misspelt)).stdout
+
+
+@pytest.mark.parametrize(("overlay", "kind"), COLLECTORS)
+def test_every_collector_starts(overlay: str, kind: str, certificates: Certificates) -> None:
+    """With its own arguments, variables, files and ports, on a read-only root without a shell, and it ends in order."""
+    (workload,) = manifests(overlay, kind)
+    container = pod_container(overlay, workload, secrets(certificates))
+    unknown = set(container.environment) - variables_of(config_of(container)) - OF_THE_PROCESS
+    assert {name for name in unknown if name.startswith("OTELCOL_")} == set(), "variables that nothing reads"
+    assert run(container) == ""
+
+
+def test_configurations_are_the_generated_ones() -> None:
+    """No copy: what the ConfigMaps hold is byte by byte in collector/configs."""
+    for overlay in OVERLAYS:
+        for found in manifests(overlay, "ConfigMap"):
+            for name, text in found["data"].items():
+                assert not name.endswith(".yaml") or text == (ROOT / "collector" / "configs" / name).read_text()
+
+
+@pytest.mark.parametrize("overlay", [overlay for overlay in OVERLAYS if overlay != "demo"])
+def test_collector_lint_finds_nothing(overlay: str, tmp_path: Path) -> None:
+    """Nor does a queue lie on an emptyDir."""
+    path = tmp_path / "manifest.yaml"
+    path.write_text(rendered_text(overlay))
+    command = [sys.executable, "-m", "scripts.collectorlint", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_pod_has_more_than_it_needs(overlay: str) -> None:
+    """What the Pod Security Standard `restricted` asks for, a read-only root, no token of the API, limits on memory."""
+    for workload, pod in pods(overlay):
+        name = workload["metadata"]["name"]
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["runAsUser"] > 0, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in (*pod["containers"], *pod.get("initContainers", ())):
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["readOnlyRootFilesystem"] is True, name
+            assert context["capabilities"]["drop"] == ["ALL"], name
+            assert {"requests", "limits"} <= set(container["resources"]), name
+            assert "memory" in container["resources"]["limits"], name
+        for container in pod["containers"]:
+            assert {"add"} & set(container["securityContext"]["capabilities"]) == set(), name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_selectors_select_and_names_are_there(overlay: str) -> None:
+    """Services, budgets and policies mean pods that exist, ports that are open, accounts that are made."""
+    labels = [workload["spec"]["template"]["metadata"]["labels"] for workload, _ in pods(overlay)]
+    open_ports = {port["name"] for _, pod in pods(overlay) for port in pod["containers"][0]["ports"]}
+    accounts = {found["metadata"]["name"] for found in manifests(overlay, "ServiceAccount")} | {"default"}
+    selectors = [found["spec"]["selector"] for found in manifests(overlay, "Service")]
+    selectors += [found["spec"]["selector"]["matchLabels"] for found in manifests(overlay, "PodDisruptionBudget")]
+    selectors += [found["spec"]["podSelector"].get("matchLabels", {}) for found in manifests(overlay, "NetworkPolicy")]
+    for selector in selectors:
+        assert any(selector.items() <= found.items() for found in labels), selector
+    for service in manifests(overlay, "Service"):
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= open_ports
+    for policy in manifests(overlay, "NetworkPolicy"):
+        named = [port["port"] for rule in policy["spec"].get("ingress", ()) for port in rule["ports"]]
+        assert set(named) <= open_ports
+    for workload, pod in pods(overlay):
+        assert pod.get("serviceAccountName", "default") in accounts
+        probes = [pod["containers"][0][f"{probe}Probe"] for probe in ("startup", "liveness", "readiness")]
+        assert {probe["httpGet"]["port"] for probe in probes} <= open_ports, workload["metadata"]["name"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_stop_is_shorter_than_its_grace(overlay: str) -> None:
+    """What runs before the signal leaves at least 20 seconds for the end itself."""
+    for workload, pod in pods(overlay):
+        before = pod["containers"][0]["lifecycle"]["preStop"]
+        seconds = before["sleep"]["seconds"] if "sleep" in before else int(before["exec"]["command"][-1].rstrip("s"))
+        assert seconds + 20 <= pod["terminationGracePeriodSeconds"], workload["metadata"]["name"]
+
+
+@pytest.mark.parametrize(("overlay", "kind"), COLLECTORS)
+def test_the_disk_holds_what_the_queues_may(overlay: str, kind: str, certificates: Certificates) -> None:
+    """A full disk refuses every branch: the volume is larger than all queues and parking places and a tenth."""
+    (workload,) = manifests(overlay, kind)
+    container = pod_container(overlay, workload, secrets(certificates))
+    config = yaml.safe_load(config_of(container))
+    queues = [found for found in config["exporters"].values() if "storage" in found.get("sending_queue", {})]
+    parked = [name for name in config["extensions"] if name.startswith("park/")]
+    queue = int(container.environment.get("OTELCOL_QUEUE_BYTES", 2**30))
+    needed = 1.1 * (len(queues) * queue + len(parked) * 2**28)
+    claims = workload["spec"].get("volumeClaimTemplates")
+    if claims:
+        assert bytes_of(claims[0]["spec"]["resources"]["requests"]["storage"]) >= needed
+    else:
+        assert needed <= 2**30, "a node's own disk: no more than a gibibyte of it"
+
+
+@pytest.mark.parametrize(("overlay", "kind"), COLLECTORS)
+def test_go_collects_garbage_before_the_limit_is_reached(overlay: str, kind: str) -> None:
+    """GOMEMLIMIT is 70 to 90 % of the container's limit."""
+    (workload,) = manifests(overlay, kind)
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    (limit,) = (entry["value"] for entry in container["env"] if entry["name"] == "GOMEMLIMIT")
+    assert 0.7 < bytes_of(limit) / bytes_of(container["resources"]["limits"]["memory"]) < 0.9
+
+
+def test_a_sampler_is_alone() -> None:
+    """Traces are whole in one replica only; beyond one, Kafka divides them."""
+    (sampler,) = manifests("overlays/sampling", "StatefulSet")
+    assert sampler["spec"]["replicas"] == 1
+    assert "sampling.yaml" in sampler["spec"]["template"]["spec"]["containers"][0]["args"][0]
+
+
+def test_production_sends_nothing_in_plain_text() -> None:
+    """Every receiver has TLS and a login, every exporter TLS; the demo's way is for trusted networks."""
+    for kind in ("DaemonSet", "StatefulSet"):
+        (workload,) = manifests("overlays/production", kind)
+        name = workload["spec"]["template"]["spec"]["containers"][0]["args"][0].rpartition("/")[2]
+        config = yaml.safe_load((ROOT / "collector" / "configs" / name).read_text())
+        for protocol in config["receivers"]["otlp"]["protocols"].values():
+            assert {"tls", "auth"} <= set(protocol)
+        assert [exporter["tls"].get("insecure", False) for exporter in config["exporters"].values()] == [False] * len(
+            config["exporters"]
+        )
+
+
+def test_the_demo_drains_and_is_scraped() -> None:
+    """The recipe of docs/health.md: /live and /ready, out of the endpoints before the signal; /metrics is announced."""
+    for workload in manifests("demo", "Deployment"):
+        template = workload["spec"]["template"]
+        (container,) = template["spec"]["containers"]
+        paths = [container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("liveness", "readiness", "startup")]
+        assert paths == ["/live", "/ready", "/ready"]
+        assert container["lifecycle"]["preStop"]["sleep"]["seconds"] >= container["readinessProbe"]["periodSeconds"]
+        assert template["metadata"]["annotations"]["prometheus.io/port"] == "9464"
+        assert {"containerPort": 9464, "name": "metrics"} in container["ports"]
+
+
+def test_every_file_is_part_of_something() -> None:
+    """No manifest lies about that nothing applies."""
+    for folder in {path.parent for path in (DEPLOY / "kubernetes").rglob("*.yaml")}:
+        text = (folder / "kustomization.yaml").read_text()
+        others = {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}
+        assert {name for name in others if name not in text} == set()
