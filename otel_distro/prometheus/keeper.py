@@ -12,7 +12,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ _LOCK: Final = "owner"
 _EVERY: Final = 0.5  # seconds between two tries to own the port
 _TIDY: Final = 5.0  # seconds between two foldings of the dead, without scrapes
 _SWEEP: Final = 60.0  # seconds between two looks for groups without members
+_LONGEST_ADDRESS: Final = 107  # bytes of a Unix socket's path
 _ANSWERS: Final = 0.1  # seconds that other processes have to refresh their callbacks' values
 
 
@@ -65,6 +66,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._ear: socket.socket | None = None
+        self._ear_at = Path()
         self._lock = -1
         self._owns = directory is None
 
@@ -84,8 +86,12 @@ class Keeper:
         self._ended.set()
         if self._ear is not None:
             # a question to itself ends the thread's wait at once
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
-                mouth.sendto(b"", self._ear.getsockname())
+            with (
+                contextlib.suppress(OSError),
+                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth,
+                _address(self._ear_at) as address,
+            ):
+                mouth.sendto(b"", address)
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
         if self._server is not None:
@@ -160,10 +166,9 @@ class Keeper:
         if lock >= 0:
             os.close(lock)
         if ear is not None:
-            path = "" if not unlink else ear.getsockname()
             ear.close()
-            if path:
-                Path(path).unlink(missing_ok=True)
+            if unlink:
+                self._ear_at.unlink(missing_ok=True)
 
     def _listen(self) -> socket.socket | None:
         """A socket for questions; without one this process's callbacks run only when it scrapes itself."""
@@ -171,9 +176,10 @@ class Keeper:
             return None
         try:
             ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            path = self._directory / (self._name() + SOCKET)
+            path = self._ear_at = self._directory / (self._name() + SOCKET)
             path.unlink(missing_ok=True)
-            ear.bind(str(path))
+            with _address(path) as address:
+                ear.bind(address)
             ear.setblocking(False)
         except OSError as error:
             self._guard.failed("metrics: group", error, remedy="observed values of this process are not refreshed")
@@ -201,6 +207,20 @@ class Keeper:
             self._ended.wait(0.01)
 
 
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """What a socket calls `path`: an address has at most 107 bytes, a directory may be deeper (unix(7))."""
+    text = str(path)
+    if len(os.fsencode(text)) <= _LONGEST_ADDRESS or not hasattr(os, "O_PATH"):
+        yield text
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
 def ask(directory: Path, me: str) -> None:
     """Let the other processes of the group run their callbacks; waits for them, but not for long.
 
@@ -216,8 +236,8 @@ def ask(directory: Path, me: str) -> None:
         mouth.setblocking(False)
         asked = 0
         for name in others:
-            with contextlib.suppress(OSError):
-                mouth.sendto(b"?", str(directory / (name + SOCKET)))
+            with contextlib.suppress(OSError), _address(directory / (name + SOCKET)) as address:
+                mouth.sendto(b"?", address)
                 asked += 1
         end = time.monotonic() + _ANSWERS
         waiting = select.poll()
