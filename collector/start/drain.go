@@ -26,7 +26,7 @@ func drain(limit string) error {
 		return fmt.Errorf("--drain takes a duration like 90s: %w", err)
 	}
 	end := time.Now().Add(within)
-	time.Sleep(min(settle, within))
+	time.Sleep(min(settle, within/4))
 	for {
 		left, err := queued()
 		if err == nil && left == 0 {
