@@ -103,7 +103,8 @@ def pod_container(overlay: str, workload: Manifest, held: Mapping[str, Mapping[s
     for source in container.get("envFrom", ()):
         environment |= maps[source["configMapRef"]["name"]]
     environment |= {entry["name"]: entry["value"] for entry in container["env"]}
-    files, writable = {}, []
+    files: dict[str, str] = {}
+    writable = []
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for mount in container["volumeMounts"]:
         volume = volumes.get(mount["name"], {})
