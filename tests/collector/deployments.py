@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-OVERLAYS = ("overlays/plain", "overlays/sampling", "overlays/production", "demo")
+OVERLAYS = ("overlays/plain", "overlays/sampling", "overlays/kafka", "overlays/production", "demo")
 WORKLOADS = ("DaemonSet", "StatefulSet", "Deployment")
 Manifest = dict[str, Any]
 _TOKEN = "a-token-of-the-tests"

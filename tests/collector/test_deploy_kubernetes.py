@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
     from tests.otlp_servers import Certificates
 
-COLLECTORS = [(overlay, kind) for overlay in OVERLAYS if overlay != "demo" for kind in ("DaemonSet", "StatefulSet")]
+CLUSTERS = [overlay for overlay in OVERLAYS if overlay != "demo"]
+COLLECTORS = [(overlay, name) for overlay in CLUSTERS for name in ("otelcol-agent", "otelcol-gateway")]
+COLLECTORS += [("overlays/kafka", name) for name in ("otelcol-ingest", "otelcol-consume")]
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 #: Go's own, and what the collector's configuration does not read itself.
 OF_THE_PROCESS = {"GOMEMLIMIT"}
@@ -50,6 +52,12 @@ def pods(overlay: str) -> Iterator[tuple[Manifest, dict[str, Any]]]:
         yield workload, workload["spec"]["template"]["spec"]
 
 
+def workload_of(overlay: str, name: str) -> Manifest:
+    """The workload of that name."""
+    (found,) = (workload for workload, _ in pods(overlay) if workload["metadata"]["name"] == name)
+    return found
+
+
 def conform(manifest: str) -> subprocess.CompletedProcess[str]:
     """kubeconform against the schemas of one Kubernetes version, with keys that are not in them refused."""
     location = f"{deploy_tool('schemas')}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
@@ -65,13 +73,14 @@ def test_kubernetes_knows_every_key() -> None:
     assert "'maxUnavailables' not allowed" in conform(yaml.safe_dump(misspelt)).stdout
 
 
-@pytest.mark.parametrize(("overlay", "kind"), COLLECTORS)
-def test_every_collector_starts(overlay: str, kind: str, certificates: Certificates) -> None:
+@pytest.mark.parametrize(("overlay", "name"), COLLECTORS)
+def test_every_collector_starts(overlay: str, name: str, certificates: Certificates) -> None:
     """With its own arguments, variables, files and ports, on a read-only root without a shell, and it ends in order."""
-    (workload,) = manifests(overlay, kind)
+    workload = workload_of(overlay, name)
     container = pod_container(overlay, workload, secrets(certificates))
     unknown = set(container.environment) - variables_of(config_of(container)) - OF_THE_PROCESS
-    assert {name for name in unknown if name.startswith("OTELCOL_")} == set(), "variables that nothing reads"
+    unread = {variable for variable in unknown if variable.startswith(("OTELCOL_", "KAFKA_"))}
+    assert unread == set(), "variables that nothing reads"
     assert run(container) == ""
 
 
@@ -83,7 +92,7 @@ def test_configurations_are_the_generated_ones() -> None:
                 assert not name.endswith(".yaml") or text == (ROOT / "collector" / "configs" / name).read_text()
 
 
-@pytest.mark.parametrize("overlay", [overlay for overlay in OVERLAYS if overlay != "demo"])
+@pytest.mark.parametrize("overlay", CLUSTERS)
 def test_collector_lint_finds_nothing(overlay: str, tmp_path: Path) -> None:
     """Nor does a queue lie on an emptyDir."""
     path = tmp_path / "manifest.yaml"
@@ -144,10 +153,10 @@ def test_a_stop_is_shorter_than_its_grace(overlay: str) -> None:
         assert seconds + 20 <= pod["terminationGracePeriodSeconds"], workload["metadata"]["name"]
 
 
-@pytest.mark.parametrize(("overlay", "kind"), COLLECTORS)
-def test_the_disk_holds_what_the_queues_may(overlay: str, kind: str, certificates: Certificates) -> None:
+@pytest.mark.parametrize(("overlay", "name"), COLLECTORS)
+def test_the_disk_holds_what_the_queues_may(overlay: str, name: str, certificates: Certificates) -> None:
     """A full disk refuses every branch: the volume is larger than all queues and parking places and a tenth."""
-    (workload,) = manifests(overlay, kind)
+    workload = workload_of(overlay, name)
     container = pod_container(overlay, workload, secrets(certificates))
     config = yaml.safe_load(config_of(container))
     queues = [found for found in config["exporters"].values() if "storage" in found.get("sending_queue", {})]
@@ -161,10 +170,10 @@ def test_the_disk_holds_what_the_queues_may(overlay: str, kind: str, certificate
         assert needed <= 2**30, "a node's own disk: no more than a gibibyte of it"
 
 
-@pytest.mark.parametrize(("overlay", "kind"), COLLECTORS)
-def test_go_collects_garbage_before_the_limit_is_reached(overlay: str, kind: str) -> None:
+@pytest.mark.parametrize(("overlay", "name"), COLLECTORS)
+def test_go_collects_garbage_before_the_limit_is_reached(overlay: str, name: str) -> None:
     """GOMEMLIMIT is 70 to 90 % of the container's limit."""
-    (workload,) = manifests(overlay, kind)
+    workload = workload_of(overlay, name)
     (container,) = workload["spec"]["template"]["spec"]["containers"]
     (limit,) = (entry["value"] for entry in container["env"] if entry["name"] == "GOMEMLIMIT")
     assert 0.7 < bytes_of(limit) / bytes_of(container["resources"]["limits"]["memory"]) < 0.9
@@ -179,8 +188,7 @@ def test_a_sampler_is_alone() -> None:
 
 def test_production_sends_nothing_in_plain_text() -> None:
     """Every receiver has TLS and a login, every exporter TLS; the demo's way is for trusted networks."""
-    for kind in ("DaemonSet", "StatefulSet"):
-        (workload,) = manifests("overlays/production", kind)
+    for workload, _ in pods("overlays/production"):
         name = workload["spec"]["template"]["spec"]["containers"][0]["args"][0].rpartition("/")[2]
         config = yaml.safe_load((ROOT / "collector" / "configs" / name).read_text())
         for protocol in config["receivers"]["otlp"]["protocols"].values():
