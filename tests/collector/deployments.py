@@ -78,6 +78,12 @@ def variables_of(config: str) -> set[str]:
     return set(_VARIABLE.findall(config))
 
 
+def unread(container: Container) -> set[str]:
+    """Variables of the collector that a container sets and its configuration does not read."""
+    known = variables_of(config_of(container))
+    return {name for name in container.environment if name.startswith(("OTELCOL_", "KAFKA_"))} - known
+
+
 def secrets(certificates: Certificates) -> dict[str, dict[str, str]]:
     """The secrets that docs/deployment.md asks for, by their names and keys."""
     certificate, key = (path.read_text() for path in certificates.server)

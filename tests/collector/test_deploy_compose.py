@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,12 +16,10 @@ from tests.collector.container import run
 from tests.collector.deployments import (
     DEPLOY,
     ROOT,
-    Container,
     compose,
-    config_of,
     secrets,
     service_container,
-    variables_of,
+    unread,
 )
 from tests.collector.traffic import send_traces
 from tests.servers.binaries import collector_binary, promtool_binary
@@ -62,24 +61,17 @@ def put_secrets(folder: Path, certificates: Certificates) -> None:
             (folder / place / name).write_text(text)
 
 
-def started(container: Container) -> str:
-    """Problems of a start, or of variables that the configuration does not read."""
-    unread = {name for name in container.environment if name.startswith("OTELCOL_")} - variables_of(
-        config_of(container)
-    )
-    return f"nothing reads {unread}" if unread else run(container)
-
-
-def test_collector_of_the_laptop_starts() -> None:
-    """As the engine would start it: read-only, no shell, its own health check."""
-    assert started(service_container(compose("dev.yaml", {})["services"]["otelcol"])) == ""
-
-
-@pytest.mark.parametrize("name", ["agent", "gateway"])
-def test_collectors_of_production_start(name: str, tmp_path: Path, certificates: Certificates) -> None:
-    """With the certificates and tokens that are mounted."""
+def test_every_collector_starts(tmp_path: Path, certificates: Certificates) -> None:
+    """As the engine would start it: read-only, no shell, its own health check, and the files that are mounted."""
     put_secrets(tmp_path, certificates)
-    assert started(service_container(production(tmp_path)["services"][name])) == ""
+    services = production(tmp_path)["services"] | {"laptop": compose("dev.yaml", {})["services"]["otelcol"]}
+    containers = {name: service_container(service) for name, service in services.items()}
+    assert set(containers) == {"agent", "gateway", "laptop"}
+    for name, container in containers.items():
+        assert unread(container) == set(), name
+    with ThreadPoolExecutor(3) as starts:
+        problems = dict(zip(containers, starts.map(run, containers.values()), strict=True))
+    assert {name: problem for name, problem in problems.items() if problem} == {}
 
 
 def test_a_missing_certificate_stops_the_start(tmp_path: Path, certificates: Certificates) -> None:

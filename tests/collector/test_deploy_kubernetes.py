@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,7 @@ from tests.collector.deployments import (
     pod_container,
     rendered_text,
     secrets,
-    variables_of,
+    unread,
 )
 from tests.servers.binaries import deploy_tool
 
@@ -36,8 +37,6 @@ CLUSTERS = [overlay for overlay in OVERLAYS if overlay != "demo"]
 COLLECTORS = [(overlay, name) for overlay in CLUSTERS for name in ("otelcol-agent", "otelcol-gateway")]
 COLLECTORS += [("overlays/kafka", name) for name in ("otelcol-ingest", "otelcol-consume")]
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
-#: Go's own, and what the collector's configuration does not read itself.
-OF_THE_PROCESS = {"GOMEMLIMIT"}
 
 
 def bytes_of(quantity: str) -> int:
@@ -73,15 +72,15 @@ def test_kubernetes_knows_every_key() -> None:
     assert "'maxUnavailables' not allowed" in conform(yaml.safe_dump(misspelt)).stdout
 
 
-@pytest.mark.parametrize(("overlay", "name"), COLLECTORS)
-def test_every_collector_starts(overlay: str, name: str, certificates: Certificates) -> None:
+def test_every_collector_starts(certificates: Certificates) -> None:
     """With its own arguments, variables, files and ports, on a read-only root without a shell, and it ends in order."""
-    workload = workload_of(overlay, name)
-    container = pod_container(overlay, workload, secrets(certificates))
-    unknown = set(container.environment) - variables_of(config_of(container)) - OF_THE_PROCESS
-    unread = {variable for variable in unknown if variable.startswith(("OTELCOL_", "KAFKA_"))}
-    assert unread == set(), "variables that nothing reads"
-    assert run(container) == ""
+    held = secrets(certificates)
+    containers = {place: pod_container(place[0], workload_of(*place), held) for place in COLLECTORS}
+    for place, container in containers.items():
+        assert unread(container) == set(), place
+    with ThreadPoolExecutor(4) as starts:
+        problems = dict(zip(containers, starts.map(run, containers.values()), strict=True))
+    assert {place: problem for place, problem in problems.items() if problem} == {}
 
 
 def test_configurations_are_the_generated_ones() -> None:
