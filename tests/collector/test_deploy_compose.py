@@ -127,7 +127,10 @@ def test_prometheus_of_the_laptop_scrapes_what_runs(tmp_path: Path) -> None:
     jobs = yaml.safe_load((DEPLOY / "compose" / "scrape.yml").read_text())["scrape_configs"]
     targets = {target.split(":")[0] for job in jobs for part in job["static_configs"] for target in part["targets"]}
     assert targets <= set(services)
-    for name in targets - {"otelcol"}:
+    (applications,) = (job["static_configs"] for job in jobs if job["job_name"] == "app")
+    for part in applications:
+        name = part["targets"][0].split(":")[0]
+        assert part["labels"]["service_name"] == services[name]["environment"]["OTEL_SERVICE_NAME"]
         assert services[name]["environment"]["OTEL_EXPORTER_PROMETHEUS_HOST"] == "0.0.0.0"
     assert services["otelcol"]["environment"]["OTELCOL_TELEMETRY_HOST"] == "0.0.0.0"
 

@@ -197,6 +197,13 @@ def test_production_sends_nothing_in_plain_text() -> None:
         )
 
 
+def test_secrets_are_readable_for_the_collector_alone() -> None:
+    """Mode 0440 with the collector's group: as a decimal number, for YAML 1.1 and 1.2 read 0440 differently."""
+    text = rendered_text("overlays/production")
+    assert {int(mode) for mode in re.findall(r"defaultMode: (\d+)", text)} == {0o440}
+    assert text.count("secretName:") == text.count("defaultMode:")
+
+
 def test_the_demo_drains_and_is_scraped() -> None:
     """The recipe of docs/health.md: /live and /ready, out of the endpoints before the signal; /metrics is announced."""
     for workload in manifests("demo", "Deployment"):
