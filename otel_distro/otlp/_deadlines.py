@@ -67,6 +67,11 @@ def receive(sock: socket.socket, buffer: Any, deadline: Deadline) -> int:
         raise TimeoutError("the kernel's timeout") from None
 
 
+def without_waiting(sock: socket.socket) -> bool:
+    """Whether bytes can be sent on this socket, and looked at, without waiting."""
+    return _by_kernel(sock)
+
+
 def _by_kernel(sock: socket.socket) -> bool:
     # TLS would take the kernel's timeout for a socket that does not block
     return _KERNEL and type(sock) is socket.socket

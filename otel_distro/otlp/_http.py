@@ -8,12 +8,13 @@ start anew with every byte of a slow answer. `ssl` and `http.client` are importe
 from __future__ import annotations
 
 import io
+import re
 import select
 import socket
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._deadlines import left, receive, send
+from ._deadlines import left, receive, send, without_waiting
 
 if TYPE_CHECKING:
     import ssl
@@ -30,6 +31,10 @@ LONGEST_BODY = 65_536
 _FRESH = 1.0
 """Seconds after an answer for which a connection counts as open without a look; a request that finds it closed, which
 a server may do at any moment, is sent once more on a new one anyway."""
+
+
+_SEEN = 4_096
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,4})(?:\r\n|$)", re.IGNORECASE)
 
 
 class TlsUnusable(ValueError):
@@ -145,8 +150,44 @@ class Connection:
             # a failed handshake closes the socket
             self._socket = self._tls.wrap_socket(sock, server_hostname=self._endpoint.host)
 
+    def begin(self, request: bytes) -> bytes | None:
+        """Send as much of a request as the kernel takes without waiting.
+
+        Returns:
+            What is left for `exchange`; None where nothing was sent, because there is no connection or it has no room.
+        """
+        sock = self._socket
+        if sock is None or not without_waiting(sock):
+            return None
+        try:
+            return request[sock.send(request, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            return None
+        except OSError:
+            self.close()
+            return None
+
+    def answer_is_there(self) -> bool:
+        """Whether `exchange` would find the whole answer, or the end of the connection, without waiting."""
+        sock = self._socket
+        if sock is None:
+            return True
+        try:
+            seen = sock.recv(_SEEN, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        head, end, body = seen.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        return not seen or bool(end and length and len(body) >= int(length[1]))
+
     def exchange(self, request: bytes, deadline: Deadline) -> tuple[int, Mapping[str, str], bytes]:
         """Send a request and read the answer: status, headers by lower-case name, at most 64 KiB of the body.
+
+        Args:
+            request: or what `begin` has left of it, which may be nothing.
+            deadline: for all of it.
 
         Raises:
             NoAnswer: the connection was closed without an answer.

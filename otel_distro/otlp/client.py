@@ -100,8 +100,7 @@ class OtlpClient:
         """
         limit = self.timeout if seconds is None else min(self.timeout, seconds)
         deadline = Deadline(limit)
-        payload = _packed(body) if self._gzip else body
-        request = b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(payload), payload)
+        request = self._request(_packed(body) if self._gzip else body)
         try:
             return self._read(*self._exchange(request, deadline))
         except TlsUnusable:
@@ -109,6 +108,37 @@ class OtlpClient:
         except Exception as error:  # noqa: BLE001 - whatever broke, the batch was not delivered
             self.close()
             return no_answer(in_words(error, limit))
+
+    def begin(self, body: bytes) -> bytes | None:
+        """Post `body` from here, if that takes no waiting and no packing; `finish` must follow.
+
+        Returns:
+            What `finish` has still to send, mostly nothing; None where the request has not begun.
+        """
+        connection = self._connection
+        if self._gzip or connection is None or self._pid != os.getpid() or not connection.is_open:
+            return None
+        return connection.begin(self._request(body))
+
+    def is_answered(self) -> bool:
+        """Whether `finish` would return without waiting for the network."""
+        return self._connection is None or self._connection.answer_is_there()
+
+    def finish(self, body: bytes, rest: bytes, *, seconds: float | None = None) -> Answer:
+        """Complete what `begin` began; else as `send`."""
+        limit = self.timeout if seconds is None else min(self.timeout, seconds)
+        deadline = Deadline(limit)
+        try:
+            try:
+                return self._read(*self._owned().exchange(rest, deadline))
+            except (NoAnswer, BrokenPipeError):
+                return self.send(body, seconds=deadline.left())
+        except Exception as error:  # noqa: BLE001 - as in `send`
+            self.close()
+            return no_answer(in_words(error, limit))
+
+    def _request(self, body: bytes) -> bytes:
+        return b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""

@@ -2,8 +2,9 @@
 
 A span is encoded where it ends, in about the time it takes to make it: a few microseconds of the application's thread.
 Handing it to a thread that encodes cost ten times as much, because a thread that needs the interpreter is woken by
-every turn of a busy event loop and mostly in vain. So there is one thread, and it needs the interpreter three times a
-request: to join what waits, to send it, and to read the answer.
+every turn of a busy event loop, and mostly in vain. For the same reason who completes a batch sends it, where the
+kernel takes it without waiting (0.2 ms for 512 spans): an open connection, no TLS, no packing. The sender's own thread
+does all the rest: what the delay brings, whatever has to be waited for, whatever goes wrong.
 """
 
 from __future__ import annotations
@@ -128,20 +129,25 @@ class PieceQueue:
             # also where no thread can be started: then a flush or the shutdown sends what waits
             self._mark = self._batch - 1
             self._wake()
-        if len(self._queue) >= self._batch:
+        if len(self._queue) >= self._batch and not self._handed_over_now():
             self._mark = _NEVER
             self._wake()
+
+    def _handed_over_now(self) -> bool:
+        """Give what waits to the senders from here, which wakes no thread where they can send it without waiting."""
+        if not self._draining.acquire(blocking=False):
+            return True  # somebody does it at this moment
+        try:
+            return self._hand_over(self._exporter.hand_over_now)
+        finally:
+            self._draining.release()
 
     def _make_room(self) -> bool:
         """The sender is held up: move what waits to its spool from here; False when the span must be dropped."""
         if self._closed:
             self._counts["after_shutdown"] += 1
             return False
-        if self._draining.acquire(blocking=False):
-            try:
-                self._hand_over(self._exporter.hand_over_now)
-            finally:
-                self._draining.release()
+        self._handed_over_now()
         # more where a thread that empties it, or has the spool's lock, only waits for the interpreter
         if len(self._queue) < 2 * self._size:
             return True

@@ -32,6 +32,8 @@ NOT_ENCODED, REJECTED, OFF = "not encodable", "rejected by the collector", "expo
 GATHER = 0.02
 """Seconds a batch waits for others, so that the slices of one burst leave as one request."""
 
+_ANSWER_WAITS = 0.5
+"""Seconds an answer may lie in the kernel for the next batch to read it."""
 _TRIES_ALONE = 2
 """How often the oldest batch is tried by itself before the others go first."""
 _ADOPT_EVERY = (10.0, 20.0)
@@ -62,6 +64,24 @@ class Backoff(NamedTuple):
         if asked is not None:
             return asked + chance.uniform(0.0, min(limit, 0.1 * asked + self.first))
         return chance.uniform(0.02 * limit, limit)
+
+
+class _Begun(NamedTuple):
+    """A request that is under way.
+
+    Attributes:
+        items: how many are in it.
+        body: all of it, for another attempt.
+        rest: what has still to be sent.
+        number: of the attempt.
+        started: when, on the monotonic clock.
+    """
+
+    items: int
+    body: bytes
+    rest: bytes
+    number: int
+    started: float
 
 
 class Sender:
@@ -131,6 +151,8 @@ class Sender:
         self._streak = 0
         self._latency = 0.0
         self._began: float | None = None
+        self._begun: _Begun | None = None
+        self._busy = False
         self._away_since: float | None = None
         self._dropped_before = 0
 
@@ -159,9 +181,36 @@ class Sender:
         if not before and self._most_items and self._fetch is None:
             self._gather_until = time.monotonic() + GATHER
         self._ensure_thread()
+        if stay and self._sent_at_once():
+            return
         # woken for the first of a burst and for a full request, not for each slice in between
         if not before or before < self._most_items <= self._spool.items:
             self._bell.ring()
+
+    def _sent_at_once(self) -> bool:
+        """Send what waits from the calling thread, where that takes no waiting: a full batch wakes no other thread.
+
+        The answer is read with the next batch, or by this sender's own thread.
+        """
+        if self._busy or self._alone or self._away_since is not None or type(self._client) is not OtlpClient:
+            return False
+        begun = self._begun
+        if begun is not None:
+            if begun.rest or not self._client.is_answered():
+                return False
+            self._conclude(begun, self._client.finish(begun.body, b""))
+            if self._streak:
+                return False
+        items, body = self._spool.take(self._most_items)
+        rest = self._client.begin(body) if items else None
+        if rest is None:
+            self._spool.let_go()
+            return False
+        self._attempts += 1
+        now = time.monotonic()
+        self._begun = _Begun(items, body, rest, self._attempts, now)
+        self._fetch_at = now + self._every
+        return not rest
 
     def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
         """Have this sender's thread call `fetch`, without the lock, every so many seconds.
@@ -303,6 +352,9 @@ class Sender:
                 self._unlocked(self._fetch)
                 continue
             ready_at = self._not_before
+            if self._begun is not None and not self._begun.rest:
+                # the next full batch reads the answer, if there is one soon
+                ready_at = self._begun.started + _ANSWER_WAITS
             if self._spool.items < self._most_items:
                 ready_at = max(ready_at, self._gather_until)
             if len(self._spool) and (self._hurry or now >= ready_at):
@@ -326,29 +378,42 @@ class Sender:
     def _send_one(self, seconds: float | None) -> bool:
         """Send the oldest, with the lock given up meanwhile; False when nothing is there or it was not delivered."""
         self._hurry = False
-        items, body = self._spool.take(0 if self._alone else self._most_items)
-        if not self._spool.sending:
-            self._changed.notify_all()
-            return False
+        begun = self._begun
+        send: Callable[..., Answer] = self._client.finish
+        if begun is None:
+            items, body = self._spool.take(0 if self._alone else self._most_items)
+            if not self._spool.sending:
+                self._changed.notify_all()
+                return False
+            self._attempts += 1
+            begun, send = _Begun(items, body, b"", self._attempts, time.monotonic()), self._send_whole
         if self._closing is not None:
             seconds = max(self._closing.left(), 0.01)
-        self._attempts += 1
-        number, started = self._attempts, time.monotonic()
-        began = self._began = self._began or started
+        self._busy = True
         self._changed.release()
         try:
-            answer = self._client.send(body, seconds=seconds)
+            answer = send(begun.body, begun.rest, seconds=seconds)
         except TlsUnusable as error:
             answer = Answer(Result.REFUSED, None, str(error))
         finally:
             self._changed.acquire()
+            self._busy = False
         if self._closed:
             return False  # what was under way has been accounted for by `shutdown`
-        settled = self._settle(items, answer, number, time.monotonic() - started)
+        return self._conclude(begun, answer)
+
+    def _send_whole(self, body: bytes, _: bytes, *, seconds: float | None) -> Answer:
+        return self._client.send(body, seconds=seconds)
+
+    def _conclude(self, begun: _Begun, answer: Answer) -> bool:
+        self._begun = None
+        now = time.monotonic()
+        began = self._began = self._began or begun.started
+        settled = self._settle(begun.items, answer, begun.number, now - begun.started)
         if answer.result is not Result.RETRY:
             self._began = None
             if self._settled is not None:
-                self._settled(time.monotonic() - began, answer.error_type)
+                self._settled(now - began, answer.error_type)
         self._changed.notify_all()
         return settled
 

@@ -136,6 +136,10 @@ class Spool:
         """How many batches are in the request under way."""
         return self._sending
 
+    def let_go(self) -> None:
+        """What was taken is not being sent after all."""
+        self._sending = 0
+
     def done(self, refused: str | None = None) -> None:
         """What was taken is settled: delivered, or refused for the reason given (its items are counted as dropped)."""
         taken = [self._queue[at] for at in range(self._sending)]

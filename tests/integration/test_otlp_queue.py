@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any, Self
 
+import pytest
 from opentelemetry import trace
 
 from otel_distro import settings
@@ -167,3 +168,95 @@ def test_many_threads_lose_and_double_nothing() -> None:
         assert queued.provider.force_flush(10_000)
         names = [span.name for span in sink.spans]
         assert len(names) == len(set(names)) == 4000
+
+
+def test_a_full_batch_wakes_no_thread_where_it_can_be_sent_from_here() -> None:
+    """Over an open connection a full batch leaves in the thread that completes it; the next one settles it."""
+    with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        sender = queued.exporter._export._senders[0]
+        with sender.lock:
+            asleep = sender._bell
+        for batch in range(5):
+            queued.end(*range(batch * 10, batch * 10 + 10))
+            wait_until(lambda batch=batch: len(sink.spans) == 11 + batch * 10, seconds=10, what="a batch from here")
+            assert not asleep.wait(0)
+        assert sender.stats().sent >= 31
+        assert queued.provider.force_flush(5000)
+        assert (sender.stats().sent, sender.stats().requests, sender.stats().failures) == (51, 6, 0)
+
+
+@pytest.mark.parametrize("breaks", ["before the request", "after the request", "in the answer"])
+def test_a_connection_that_breaks_under_a_batch_sent_from_here_loses_nothing(breaks: str) -> None:
+    """What was sent from the application's thread and not answered is sent again by the sender's own."""
+    seen: list[bytes] = []
+
+    def script(connection: socket.socket, number: int) -> None:
+        if number > 1:
+            keep_answering(OK)(connection, number)
+            return
+        read_request(connection)
+        connection.sendall(OK)
+        if breaks == "before the request":
+            return
+        seen.append(read_request(connection))
+        if breaks == "in the answer":
+            connection.sendall(OK[:20])
+
+    with RawServer(script) as server, Queued(server.url, max_export_batch_size=10) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        if breaks == "before the request":
+            time.sleep(0.05)
+        queued.end(*range(30))
+        queued.provider.force_flush(10_000)
+        queued.provider.force_flush(10_000)
+        stats = queued.exporter.stats()[0]
+        assert (stats.sent, stats.queued, dict(stats.dropped)) == (31, 0, {})
+
+
+def test_a_batch_larger_than_the_kernel_takes_is_finished_by_the_senders_thread() -> None:
+    """A request of which only a part could be sent from the application's thread arrives whole."""
+    with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=8, max_queue_size=64) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        for number in range(8):
+            queued.tracer.start_span("large", attributes={"value": f"{number}" + "x" * 2_000_000}).end()
+        assert queued.provider.force_flush(20_000)
+        assert len(sink.spans) == 9
+
+
+def test_a_server_that_refuses_a_batch_sent_from_here_is_said_and_counted() -> None:
+    """A refusal is settled as any other: counted by status, one line."""
+    answers = iter([OK, *[b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"] * 10])
+
+    def script(connection: socket.socket, _: int) -> None:
+        while read_request(connection):
+            connection.sendall(next(answers))
+
+    with RawServer(script) as server, Queued(server.url, max_export_batch_size=10) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        queued.end(*range(20))
+        queued.provider.force_flush(5000)
+        stats = queued.exporter.stats()[0]
+        assert (stats.sent, dict(stats.dropped)) == (1, {"refused with status 400": 20})
+        assert len([line for line in queued.lines if "400" in line]) == 1
+
+
+def test_a_child_forked_under_a_batch_sent_from_here_leaves_it_to_its_parent() -> None:
+    """The parent reads the answer of what it sent before the fork; the child has a connection of its own."""
+    with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        queued.end(*range(10))
+        child = os.fork()
+        if not child:
+            queued.end("child")
+            os._exit(0 if queued.provider.force_flush(5000) else 1)
+        _, status = os.waitpid(child, 0)
+        assert queued.provider.force_flush(5000)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert len(sink.spans) == 12
+        assert queued.exporter.stats()[0].sent == 11
