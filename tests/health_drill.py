@@ -72,7 +72,8 @@ def hanging() -> None:
         f"hanging: /live p50 {statistics.median(live):.2f} ms, p99 {sorted(live)[-20]:.2f} ms, max {max(live):.1f} ms;"
     )
     print(
-        f"         /ready {status} after {first:.0f} ms with a timeout of 800 ms, then p50 {statistics.median(again):.2f} ms"
+        f"         /ready {status} after {first:.0f} ms with a timeout of 800 ms, "
+        f"then p50 {statistics.median(again):.2f} ms"
     )
 
 

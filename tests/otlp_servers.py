@@ -13,8 +13,9 @@ from typing import Any, Self
 
 from otel_distro.guard import Guard
 from otel_distro.otlp._batch import Encoded
+from otel_distro.otlp.backoff import Backoff
 from otel_distro.otlp.exporters import build_encoder, build_sender
-from otel_distro.otlp.sender import Backoff, Sender
+from otel_distro.otlp.sender import Sender
 from otel_distro.settings import Distro, Otlp
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n"

@@ -9,9 +9,10 @@ from otel_distro.guard import Guard
 
 from ._batch import PROTOBUF
 from ._http import Tls
+from .backoff import Backoff
 from .client import OtlpClient, check_header
 from .endpoint import Endpoint, Proxies, parse_endpoint
-from .sender import Backoff, Sender, Settled
+from .sender import Sender, Settled
 from .spool import Spool
 from .voice import Later
 

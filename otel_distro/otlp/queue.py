@@ -100,7 +100,7 @@ class PieceQueue:
         # the thread has been called already
         self._mark = 0
         self._draining = threading.Lock()
-        self._counts = dict.fromkeys(("exported", "failed", "queue_full", "after_shutdown"), 0)
+        self._counts: dict[str, int] = dict.fromkeys(("exported", "failed", "queue_full", "after_shutdown"), 0)
 
     def _after_fork(self) -> None:
         # what waited belongs to the parent, which sends it

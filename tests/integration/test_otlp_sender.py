@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_distro.guard import Guard
+from otel_distro.otlp.backoff import Backoff
 from otel_distro.otlp.exporters import (
     build_encoder,
     build_log_exporter,
@@ -32,7 +33,6 @@ from otel_distro.otlp.exporters import (
     build_sender,
     build_span_exporter,
 )
-from otel_distro.otlp.sender import Backoff
 from otel_distro.otlp.stats import SenderStats
 from otel_distro.settings import Distro, Metrics, Otlp
 from tests.otlp_servers import OK, QUICK, RawServer, Speaking, batch, keep_answering, read_request

@@ -16,8 +16,8 @@ import pytest
 from prometheus_client.openmetrics import parser
 
 from otel_distro.guard import Guard
+from otel_distro.otlp.backoff import Backoff
 from otel_distro.otlp.exporters import build_encoder, build_sender
-from otel_distro.otlp.sender import Backoff
 from otel_distro.settings import Distro, Otlp
 from tests.otlp_servers import batch
 from tests.servers.base import free_port

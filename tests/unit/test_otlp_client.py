@@ -14,11 +14,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_distro.guard import Guard
 from otel_distro.otlp.answer import Result, read_answer, retry_after
+from otel_distro.otlp.backoff import Backoff
 from otel_distro.otlp.client import OtlpClient, check_header
 from otel_distro.otlp.endpoint import Proxies, parse_endpoint, parse_proxies, proxy_for
 from otel_distro.otlp.exporters import build_encoder, build_sender
 from otel_distro.otlp.metric_exporter import preferred_aggregation, preferred_temporality
-from otel_distro.otlp.sender import Backoff
 from otel_distro.settings import Distro, Otlp
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
