@@ -54,12 +54,7 @@ class Export:
         except Exception as error:  # noqa: BLE001 - a processor's thread must not die of a batch
             self._guard.failed(f"OTLP export, {self._encoder.signal}", error)
             return False
-        if encoded.lost:
-            self._guard.failed(
-                f"OTLP encoding, {self._encoder.signal}",
-                f"{encoded.lost} could not be encoded",
-                remedy="they are left out, the others are sent",
-            )
+        self._say_lost(encoded)
         return True
 
     def hand_over_now(self, encode: Callable[[], Encoded]) -> bool:
@@ -69,10 +64,25 @@ class Export:
                 if not sender.lock.acquire(blocking=False):
                     return False
                 held.callback(sender.lock.release)
-            encoded = encode()
-            for sender in self._senders:
-                sender.accept(encoded, stay=True)
+            try:
+                encoded = encode()
+            except Exception:  # noqa: BLE001 - the sender's thread tries it again, and says it
+                return False
+            try:
+                for sender in self._senders:
+                    sender.accept(encoded, stay=True)
+            except Exception as error:  # noqa: BLE001 - this is the application's thread, and the batch is in a spool
+                self._guard.failed(f"OTLP export, {self._encoder.signal}", error)
+        self._say_lost(encoded)
         return True
+
+    def _say_lost(self, encoded: Encoded) -> None:
+        if encoded.lost:
+            self._guard.failed(
+                f"OTLP encoding, {self._encoder.signal}",
+                f"{encoded.lost} could not be encoded",
+                remedy="they are left out, the others are sent",
+            )
 
     def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
         """Have a sender's thread call `fetch` every so many seconds; see `Sender.feed`."""

@@ -168,19 +168,17 @@ class Connection:
             return None
 
     def answer_is_there(self) -> bool:
-        """Whether `exchange` would find the whole answer, or the end of the connection, without waiting."""
+        """Whether `exchange` would find the whole answer without waiting; never after the end of the connection."""
         sock = self._socket
         if sock is None:
-            return True
+            return False
         try:
             seen = sock.recv(_SEEN, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
         except OSError:
-            return True
+            return False
         head, end, body = seen.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
-        return not seen or bool(end and length and len(body) >= int(length[1]))
+        return bool(end and length and len(body) >= int(length[1]))
 
     def exchange(self, request: bytes, deadline: Deadline) -> tuple[int, Mapping[str, str], bytes]:
         """Send a request and read the answer: status, headers by lower-case name, at most 64 KiB of the body.

@@ -121,8 +121,8 @@ class OtlpClient:
         return connection.begin(self._request(body))
 
     def is_answered(self) -> bool:
-        """Whether `finish` would return without waiting for the network."""
-        return self._connection is None or self._connection.answer_is_there()
+        """Whether `finish` would return without waiting for the network, or opening another connection."""
+        return self._connection is not None and self._connection.answer_is_there()
 
     def finish(self, body: bytes, rest: bytes, *, seconds: float | None = None) -> Answer:
         """Complete what `begin` began; else as `send`."""

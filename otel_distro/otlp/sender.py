@@ -157,18 +157,24 @@ class Sender:
         if not before and self._most_items and self._fetch is None:
             self._gather_until = time.monotonic() + GATHER
         self._ensure_thread()
-        if stay and self._sent_at_once():
-            return
+        wake = False
+        if stay and not self._busy and self._away_since is None:
+            if self._sent_at_once():
+                return
+            wake = True  # whatever has to be waited for: an answer, a connection, room in the kernel
         # woken for the first of a burst and for a full request, not for each slice in between
-        if not before or before < self._most_items <= self._spool.items:
+        if wake or not before or before < self._most_items <= self._spool.items:
             self._bell.ring()
 
     def _sent_at_once(self) -> bool:
         """Send what waits from the calling thread, where that takes no waiting: a full batch wakes no other thread.
 
         The answer is read with the next batch, or by this sender's own thread.
+
+        Returns:
+            False where something is left for that thread to do.
         """
-        if self._busy or self._alone or self._away_since is not None or type(self._client) is not OtlpClient:
+        if self._alone or type(self._client) is not OtlpClient:
             return False
         begun = self._begun
         if begun is not None:
@@ -186,7 +192,11 @@ class Sender:
         now = time.monotonic()
         self._begun = _Begun(items, body, rest, self._attempts, now)
         self._fetch_at = now + self._every
-        return not rest
+        return not rest and not self._more_waits()
+
+    def _more_waits(self) -> bool:
+        """Whether there are batches beside those under way."""
+        return len(self._spool) > self._spool.sending
 
     def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
         """Have this sender's thread call `fetch`, without the lock, every so many seconds.
@@ -328,7 +338,7 @@ class Sender:
                 self._unlocked(self._fetch)
                 continue
             ready_at = self._not_before
-            if self._begun is not None and not self._begun.rest:
+            if self._begun is not None and not self._begun.rest and not self._more_waits():
                 # the next full batch reads the answer, if there is one soon
                 ready_at = self._begun.started + _ANSWER_WAITS
             if self._spool.items < self._most_items:

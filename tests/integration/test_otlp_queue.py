@@ -260,3 +260,54 @@ def test_a_child_forked_under_a_batch_sent_from_here_leaves_it_to_its_parent() -
         assert os.waitstatus_to_exitcode(status) == 0
         assert len(sink.spans) == 12
         assert queued.exporter.stats()[0].sent == 11
+
+
+def test_a_batch_that_finds_the_one_before_unanswered_is_sent_as_soon_as_that_is() -> None:
+    """A slow answer leaves nothing behind in the spool: what came meanwhile does not wait for another full batch."""
+    answer, seen = threading.Event(), []
+
+    def script(connection: socket.socket, _: int) -> None:
+        while request := read_request(connection):
+            seen.append(request)
+            if len(seen) == 2:
+                answer.wait(20)
+            connection.sendall(OK)
+
+    with RawServer(script) as server, Queued(server.url, max_export_batch_size=10) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        queued.end(*range(10))
+        wait_until(lambda: len(seen) == 2, seconds=10, what="a batch from here")
+        queued.end(*range(30))
+        answer.set()
+        wait_until(lambda: len(seen) == 5, seconds=10, what="the three batches after it")
+        wait_until(lambda: queued.exporter.stats()[0].sent == 41, seconds=10, what="all of them settled")
+
+
+def test_a_collector_that_goes_away_under_a_batch_sent_from_here_holds_nobody_up() -> None:
+    """Whoever completes the next batch neither connects anew nor waits for an answer: the sender's own thread does."""
+    returned, hung, gone = threading.Event(), [], threading.Event()
+
+    def script(connection: socket.socket, number: int) -> None:
+        if number == 1:
+            read_request(connection)
+            connection.sendall(OK)
+            read_request(connection)
+            connection.shutdown(socket.SHUT_RDWR)
+            gone.set()
+            return
+        read_request(connection)
+        hung.append(not returned.wait(8))
+        connection.sendall(OK)
+        keep_answering(OK)(connection, number)
+
+    with RawServer(script) as server, Queued(server.url, max_export_batch_size=10) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        queued.end(*range(10))
+        assert gone.wait(10)
+        time.sleep(0.01)
+        queued.end(*range(10))
+        returned.set()
+        wait_until(lambda: queued.exporter.stats()[0].sent == 21, seconds=10, what="both batches")
+        assert hung == [False]
