@@ -26,6 +26,12 @@ _LEAST = 0.1
 """Seconds that a flush gets even when the budget is used up: enough for a collector that answers."""
 
 
+_HOLDERS = ("otel_distro.otlp.", "otel_distro.metrics.")
+"""Packages with locks that a flush needs, held for a millisecond at most."""
+_AGAIN = 0.005
+_MOST_AGAIN = 40
+"""How often SIGTERM comes again, and after how many seconds, when it fell into one of them."""
+
 _POLL = 0.01
 """Seconds between two looks at a flush that runs beside an event loop."""
 
@@ -54,6 +60,7 @@ class Exits:
         self._guard = guard
         self._spent = 0.0
         self._last = float("-inf")
+        self._postponed = 0
 
     def watch(self) -> None:
         """Register with `atexit`, and with SIGTERM where nobody else has."""
@@ -110,8 +117,33 @@ class Exits:
         self._spent += self._last - now
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        del frame
+        if _in_a_holder(frame) and self._comes_again(number):
+            return
         self._end(self._flush)
         # the process still ends by the signal, so that whoever sent it sees that
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+    def _comes_again(self, number: int) -> bool:
+        """Have the signal sent again in a moment: what it interrupted must go on, for a flush to get its locks."""
+
+        def send() -> None:
+            time.sleep(_AGAIN)
+            os.kill(os.getpid(), number)
+
+        if self._postponed >= _MOST_AGAIN:
+            return False
+        self._postponed += 1
+        try:
+            threading.Thread(target=send, name="otel-distro-end", daemon=True).start()
+        except RuntimeError:
+            return False
+        return True
+
+
+def _in_a_holder(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(_HOLDERS):
+            return True
+        frame = frame.f_back
+    return False

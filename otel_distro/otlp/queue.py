@@ -100,6 +100,8 @@ class PieceQueue:
         # the thread has been called already
         self._mark = 0
         self._draining = threading.Lock()
+        self._inside = 0
+        self._end_within: float | None = None
         self._counts: dict[str, int] = dict.fromkeys(("exported", "failed", "queue_full", "after_shutdown"), 0)
 
     def _after_fork(self) -> None:
@@ -135,12 +137,24 @@ class PieceQueue:
 
     def _handed_over_now(self) -> bool:
         """Give what waits to the senders from here, which wakes no thread where they can send it without waiting."""
-        if not self._draining.acquire(blocking=False):
+        draining = self._draining
+        if not draining.acquire(blocking=False):
             return True  # somebody does it at this moment
+        self._inside = threading.get_ident()
         try:
             return self._hand_over(self._exporter.hand_over_now)
         finally:
-            self._draining.release()
+            self._inside = 0
+            draining.release()
+            if self._end_within is not None:
+                self.shutdown(self._end_within)
+
+    def is_interrupted(self) -> bool:
+        """Whether the caller is a signal handler that has interrupted this thread where it sends a batch.
+
+        The locks are then given up only after the handler has returned: nobody may wait for them meanwhile.
+        """
+        return self._inside == threading.get_ident()
 
     def _make_room(self) -> bool:
         """The sender is held up: move what waits to its spool from here; False when the span must be dropped."""
@@ -172,7 +186,7 @@ class PieceQueue:
         while count > 0 and queue:
             pieces = [queue.popleft() for _ in range(min(len(queue), count, self._batch))]
             count -= len(pieces)
-            if hand_over(partial(self._join, pieces)):
+            if hand_over(partial(self._joined, pieces)):
                 self._counts["exported"] += len(pieces)
             elif hand_over == self._exporter.hand_over_now:
                 queue.extendleft(reversed(pieces))
@@ -182,20 +196,36 @@ class PieceQueue:
                 taken = False
         return taken
 
+    def _joined(self, pieces: list[Piece]) -> Encoded:
+        try:
+            return self._join(pieces)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # a signal handler's, which goes on through the application: the next batch takes them along
+                self._queue.extendleft(reversed(pieces))
+            raise
+
     def force_flush(self, timeout_millis: int | None = 30000) -> bool:
         """Send everything that waits now.
 
         Returns:
-            False when something was not delivered, the time was over, or after a shutdown.
+            False when something was not delivered, the time was over, after a shutdown, or in a signal handler that has
+            interrupted the sending of a batch.
         """
-        if self._closed:
+        if self._closed or self.is_interrupted():
             return False
         deadline = Deadline((30000 if timeout_millis is None else timeout_millis) / 1000)
         return self._drain(deadline) and self._exporter.force_flush(deadline.left() * 1000)
 
     def shutdown(self, timeout_millis: float = 2000) -> None:
-        """Send what waits and end the exporter, within `timeout_millis` whatever the network does."""
+        """Send what waits and end the exporter, within `timeout_millis` whatever the network does.
+
+        In a signal handler that has interrupted the sending of a batch this happens when the handler has ended.
+        """
         if self._closed:
+            return
+        if self.is_interrupted():
+            self._end_within = timeout_millis
             return
         self._closed = True
         self._room = -1

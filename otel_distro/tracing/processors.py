@@ -149,6 +149,11 @@ class _Call:
         self._guard = guard
         self._answer = False
         self._done = threading.Event()
+        interrupted = getattr(getattr(method, "__self__", None), "is_interrupted", None)
+        if interrupted is not None and interrupted():
+            # what this signal handler has interrupted has the locks: the processor knows, and does not wait
+            self._run()
+            return
         try:
             threading.Thread(target=self._run, name="otel-distro-end", daemon=True).start()
         except RuntimeError:
