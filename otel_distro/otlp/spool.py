@@ -187,7 +187,7 @@ class Spool:
             self._queue.appendleft(head)
 
     def adopt(self) -> int:
-        """Put what dead processes have left in front, oldest first; returns how many items that is."""
+        """Put what dead processes have left in front of what waits, oldest first; returns how many items that is."""
         if self._directory is None:
             return 0
         try:
@@ -198,7 +198,8 @@ class Spool:
             return 0
         for name in foreign:
             self._later.failed("spool directory, a file that is not ours", name, remedy="it is left where it is")
-        self._queue.extendleft(Waiting(0, 0, one.items, one) for one in reversed(stored))
+        for one in reversed(stored):
+            self._queue.insert(self._sending, Waiting(0, 0, one.items, one))
         self.disk += sum(one.size for one in stored)
         adopted = sum(one.items for one in stored)
         self.items += adopted

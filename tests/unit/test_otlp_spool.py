@@ -49,6 +49,20 @@ def files(root: Path) -> list[Path]:
     return sorted(root.rglob("*.otlp"), key=lambda path: path.name)
 
 
+def test_what_is_adopted_does_not_take_the_place_of_what_is_being_sent(tmp_path: Path) -> None:
+    """A request under way settles its own batches, also where a dead process's came in front meanwhile."""
+    old = Kept(tmp_path)
+    old.spool.put(b"old", 5, away=True)
+    old.spool.close(lambda: 1.0)
+    kept = Kept(tmp_path)
+    kept.spool.put(b"under way", 2, away=False)
+    kept.spool.put(b"next", 1, away=False)
+    assert kept.spool.take(2) == (2, b"under way")
+    assert kept.spool.adopt() == 5
+    kept.spool.done()
+    assert kept.all() == [b"old", b"next"]
+
+
 def test_batches_come_out_as_they_went_in() -> None:
     """In memory, batches are taken in order, joined up to the limit of items, and gone once they are done."""
     kept = Kept(None)
