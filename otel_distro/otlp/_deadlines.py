@@ -15,6 +15,8 @@ from typing import Any
 from otel_distro.process import Deadline
 
 _TIMEVAL = struct.Struct("ll")
+_LAST_DATA_RECV = 52
+"""Where `struct tcp_info` has the milliseconds since data came (linux/tcp.h)."""
 _KERNEL = sys.platform == "linux" and _TIMEVAL.size == 16
 
 
@@ -70,6 +72,17 @@ def receive(sock: socket.socket, buffer: Any, deadline: Deadline) -> int:
 def without_waiting(sock: socket.socket) -> bool:
     """Whether bytes can be sent on this socket, and looked at, without waiting."""
     return _by_kernel(sock)
+
+
+def quiet_for(sock: socket.socket) -> float:
+    """Seconds since the last bytes came in, in steps of the kernel's clock (4 ms mostly); 0 where nobody knows."""
+    if not _by_kernel(sock):
+        return 0.0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECV + 4)
+    except OSError:
+        return 0.0
+    return struct.unpack_from("I", info, _LAST_DATA_RECV)[0] / 1000 if len(info) >= _LAST_DATA_RECV + 4 else 0.0
 
 
 def _by_kernel(sock: socket.socket) -> bool:

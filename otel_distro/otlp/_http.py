@@ -14,7 +14,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._deadlines import left, receive, send, without_waiting
+from ._deadlines import left, quiet_for, receive, send, without_waiting
 
 if TYPE_CHECKING:
     import ssl
@@ -179,6 +179,10 @@ class Connection:
         head, end, body = seen.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
         return bool(end and length and len(body) >= int(length[1]))
+
+    def quiet_for(self) -> float:
+        """Seconds since the other side sent something, in steps of the kernel's clock; 0 where that is not known."""
+        return 0.0 if self._socket is None else quiet_for(self._socket)
 
     def exchange(self, request: bytes, deadline: Deadline) -> tuple[int, Mapping[str, str], bytes]:
         """Send a request and read the answer: status, headers by lower-case name, at most 64 KiB of the body.

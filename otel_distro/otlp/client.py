@@ -120,9 +120,10 @@ class OtlpClient:
             return None
         return connection.begin(self._request(body))
 
-    def is_answered(self) -> bool:
-        """Whether `finish` would return without waiting for the network, or opening another connection."""
-        return self._connection is not None and self._connection.answer_is_there()
+    def answered_for(self) -> float | None:
+        """Seconds for which the answer to what was begun is here; None where `finish` would have to wait for it."""
+        connection = self._connection
+        return connection.quiet_for() if connection is not None and connection.answer_is_there() else None
 
     def finish(self, body: bytes, rest: bytes, *, seconds: float | None = None) -> Answer:
         """Complete what `begin` began; else as `send`."""

@@ -34,7 +34,7 @@ GATHER = 0.02
 """Seconds a batch waits for others, so that the slices of one burst leave as one request."""
 
 _ANSWER_WAITS = 0.5
-"""Seconds an answer may lie in the kernel for the next batch to read it."""
+"""Seconds this sender's thread leaves an answer to the next batch; it does not wake up for one."""
 _TRIES_ALONE = 2
 """How often the oldest batch is tried by itself before the others go first."""
 _ADOPT_EVERY = (10.0, 20.0)
@@ -178,9 +178,10 @@ class Sender:
             return False
         begun = self._begun
         if begun is not None:
-            if begun.rest or not self._client.is_answered():
+            lay = None if begun.rest else self._client.answered_for()
+            if lay is None:
                 return False
-            self._conclude(begun, self._client.finish(begun.body, b""))
+            self._conclude(begun, self._client.finish(begun.body, b""), lay)
             if self._streak:
                 return False
         items, body = self._spool.take(self._most_items)
@@ -365,6 +366,7 @@ class Sender:
         """Send the oldest, with the lock given up meanwhile; False when nothing is there or it was not delivered."""
         self._hurry = False
         begun = self._begun
+        lay = None if begun is None or begun.rest else self._client.answered_for()
         send: Callable[..., Answer] = self._client.finish
         if begun is None:
             items, body = self._spool.take(0 if self._alone else self._most_items)
@@ -386,14 +388,15 @@ class Sender:
             self._busy = False
         if self._closed:
             return False  # what was under way has been accounted for by `shutdown`
-        return self._conclude(begun, answer)
+        return self._conclude(begun, answer, lay or 0.0)
 
     def _send_whole(self, body: bytes, _: bytes, *, seconds: float | None) -> Answer:
         return self._client.send(body, seconds=seconds)
 
-    def _conclude(self, begun: _Begun, answer: Answer) -> bool:
+    def _conclude(self, begun: _Begun, answer: Answer, lay: float) -> bool:
+        """Account for an answer that has been here for `lay` seconds."""
         self._begun = None
-        now = time.monotonic()
+        now = max(time.monotonic() - lay, begun.started)
         began = self._began = self._began or begun.started
         settled = self._settle(begun.items, answer, begun.number, now - begun.started)
         if answer.result is not Result.RETRY:

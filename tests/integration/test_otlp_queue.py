@@ -311,3 +311,18 @@ def test_a_collector_that_goes_away_under_a_batch_sent_from_here_holds_nobody_up
         returned.set()
         wait_until(lambda: queued.exporter.stats()[0].sent == 21, seconds=10, what="both batches")
         assert hung == [False]
+
+
+def test_the_time_of_a_request_ends_when_its_answer_comes_not_when_it_is_read() -> None:
+    """An answer that lies in the kernel until the next batch does not make the collector look slow."""
+    pause = 0.6
+    with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        queued.end(*range(10))
+        wait_until(lambda: len(sink.spans) == 11, seconds=10, what="a batch from here")
+        time.sleep(pause)
+        queued.end(*range(10))
+        stats = queued.exporter.stats()[0]
+        assert stats.sent == 11
+        assert stats.latency < pause
