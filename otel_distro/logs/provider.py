@@ -16,7 +16,7 @@ from otel_distro.guard import Guard
 from otel_distro.process import Deadline, in_forked_child
 from otel_distro.tracing.context import span_context_in
 
-from .records import LeanLogRecord
+from .records import LeanLogRecord, limited
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LogRecordProcessor
@@ -32,6 +32,8 @@ class LeanLoggerProvider(LoggerProvider):
         resource_for_child: gives the resource of a forked child.
         sinks: each gets every record; they may not raise.
         guard: gets what goes wrong with a record.
+        most_attributes: of a record; further ones are left out and counted.
+        longest: characters of an attribute's text; None for the bound that all log text has.
 
     Attributes:
         resource: what every record carries; replaced in a forked child.
@@ -45,7 +47,11 @@ class LeanLoggerProvider(LoggerProvider):
         resource_for_child: Callable[[Resource], Resource],
         sinks: tuple[Sink, ...],
         guard: Guard,
+        most_attributes: int = 128,
+        longest: int | None = None,
     ) -> None:
+        self.most_attributes = most_attributes
+        self.longest = longest
         self.resource = resource
         self.sinks = sinks
         self.guard = guard
@@ -188,6 +194,9 @@ class LeanLogger(Logger):
 
             # what the caller said of the exception wins (specification, logs API, "Emit a LogRecord")
             held = {**attributes_of(exception), **held}
+        provider, dropped = self._provider, 0
+        if len(held) > provider.most_attributes or provider.longest is not None:
+            held, dropped = limited(held, provider.most_attributes, provider.longest)
         return LeanLogRecord(
             timestamp=timestamp or 0,
             observed_timestamp=observed_timestamp or time_ns(),
@@ -196,9 +205,10 @@ class LeanLogger(Logger):
             body=plain(body),
             attributes=held,
             span=span,
-            resource=self._provider.resource,
+            resource=provider.resource,
             instrumentation_scope=self._scope,
             event_name=event_name,
+            dropped_attributes=dropped,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry._logs import SeverityNumber
@@ -177,7 +178,7 @@ class Translator:
             attributes["code.line.number"] = record.lineno
         dropped = 0
         if len(attributes) > self._most or self._longest is not None:
-            attributes, dropped = self._limited(attributes)
+            attributes, dropped = limited(attributes, self._most, self._longest)
         created = int(record.created * 1e9)
         level = record.levelno, record.levelname
         number, name = self._levels.get(level) or self._learn(level)
@@ -193,11 +194,22 @@ class Translator:
             self._levels[level] = known
         return known
 
-    def _limited(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        kept = dict(list(attributes.items())[: self._most])
-        if self._longest is not None:
-            kept = {k: v[: self._longest] if isinstance(v, str) else v for k, v in kept.items()}
-        return kept, len(attributes) - len(kept)
+
+def limited(attributes: Mapping[str, Any], most: int, longest: int | None) -> tuple[dict[str, Any], int]:
+    """The first `most` attributes with their texts cut at `longest`, and how many found no room.
+
+    Source: specification, "Attribute Limits": a text in a list is cut like any other.
+    """
+    kept = dict(islice(attributes.items(), most))
+    if longest is not None:
+        kept = {name: _cut(value, longest) for name, value in kept.items()}
+    return kept, len(attributes) - len(kept)
+
+
+def _cut(value: Any, longest: int) -> Any:
+    if isinstance(value, str):
+        return value[:longest]
+    return [_cut(item, longest) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _exception_of(record: logging.LogRecord) -> Mapping[str, str]:
@@ -212,4 +224,4 @@ def _exception_of(record: logging.LogRecord) -> Mapping[str, str]:
 _STANDARD = len(vars(logging.makeLogRecord({})))
 _LEVELS_KEPT = 64
 
-__all__ = ["LeanLogRecord", "Translator", "severity_of", "severity_text_of"]
+__all__ = ["LeanLogRecord", "Translator", "limited", "severity_of", "severity_text_of"]

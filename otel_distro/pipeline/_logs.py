@@ -30,11 +30,14 @@ def add(ground: Ground, pipeline: Pipeline) -> None:
         pipeline.exporting.append(Exporting("logs", name, exporter, queue))
         pipeline.flushes.append((f"logs {name}", queue.flush))
         pipeline.endings.append((f"logs {name}", queue.end))
+    most = 128 if chosen.attribute_count is None else chosen.attribute_count
     provider = LeanLoggerProvider(
         resource=ground.resource,
         resource_for_child=ground.child,
         sinks=tuple(queue.emit for queue in queues),
         guard=ground.guard,
+        most_attributes=most,
+        longest=chosen.attribute_length,
     )
     provider.flushes = tuple(queue.flush for queue in queues)
     pipeline.logger_provider = provider
@@ -42,7 +45,7 @@ def add(ground: Ground, pipeline: Pipeline) -> None:
         translator = Translator(
             least=chosen.least,
             code=chosen.code_attributes,
-            most_attributes=128 if chosen.attribute_count is None else chosen.attribute_count,
+            most_attributes=most,
             longest=chosen.attribute_length,
         )
         pipeline.take_log = Tap(translator, queues, provider).take

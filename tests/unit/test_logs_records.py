@@ -174,6 +174,22 @@ def test_code_attributes_and_limits_are_settings() -> None:
     assert (record.attributes["text"], len(record.attributes), record.dropped_attributes) == ("abc", 4, 2)
 
 
+def test_limits_hold_for_records_of_the_api_and_for_texts_in_lists() -> None:
+    """OTEL_LOGRECORD_ATTRIBUTE_* bound what is emitted by the OpenTelemetry API as they bound records of logging."""
+    taken: list[LeanLogRecord] = []
+    provider = LeanLoggerProvider(
+        resource=RESOURCE,
+        resource_for_child=lambda resource: resource,
+        sinks=(taken.append,),
+        guard=quiet()[0],
+        most_attributes=2,
+        longest=3,
+    )
+    provider.get_logger("api").emit(attributes={"text": "abcdef", "list": ["abcdef", 1], "n": 1})
+    (record,) = taken
+    assert (record.attributes, record.dropped_attributes) == ({"text": "abc", "list": ["abc", 1]}, 1)
+
+
 def test_records_below_the_least_level_stay() -> None:
     """OTEL_PYTHON_LOG_HANDLER_LEVEL bounds what leaves, not what is logged."""
     whole = Whole(least=logging.ERROR)
