@@ -85,10 +85,10 @@ class SentrySender(Sender):
         spool = Spool(memory_limit=memory, directory=None, directory_limit=0, later=later)
         super().__init__("traces", client, spool, later, most_items=most_items, voice=SentryVoice(later, endpoint))
 
-    def submit(self, batch: Encoded) -> None:
-        """Hand over a batch that was encoded for the collector; what could not be encoded is counted there."""
+    def accept(self, batch: Encoded, *, stay: bool) -> None:
+        """Take a batch that was encoded for the collector; what could not be encoded is counted there."""
         if batch.items:
-            super().submit(batch._replace(lost=0))
+            super().accept(batch._replace(lost=0), stay=stay)
 
 
 __all__ = ["CLIENT", "Marks", "SentrySender"]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from otel_distro.guard import Guard
+from otel_distro.otlp._batch import Encoded
 from otel_distro.otlp.answer import Result
+from otel_distro.otlp.endpoint import Proxies
 from otel_distro.sentry.limits import LONGEST, Limits
+from otel_distro.sentry.spans import Marks, SentrySender
+from otel_distro.settings.dsn import parse_dsn
 
 
 class Clock:
@@ -61,3 +66,19 @@ def test_a_backend_without_otlp_is_left_alone(status: int) -> None:
     answer = Limits(Clock()).read(status, {}, b"")
     assert (answer.result, answer.status) == (Result.REFUSED, None)
     assert "OTEL_DISTRO_SENTRY_SPANS=envelope" in answer.message
+
+
+@pytest.mark.parametrize("way", ["the application's thread", "the sender's thread"])
+def test_what_cannot_be_encoded_is_counted_for_the_collector_alone(way: str) -> None:
+    """One batch serves both targets, and a span without a form is lost once."""
+    dsn = parse_dsn("http://key@127.0.0.1:9/1")
+    guard = Guard(output=lambda level, text: None)
+    marks = Marks("test", None)
+    sender = SentrySender(dsn, marks, guard, proxies=Proxies(), memory=1000, most_items=10, personal=False)
+    batch = Encoded(b"", 0, lost=3)
+    if way == "the sender's thread":
+        sender.submit(batch)
+    else:
+        with sender.lock:
+            sender.accept(batch, stay=True)
+    assert dict(sender.stats().dropped) == {}
