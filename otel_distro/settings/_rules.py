@@ -45,12 +45,15 @@ def apply(
 
 def _unsupported(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> None:
     """What the specification knows and this version does not do is named, not ignored in silence."""
-    name = "OTEL_BSP_EXPORT_TIMEOUT"
-    set_well = environ.get(name, "").strip() and not any(problem.variable == name for problem in problems)
-    if settings.distro.pipeline == "lean" and set_well:
-        reason = "an export only hands spans to the sender, which takes no time"
-        used = "OTEL_EXPORTER_OTLP_TIMEOUT bounds a request"
-        _note(problems, name, str(settings.traces.batch.export_timeout), reason, used)
+    for name, batch in (
+        ("OTEL_BSP_EXPORT_TIMEOUT", settings.traces.batch),
+        ("OTEL_BLRP_EXPORT_TIMEOUT", settings.logs.batch),
+    ):
+        set_well = environ.get(name, "").strip() and not any(problem.variable == name for problem in problems)
+        if settings.distro.pipeline == "lean" and set_well:
+            reason = "an export only hands a batch to the sender, which takes no time"
+            used = "OTEL_EXPORTER_OTLP_TIMEOUT bounds a request"
+            _note(problems, name, str(batch.export_timeout), reason, used)
     groups = environ.get("OTEL_DISTRO_METRICS_GROUPS", "").strip()
     if settings.distro.pipeline == "upstream" and groups:
         reason = "the groups are those of our own pipeline"

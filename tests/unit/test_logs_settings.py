@@ -84,3 +84,11 @@ def test_the_newer_name_of_a_switch_wins() -> None:
     assert parsed(**both)[0].auto
     assert not parsed(OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION="false")[0].auto
     assert parsed()[0].auto
+
+
+def test_the_time_of_an_export_is_named_as_without_effect() -> None:
+    """OTEL_BLRP_EXPORT_TIMEOUT bounds nothing here, which is said as for spans."""
+    _, said = parsed(OTEL_BLRP_EXPORT_TIMEOUT="500")
+    assert len(said) == 1
+    assert "OTEL_BLRP_EXPORT_TIMEOUT" in said[0]
+    assert "OTEL_EXPORTER_OTLP_TIMEOUT" in said[0]
