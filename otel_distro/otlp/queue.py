@@ -27,6 +27,8 @@ from ._batch import Encoded, Piece
 
 _SAMPLED = 1
 _NEVER = sys.maxsize
+_MOST_BYTES = 1_000_000
+"""Of a batch, and one item more: joining and sending so many takes milliseconds, in which the interpreter is held."""
 _OURS = 0.9
 """The part of a shutdown's time that is used: whoever waits for it counts from an earlier moment."""
 
@@ -183,18 +185,32 @@ class PieceQueue:
         """Join what waits to batches and give them to the senders; whether they took them all."""
         queue, taken = self._queue, True
         count = len(queue)
+        now = hand_over == self._exporter.hand_over_now
         while count > 0 and queue:
-            pieces = [queue.popleft() for _ in range(min(len(queue), count, self._batch))]
+            most = min(len(queue), count, self._batch)
+            pieces = self._taken(most)
             count -= len(pieces)
             if hand_over(partial(self._joined, pieces)):
                 self._counts["exported"] += len(pieces)
-            elif hand_over == self._exporter.hand_over_now:
+                if now and len(pieces) < most:
+                    return False  # large ones: the sender's thread does the rest, and others get their turn
+            elif now:
                 queue.extendleft(reversed(pieces))
                 return False
             else:
                 self._counts["failed"] += len(pieces)
                 taken = False
         return taken
+
+    def _taken(self, most: int) -> list[Piece]:
+        """The oldest that wait, as many and as large as a batch may be."""
+        pieces: list[Piece] = []
+        size = 0
+        while len(pieces) < most and size < _MOST_BYTES:
+            piece = self._queue.popleft()
+            pieces.append(piece)
+            size += len(piece[2])
+        return pieces
 
     def _joined(self, pieces: list[Piece]) -> Encoded:
         try:

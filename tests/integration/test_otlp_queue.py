@@ -326,3 +326,22 @@ def test_the_time_of_a_request_ends_when_its_answer_comes_not_when_it_is_read() 
         stats = queued.exporter.stats()[0]
         assert stats.sent == 11
         assert stats.latency < pause
+
+
+def test_a_batch_of_large_spans_is_sent_in_parts() -> None:
+    """Nobody joins and copies many megabytes at a stretch: a request has one megabyte, and one span more."""
+    seen: list[int] = []
+
+    def script(connection: socket.socket, _: int) -> None:
+        while request := read_request(connection):
+            seen.append(len(request))
+            connection.sendall(OK)
+
+    with RawServer(script) as server, Queued(server.url, max_export_batch_size=64) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        for number in range(64):
+            queued.tracer.start_span("large", attributes={"value": f"{number}" + "x" * 100_000}).end()
+        wait_until(lambda: queued.exporter.stats()[0].sent == 65, seconds=20, what="all of them without a flush")
+        assert max(seen) < 1_200_000
+        assert queued.queue.counts() == {"exported": 65, "failed": 0, "queue_full": 0, "after_shutdown": 0}
