@@ -42,7 +42,7 @@ def parse(
     said = _declared(environ, problems, read)
     filled = _aliases.fill(environ if said is None else said.environ, problems)
     settings = _parse_group(Settings, Group(Settings), filled, problems)
-    settings = _rules.apply(settings, filled, installed, problems)
+    settings = _rules.apply(settings, filled, installed, problems, () if said is None else said.origins)
     names = environ if said is None else said.environ
     lean = settings.distro.pipeline == "lean"
     problems += _names.check(names, _known(), exporters=settings.traces.exporters, lean=lean)

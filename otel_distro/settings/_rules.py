@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from . import _log_rules, _parts, _sentry_rules
@@ -20,8 +20,17 @@ def apply(
     environ: Mapping[str, str],
     installed: Callable[[str], Iterable[str]],
     problems: list[Problem],
+    exact: Collection[str] = (),
 ) -> Settings:
-    """Return `settings` with every rule between variables applied; each correction becomes a problem."""
+    """Return `settings` with every rule between variables applied; each correction becomes a problem.
+
+    Args:
+        settings: as parsed.
+        environ: what they were parsed from.
+        installed: tells which names an entry-point group has.
+        problems: gets the corrections.
+        exact: variables whose unit nobody can have mistaken, because a declarative configuration says them.
+    """
     _unsupported(settings, environ, problems)
     ruled = settings.replace(
         general=settings.general.replace(
@@ -36,9 +45,9 @@ def apply(
         logs=_log_rules.resolve(settings.logs, settings.traces.limits, environ, problems).replace(
             batch=_batch(settings.logs.batch, "OTEL_BLRP_", environ, problems),
         ),
-        otlp_traces=_otlp(settings.otlp_traces, "TRACES", environ, problems),
-        otlp_metrics=_otlp(settings.otlp_metrics, "METRICS", environ, problems),
-        otlp_logs=_otlp(settings.otlp_logs, "LOGS", environ, problems),
+        otlp_traces=_otlp(settings.otlp_traces, "TRACES", environ, problems, exact),
+        otlp_metrics=_otlp(settings.otlp_metrics, "METRICS", environ, problems, exact),
+        otlp_logs=_otlp(settings.otlp_logs, "LOGS", environ, problems, exact),
     )
     return _sentry_rules.resolve(ruled, environ, problems)
 
@@ -82,12 +91,16 @@ def _route(settings: Settings, environ: Mapping[str, str], problems: list[Proble
 _SURELY_SECONDS = 100
 
 
-def _timeout(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Problem]) -> Otlp:
+def _timeout(
+    otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Problem], exact: Collection[str]
+) -> Otlp:
     """Milliseconds by the specification, seconds in upstream Python; nobody means 10 ms for a request."""
     if not 0 < otlp.timeout < _SURELY_SECONDS:
         return otlp
     names = (f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
     name = next((name for name in names if environ.get(name, "").strip()), names[1])
+    if name in exact:
+        return otlp
     meant = otlp.timeout * 1000
     reason = "the unit is milliseconds, and so few are seconds as upstream's Python exporters read them"
     problems.append(Problem(name, str(otlp.timeout), reason, f"{meant} is used", repair=str(meant)))
@@ -112,12 +125,12 @@ def without_credentials(url: str) -> str:
     return head + separator + authority + slash + path
 
 
-def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Problem]) -> Otlp:
+def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Problem], exact: Collection[str]) -> Otlp:
     own = f"OTEL_EXPORTER_OTLP_{signal}_"
     general = "OTEL_EXPORTER_OTLP_"
     name = next((n for n in (own + "ENDPOINT", general + "ENDPOINT") if environ.get(n, "").strip()), None)
     grpc = otlp.protocol == "grpc"
-    otlp = _timeout(otlp, signal, environ, problems)
+    otlp = _timeout(otlp, signal, environ, problems, exact)
     if name is None:
         port = GRPC_PORT if grpc else HTTP_PORT
         return otlp.replace(endpoint=f"http://localhost:{port}" + ("" if grpc else _path(signal)))

@@ -266,6 +266,13 @@ def test_a_wrong_value_is_named_by_its_place() -> None:
     assert environ == {"OTEL_CONFIG_FILE": "otel.yaml"}
 
 
+def test_a_timeout_of_a_file_is_milliseconds_however_few() -> None:
+    """The schema names the unit, so nobody has meant seconds, as many do with the variable."""
+    text = "file_format: '1.0'\ntracer_provider: {processors: [{batch: {exporter: {otlp_http: {timeout: 50}}}}]}"
+    settings, problems = declared(text)
+    assert (settings.otlp_traces.timeout, problems) == (50, [])
+
+
 def test_a_secret_of_the_file_is_not_shown() -> None:
     """Headers are as secret there as in a variable."""
     text = "tracer_provider: {processors: [{batch: {exporter: {otlp_http: {headers_list: canary}}}}]}"
