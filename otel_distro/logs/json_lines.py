@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from otel_distro.context import Record
 
 _OWN = frozenset(
-    {"time", "level", "logger", "message", "service", "version", "environment", "trace_id", "span_id", "exception"}
+    {
+        *("time", "level", "logger", "message", "service", "version", "environment", "otlp"),
+        *("trace_id", "span_id", "exception", "stack"),
+    }
 )
 """Keys that an `extra` cannot take; there it is called `extra.<name>`."""
 _OF_CONTEXT = frozenset({"request_id", "user", "user.name", "user.email", "tenant", "workspace"})

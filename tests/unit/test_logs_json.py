@@ -105,6 +105,9 @@ def test_an_extra_cannot_take_the_place_of_a_fixed_field() -> None:
     found = line(record("real", level="fake", trace_id="fake", service="fake"))
     assert (found["message"], found["level"], found["service"]) == ("real", "INFO", "shop")
     assert (found["extra.level"], found["extra.trace_id"], found["extra.service"]) == ("fake", "fake", "fake")
+    # what marks a line as sent lets a collector drop it
+    found = line(record(otlp=True, stack="own"))
+    assert (found["extra.otlp"], found["extra.stack"], "otlp" in found) == (True, "own", False)
 
 
 def test_an_extra_says_better_who_the_user_is() -> None:
