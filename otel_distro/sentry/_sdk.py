@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -35,8 +36,22 @@ CURRENT: ContextVar[Scope | None] = scope._current_scope  # noqa: SLF001
 
 _SLOTS: tuple[str, ...] = tuple(Scope.__slots__)
 _NAMES = frozenset(_SLOTS)
-_filling = threading.RLock()
 _new = object.__new__
+
+
+class _Filling:
+    """The lock under which a scope is filled; a forked child gets its own: who held it is not there."""
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        """Forget who holds it."""
+        self.lock = threading.RLock()
+
+
+_FILLING = _Filling()
 
 
 class LazyScope(Scope):
@@ -77,7 +92,7 @@ class LazyScope(Scope):
         return lazy(self.parent, self.asgi, self.exchange)
 
     def _fill(self) -> None:
-        with _filling:
+        with _FILLING.lock:
             source = Scope(ty=ScopeType.ISOLATION) if self.parent is None else copy(self.parent)
             for slot in _SLOTS:
                 if not _has(self, slot):  # what was written before it was read stays

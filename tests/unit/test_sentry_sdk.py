@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -205,3 +207,26 @@ def test_requests_of_sentry_sdk_are_patched_once() -> None:
     finally:
         for owner, original in originals.items():
             owner._request = original  # type: ignore[attr-defined]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_forked_while_a_scope_is_filled_fills_its_own() -> None:
+    """The thread that held the lock is not in the child, which must not wait for it."""
+    held, done = threading.Event(), threading.Event()
+
+    def fill() -> None:
+        with _sdk._FILLING.lock:
+            held.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    assert held.wait(10)
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        os._exit(0 if lazy(None, None, None)._tags == {} else 1)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0
