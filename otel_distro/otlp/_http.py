@@ -34,6 +34,7 @@ a server may do at any moment, is sent once more on a new one anyway."""
 
 
 _SEEN = 4_096
+_GOOD = re.compile(rb"HTTP/1\.[01] 2")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,4})(?:\r\n|$)", re.IGNORECASE)
 
 
@@ -168,7 +169,10 @@ class Connection:
             return None
 
     def answer_is_there(self) -> bool:
-        """Whether `exchange` would find the whole answer without waiting; never after the end of the connection."""
+        """Whether `exchange` would find the whole of a good answer without waiting.
+
+        What the end of the connection or another status entails (connecting anew, files, a pause) has to be waited for.
+        """
         sock = self._socket
         if sock is None:
             return False
@@ -178,7 +182,7 @@ class Connection:
             return False
         head, end, body = seen.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
-        return bool(end and length and len(body) >= int(length[1]))
+        return bool(_GOOD.match(head) and end and length and len(body) >= int(length[1]))
 
     def quiet_for(self) -> float:
         """Seconds since the other side sent something, in steps of the kernel's clock; 0 where that is not known."""

@@ -174,8 +174,18 @@ class Sender:
         Returns:
             False where something is left for that thread to do.
         """
-        if self._alone or type(self._client) is not OtlpClient:
+        if self._alone or self._spool.disk or type(self._client) is not OtlpClient:
             return False
+        try:
+            return self._begin_next()
+        except BaseException:
+            # perhaps a signal handler's: an answer must not be taken for that of another request
+            self._client.close()
+            self._begun = None
+            self._spool.let_go()
+            raise
+
+    def _begin_next(self) -> bool:
         begun = self._begun
         if begun is not None:
             lay = None if begun.rest else self._client.answered_for()

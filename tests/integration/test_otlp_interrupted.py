@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from otel_distro.otlp._batch import Encoded
+from otel_distro.settings import Distro
 from tests.integration.test_otlp_queue import Queued, traces
+from tests.otlp_servers import OK, RawServer, Speaking, batch, keep_answering, read_request
 from tests.servers.sink import OtlpSink
+from tests.servers.waiting import wait_until
 
 
 def interrupted(queued: Queued, handler: Callable[[], object]) -> None:
@@ -85,6 +91,67 @@ def test_an_exception_of_a_signal_handler_loses_no_batch(error: type[BaseExcepti
         queued.end("after it")
         assert queued.provider.force_flush(5000)
         assert len(sink.spans) == 12
+
+
+@pytest.mark.parametrize("function", ["begin", "finish"])
+def test_an_exception_in_the_middle_of_a_request_mixes_up_no_answers(function: str) -> None:
+    """A request whose state is unknown is given up with its connection; its batch is sent again, rather than lost."""
+    with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        if function == "finish":
+            queued.end(*range(10))
+            wait_until(lambda: len(sink.spans) == 11, seconds=10, what="a batch from here")
+            time.sleep(0.05)
+
+        def raising(frame: FrameType, event: str, _: object) -> None:
+            code = frame.f_code
+            if event == "return" and code.co_name == function and code.co_filename.endswith("client.py"):
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+        sys.setprofile(raising)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                queued.end(*range(10, 20))
+        finally:
+            sys.setprofile(None)
+        held = queued.exporter._export._senders[0]
+        with held.lock:
+            assert held._client._connection is not None
+            assert not held._client._connection.is_open
+        queued.end(*range(20, 30))
+        assert queued.provider.force_flush(10_000)
+        arrived = {span.name for span in sink.spans}
+        assert {"opens the connection", *map(str, range(10, 30))} <= arrived
+        stats = queued.exporter.stats()[0]
+        assert (stats.sent, stats.queued) == (len(arrived), 0)
+
+
+def test_what_needs_a_disk_is_left_to_the_senders_thread(tmp_path: Path) -> None:
+    """Nobody who completes a batch reads files of the spool, or writes all that waits into it after a bad answer."""
+    bad = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+
+    def script(connection: socket.socket, _: int) -> None:
+        for answer in (OK, OK, bad):
+            if read_request(connection):
+                connection.sendall(answer)
+        keep_answering(OK)(connection, 0)
+
+    with RawServer(script) as server, Speaking(server.url, distro=Distro(spool_dir=str(tmp_path))) as speaking:
+        sender, client = speaking.sender, speaking.sender._client
+        assert speaking.send(1)
+        with sender.lock:  # the thread stays away
+            for number, there in ((2, True), (3, False)):
+                assert client.begin(batch(number).body) == b""
+                time.sleep(0.1)
+                assert (client.answered_for() is not None) is there
+                client.finish(b"", b"")
+            sender._spool.put(batch(4).body, 1, away=True)
+            sender.accept(batch(5), stay=True)
+            assert sender._begun is None
+        assert sender.flush(5)
+        assert sender.stats().sent == 3
 
 
 _TERMINATED = """
