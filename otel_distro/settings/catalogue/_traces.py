@@ -48,7 +48,13 @@ class Batch(Record):
     """How finished items wait for export."""
 
     schedule_delay: int = variable("SCHEDULE_DELAY", integer(1, 86_400_000), 5000, "Milliseconds between two exports.")
-    export_timeout: int = variable("EXPORT_TIMEOUT", MILLISECONDS, 30000, "Milliseconds one export may take.")
+    export_timeout: int = variable(
+        "EXPORT_TIMEOUT",
+        MILLISECONDS,
+        30000,
+        "Milliseconds one export may take, with `OTEL_DISTRO_PIPELINE=upstream` only; else "
+        "`OTEL_EXPORTER_OTLP_TIMEOUT` bounds a request.",
+    )
     max_queue_size: int = variable("MAX_QUEUE_SIZE", _SIZE, 2048, "Most items that wait; more are dropped and counted.")
     max_export_batch_size: int = variable("MAX_EXPORT_BATCH_SIZE", _SIZE, 512, "Most items in one export.")
 
