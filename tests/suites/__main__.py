@@ -96,9 +96,12 @@ def _matrix() -> bool:
             continue
         print(f"--- {environment.name}: {' '.join(environment.pins) or 'newest libraries'}", flush=True)
         _environment(environment)
-        passed &= _pytest("tests/unit", *_SIDE_BY_SIDE, environment=environment)()
-        found = (path for stem in environment.integration for path in ROOT.glob(f"tests/integration/test_{stem}.py"))
-        passed &= _pytest(*sorted(map(str, found)), *_MOSTLY_WAITING, environment=environment)()
+        for suite, stems, workers in (
+            ("unit", environment.unit, _SIDE_BY_SIDE),
+            ("integration", environment.integration, _MOSTLY_WAITING),
+        ):
+            found = {str(path) for stem in stems for path in ROOT.glob(f"tests/{suite}/test_{stem}.py")}
+            passed &= _pytest(*sorted(found), *workers, environment=environment)()
     return passed
 
 

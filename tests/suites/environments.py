@@ -25,13 +25,15 @@ class Environment:
         python: `major.minor`.
         groups: dependency groups of `pyproject.toml`.
         pins: further requirements, each with the reason beside it.
-        integration: the files of `tests/integration` that this environment may decide, without `test_` and `.py`.
+        unit: the files of `tests/unit` that this environment may decide, without `test_` and `.py`.
+        integration: likewise of `tests/integration`.
     """
 
     name: str
     python: str
     groups: tuple[str, ...] = ("test",)
     pins: tuple[str, ...] = field(default=())
+    unit: tuple[str, ...] = field(default=("*",))
     integration: tuple[str, ...] = field(default=())
 
     @property
@@ -74,11 +76,12 @@ MAIN = Environment("main", "3.11", ("test", "lint"))
 # threads, forks and the end of the interpreter are what Pythons do differently; libraries decide what is patched
 OF_PYTHON = ("exits", "launch", "stock_launcher", "context_processes", "metrics_group", "otlp_queue", "runtime_group")
 OF_LIBRARIES = ("instr_*", "health_service", "logs_servers")
+PATCHED = ("asgi*", "instr*", "health*", "context", "request_ids", "spent", "operations", "logs_others", "sentry*")
 OTHERS = (
     Environment("python3.12", "3.12", pins=GRPC, integration=(*OF_PYTHON, "instr_*", "grpc")),
     Environment("python3.13", "3.13", pins=SENTRY_3, integration=(*OF_PYTHON, "instr_*", "sentry_*")),
-    Environment("oldest", "3.11", pins=OLDEST, integration=(*OF_LIBRARIES, "launch", "sentry_*")),
-    Environment("middle", "3.11", pins=MIDDLE, integration=OF_LIBRARIES),
+    Environment("oldest", "3.11", pins=OLDEST, unit=PATCHED, integration=(*OF_LIBRARIES, "launch", "sentry_*")),
+    Environment("middle", "3.11", pins=MIDDLE, unit=PATCHED, integration=OF_LIBRARIES),
 )
 
 
