@@ -65,7 +65,7 @@ class ModelCalls:
             call.tokens(input=answer.usage.input_tokens, output=answer.usage.output_tokens, cost=0.012)
 
     Metrics: `gen_ai.client.operation.duration`, `gen_ai.client.token.usage` by `gen_ai.token.type`, and
-    `gen_ai.client.cost`.
+    `otel_distro.model.cost`.
 
     Args:
         provider: `gen_ai.provider.name`, such as `anthropic` or `openai`.
@@ -104,7 +104,7 @@ class ModelCalls:
             meter=meter,
         )
         self._cost = Counter(
-            "gen_ai.client.cost",
+            "otel_distro.model.cost",
             unit=f"{{{currency}}}",
             description="Cost of GenAI operations.",
             most=most,

@@ -375,7 +375,7 @@ def test_a_models_call_shows_duration_tokens_and_cost(setup: Setup) -> None:
     assert durations == {(*same, None): 1, (*same, "TimeoutError"): 1}
     tokens = setup.metrics()["gen_ai.client.token.usage"].data_points
     assert {p.attributes["gen_ai.token.type"]: p.sum for p in tokens} == {"input": 500, "output": 300}
-    assert by(setup, "gen_ai.client.cost", *labels) == {same: 0.25}
+    assert by(setup, "otel_distro.model.cost", *labels) == {same: 0.25}
 
 
 # --- without the distro ----------------------------------------------------------------------------------------------

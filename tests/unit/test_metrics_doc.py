@@ -93,7 +93,7 @@ def test_whatever_is_measured_parses_strictly() -> None:
     families: Any = parser.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
     names = {family.name for family in families}
     expected = {"process_cpu_time_seconds", "otel_distro_span_produced", "shop_orders", "ga4_quota_remaining"}
-    assert expected | {"x_duration_seconds", "x_active", "gen_ai_client_token_usage", "gen_ai_client_cost"} <= names
+    assert expected | {"x_duration_seconds", "x_active", "gen_ai_client_token_usage", "otel_distro_model_cost"} <= names
     assert kept
 
 
