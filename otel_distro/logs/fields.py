@@ -72,7 +72,8 @@ _EVENT_KEYS = ("event", "message", "msg")
 def message_of(record: logging.LogRecord) -> str:
     """The record's message, redacted; where its arguments do not fit, its format and their plain values."""
     message = record.msg
-    if message.__class__ is str:
+    # a class of the application's, by `setLogRecordFactory`, may put messages together in its own way
+    if message.__class__ is str and record.__class__ is logging.LogRecord:
         if not record.args:
             return text(message)
         try:
@@ -99,7 +100,8 @@ def _formatted(record: logging.LogRecord) -> str:
     except RecursionError:
         raise
     except Exception as error:  # noqa: BLE001 - an object of the application's may refuse to be a text
-        return f"{plain(message)} ({type(error).__name__} in formatting)"
+        told = f"{plain(message)} {plain(record.args)}" if record.args else plain(message)
+        return f"{told} ({type(error).__name__} in formatting)"
 
 
 def names_of(values: dict[str, Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as quoted
 from math import isfinite
@@ -35,6 +36,10 @@ _OF_CONTEXT = frozenset({"request_id", "user", "user.name", "user.email", "tenan
 
 _REMEMBERED = 4_096
 _REMEMBERED_CONTEXTS = 512
+_SURROGATES = re.compile(r"((?<!\\)(?:\\\\)*)(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\ud[89a-f][0-9a-f]{2})")
+"""Escapes of surrogates, a pair or one alone, after any number of escaped backslashes."""
+_PAIR = 12
+
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -93,6 +98,8 @@ class JsonLines:
             line += kept[1] if kept is not None and kept[0] is context else self._context(context)
         if record.exc_info or record.exc_text or record.stack_info:
             line += encoded(exception_fields(record))
+        if "\\ud" in line:
+            line = _SURROGATES.sub(_paired, line)
         return line + "}"
 
     def _head(self, record: logging.LogRecord) -> tuple[str, str]:
@@ -203,6 +210,12 @@ def exception_fields(record: logging.LogRecord) -> dict[str, Any]:
     except Exception as problem:  # noqa: BLE001 - an exception may be as broken as any object
         fields["exception"] = {"type": type(problem).__name__, "message": "the exception cannot be shown"}
     return fields
+
+
+def _paired(found: re.Match[str]) -> str:
+    """Half of a character (a file name that is no UTF-8) is no JSON for many parsers, who then refuse the line."""
+    backslashes, escape = found.groups()
+    return found[0] if len(escape) == _PAIR else backslashes + r"\ufffd"
 
 
 def encoded(fields: Mapping[str, Any]) -> str:

@@ -191,7 +191,7 @@ Point = namedtuple("Point", "x y")  # noqa: PYI024 - the untyped form is what ap
         (uuid.UUID(int=5), str(uuid.UUID(int=5))),
         (Path("/a/b"), "/a/b"),
         (ValueError("no", 3), "ValueError: no: 3"),
-        ("\ud800 lone", "\ud800 lone"),
+        ("\ud800 lone", "\ufffd lone"),
         (type, "<type>"),
         (len, "<builtin_function_or_method>"),
         (True, True),
@@ -204,6 +204,35 @@ def test_no_value_of_extra_runs_code_of_the_applications(value: Any, shown: Any)
     found = line(record(thing=value))["thing"]
     # nothing of a failing test may be asked for its repr
     assert json.dumps(found) == json.dumps(shown).replace("HERE", __name__)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("name\udcff", "name\ufffd"),
+        ("\U0001f600\udc00\ud83d", "\U0001f600\ufffd\ufffd"),
+        ("\\ud800 \\\ud800 \\\\ud83d\\ude00", "\\ud800 \\\ufffd \\\\ud83d\\ude00"),
+    ],
+)
+def test_half_a_character_is_replaced_and_what_only_looks_like_it_stays(text: str, shown: str) -> None:
+    """Strict parsers refuse a line with half a surrogate pair; a backslash in front of `ud800` is a text."""
+    found = line(record(text, thing=text, things={text: [text]}))
+    assert (found["message"], found["thing"], found["things"]) == (shown, shown, {shown: [shown]})
+
+
+def test_a_record_of_the_applications_class_says_what_its_message_is() -> None:
+    """`setLogRecordFactory` may bring another style of formatting; one that raises costs the message's values only."""
+
+    class Braces(logging.LogRecord):
+        def getMessage(self) -> str:  # noqa: N802 - the name of the base class
+            return str(self.msg).format(*self.args or ())
+
+    def message(*given: Any) -> str:
+        made = line(Braces("shop", 20, "/a.py", 3, given[0], given[1:], None))
+        return str(made["message"])
+
+    assert message("{} of {}", 1, 2) == "1 of 2"
+    assert message("{} of {}", 1) == "{} of {} [1] (IndexError in formatting)"
 
 
 def test_nesting_length_and_breadth_are_bounded() -> None:
