@@ -170,7 +170,7 @@ time.sleep(0.3)
 sys.setprofile(within)
 for number in range(10):
     tracer.start_span(str(number)).end()
-time.sleep(60)
+time.sleep(20)
 """
 
 
