@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,8 @@ def test_the_same_records_leave_by_otlp_each_once_and_are_flushed_at_the_end(tmp
     assert (said.trace_id, said.span_id) == (line["trace_id"], line["span_id"])
     assert said.attributes["user.id"] == "u3"
     events = {record.event_name for record in records if record.event_name}
-    assert {"fastapi.validation.failed", "http.server.request.exception"} <= events
+    if find_spec("fastapi.telemetry") is not None:  # from FastAPI 0.142 on
+        assert {"fastapi.validation.failed", "http.server.request.exception"} <= events
     failed = [record for record in records if record.attributes.get("exception.type") == "ValueError"]
     assert len({record.trace_id for record in failed}) == 1
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
+import starlette
 
 from tests.sentry_rig import Service, problems
 
@@ -33,11 +34,13 @@ ROWS = (
     Row("/v1/captured", "Refused", "caught", "GET /v1/captured"),
     Row("/v1/logged", "it broke for %s", "logging", "GET /v1/logged"),
     Row("/v1/message", "hello", "messaging", "GET /v1/message"),
-    Row("/v1/background", "Refused", "BackgroundTask later", "GET /v1/background"),
     Row("/v1/task", "Refused", "spawning", "GET /v1/task"),
     Row("/v1/thread", "Refused", "threading", "GET /v1/thread"),
     Row("/v1/bare-thread", "Refused", "GET /v1/bare-thread", "GET /v1/bare-thread"),
 )
+if tuple(map(int, starlette.__version__.split(".")[:2])) >= (0, 42):
+    # older ones lose what a background task raises below an HTTP middleware: it reaches nobody
+    ROWS += (Row("/v1/background", "Refused", "BackgroundTask later", "GET /v1/background"),)
 SILENT = ("/v1/ok/1", "/v1/recorded", "/v1/swallowed", "/v1/late")
 """Requests that make no event."""
 

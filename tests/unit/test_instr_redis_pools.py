@@ -55,7 +55,9 @@ def test_a_pool_reports_its_connections(recording: Recording, port: int, pool_cl
     client = redis.Redis(connection_pool=pool)
     client.get("a")
     assert held(recording) == {(name, "used"): 0, (name, "idle"): 1}
-    taken = [pool.get_connection() for _ in range(3)]
+    # redis-py 5 wants to know the command's name, newer ones warn of it
+    named = ("PING",) if redis.__version__.startswith("5.") else ()
+    taken = [pool.get_connection(*named) for _ in range(3)]
     assert held(recording) == {(name, "used"): 3, (name, "idle"): 0}
     for connection in taken:
         pool.release(connection)
