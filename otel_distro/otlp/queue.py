@@ -102,7 +102,7 @@ class PieceQueue:
         # the thread has been called already
         self._mark = 0
         self._draining = threading.Lock()
-        self._inside = 0
+        self._inside: set[int] = set()
         self._end_within: float | None = None
         self._counts: dict[str, int] = dict.fromkeys(("exported", "failed", "queue_full", "after_shutdown"), 0)
 
@@ -139,15 +139,20 @@ class PieceQueue:
 
     def _handed_over_now(self) -> bool:
         """Give what waits to the senders from here, which wakes no thread where they can send it without waiting."""
-        draining = self._draining
-        if not draining.acquire(blocking=False):
-            return True  # somebody does it at this moment
-        self._inside = threading.get_ident()
+        draining, here = self._draining, threading.get_ident()
+        if here in self._inside:
+            return True  # this is a signal handler's span, and what it interrupts goes on
+        # before the lock is taken: a signal may come straight after
+        self._inside.add(here)
         try:
-            return self._hand_over(self._exporter.hand_over_now)
+            if not draining.acquire(blocking=False):
+                return True  # somebody does it at this moment
+            try:
+                return self._hand_over(self._exporter.hand_over_now)
+            finally:
+                draining.release()
         finally:
-            self._inside = 0
-            draining.release()
+            self._inside.discard(here)
             if self._end_within is not None:
                 self.shutdown(self._end_within)
 
@@ -156,7 +161,7 @@ class PieceQueue:
 
         The locks are then given up only after the handler has returned: nobody may wait for them meanwhile.
         """
-        return self._inside == threading.get_ident()
+        return threading.get_ident() in self._inside
 
     def _make_room(self) -> bool:
         """The sender is held up: move what waits to its spool from here; False when the span must be dropped."""

@@ -57,6 +57,31 @@ def test_a_signal_handler_that_flushes_and_ends_never_waits_for_the_frame_it_int
         assert queued.queue.counts()["after_shutdown"] == 1
 
 
+def test_a_signal_handler_that_comes_as_the_lock_is_taken_finds_it_taken() -> None:
+    """There is no moment at which the lock is held and its holder unknown, also where a handler's own span ends."""
+    with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        flushed: list[bool] = []
+
+        def taken(frame: FrameType, event: str, called: object) -> None:
+            if event == "c_return" and frame.f_code.co_name == "_handed_over_now" and queued.queue._draining.locked():
+                sys.setprofile(None)
+                queued.end(*range(10, 20))
+                flushed.append(queued.provider.force_flush(20_000))
+
+        sys.setprofile(taken)
+        began = time.monotonic()
+        try:
+            queued.end(*range(10))
+        finally:
+            sys.setprofile(None)
+        assert time.monotonic() - began < 10
+        assert flushed == [False]
+        assert queued.provider.force_flush(5000)
+        assert len(sink.spans) == 21
+
+
 def test_a_signal_handler_that_forks_leaves_parent_and_child_whole() -> None:
     """Ending the span raises in neither of the two, and what waited leaves from the parent."""
     with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
