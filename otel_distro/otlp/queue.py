@@ -154,7 +154,16 @@ class PieceQueue:
         finally:
             self._inside.discard(here)
             if self._end_within is not None:
-                self.shutdown(self._end_within)
+                self._end_beside(self._end_within)
+
+    def _end_beside(self, milliseconds: float) -> None:
+        # in a thread of its own: where the handler raised, a lock may never be given up, and nobody waits for that
+        ending = threading.Thread(target=self.shutdown, args=(milliseconds,), name="otel-distro-end", daemon=True)
+        try:
+            ending.start()
+        except RuntimeError:
+            return  # the process ends, and `atexit` does the same
+        ending.join(milliseconds / 1000)
 
     def is_interrupted(self) -> bool:
         """Whether the caller is a signal handler that has interrupted this thread where it sends a batch.
