@@ -35,6 +35,7 @@ GATHER = 0.02
 
 _ANSWER_WAITS = 0.5
 """Seconds this sender's thread leaves an answer to the next batch; it does not wake up for one."""
+_LOOKS_AGAIN = 5.0
 _TRIES_ALONE = 2
 """How often the oldest batch is tried by itself before the others go first."""
 _ADOPT_EVERY = (10.0, 20.0)
@@ -360,7 +361,8 @@ class Sender:
             if self._spool.has_directory:
                 until = min(until, self._adopt_at)
             if self._fetch is not None:
-                until = min(until, self._fetch_at)
+                # never long: a batch sent from the application whose connection broke is found out by looking
+                until = min(until, self._fetch_at, now + _LOOKS_AGAIN)
             wait = None if until == float("inf") else max(until - now, 0.001)
             self._unlocked(lambda: self._bell.wait(wait))  # noqa: B023 - called at once
         return False
