@@ -17,7 +17,7 @@ async def health() -> str:
     return "ok"
 
 
-@app.get("/work/{number}")
+@app.get("/job/{number}")
 async def work(number: int) -> dict[str, int]:
     """A request that is in flight for up to 20 ms."""
     await asyncio.sleep(random.random() / 50)

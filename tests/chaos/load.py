@@ -44,7 +44,7 @@ class Load:
         path: requested, `{number}` filled in.
     """
 
-    def __init__(self, port: int, clients: int = 16, path: str = "/work/{number}") -> None:
+    def __init__(self, port: int, clients: int = 16, path: str = "/job/{number}") -> None:
         self.truth = Truth()
         self.clients = clients
         self._port = port

@@ -15,7 +15,7 @@ from tests.servers.exposition import promtool_check
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 _NAMED_BY_THE_CONVENTIONS = 'should not have "_count" suffix'
 _COUNT = re.compile(
-    r'^http_server_request_duration_seconds_count\{[^}]*http_route="/work/\{number\}"[^}]*\} (\S+)$', re.M
+    r'^http_server_request_duration_seconds_count\{[^}]*http_route="/job/\{number\}"[^}]*\} (\S+)$', re.M
 )
 
 

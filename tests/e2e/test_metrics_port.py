@@ -103,7 +103,7 @@ def test_somebody_answers_before_the_first_request_and_after_a_kill(
     if launch in SEVERAL:
         wait_until(lambda: len(children(service.pid)) == 2, seconds=20, what="two workers")
         for number in range(30):
-            assert service.call(f"/work/{number}").status == 200
+            assert service.call(f"/job/{number}").status == 200
         wait_until(lambda: count(scrape(url(service)) or "") == 30, seconds=5, what="30 requests counted")
         os.kill(answering, signal.SIGKILL)
         said += f", again {seconds_until_answered(url(service), 2.0) * 1000:.0f} ms after kill -9 of its owner"
@@ -122,7 +122,7 @@ def test_a_route_without_a_port_binds_none(begin: Started) -> None:
     listening = Path("/proc/net/tcp").read_text(encoding="ascii")
     assert owner(9464, [service.pid]) == 0
     assert f"0100007F:{service.port:04X}" in listening
-    assert service.call("/work/1").status == 200
+    assert service.call("/job/1").status == 200
     for _ in range(3):
         assert service.call("/metrics").status == 200
     assert count(service.call("/metrics").body.decode()) == 1
@@ -138,7 +138,7 @@ def test_siblings_that_something_else_started_are_one_group(begin: Started) -> N
     target = f"http://127.0.0.1:{port}/metrics"
     for service in services:
         for number in range(10):
-            assert service.call(f"/work/{number}").status == 200
+            assert service.call(f"/job/{number}").status == 200
     wait_until(lambda: count(scrape(target) or "") == 20, seconds=5, what="20 requests counted")
     assert count(scrape(url(other)) or "") == 0
     answering = owner(int(port), [service.pid for service in services])
