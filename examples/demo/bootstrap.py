@@ -5,6 +5,7 @@ Standard library only; runs under whatever Python 3.11 or newer the machine has,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -34,6 +35,7 @@ _PLAIN = ("examples/shop/requirements.txt", "examples/demo/requirements.txt")
 _POSTGRESQL = ("examples/shop/requirements-postgresql.txt",)
 _SOURCES = ("pyproject.toml", "otel_distro/**/*.py", "examples/**/requirements*.txt")
 _SLOW_SECONDS = 0.2
+_ENDS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -115,19 +117,33 @@ def _run(what: str, command: Sequence[str]) -> None:
     live = sys.stdout.isatty()
     if not live:
         print(f"{what} ...", flush=True)
+    process: subprocess.Popen[bytes] | None = None
+    # an interrupt between the start and the knowledge of it would leave the command running
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     with LOG.open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
         try:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             while process.poll() is None:
                 time.sleep(_SLOW_SECONDS)
                 if live:
                     print(f"\r{what}: {time.monotonic() - started:.0f} s{_fetched()}   ", end="", flush=True)
         except BaseException:
-            process.terminate()
-            process.wait()
+            if process is not None:
+                # with what it has started, and hard: it inherited the mask
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
             raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if live:
         print()
     if process.returncode:
