@@ -39,7 +39,7 @@ def send(sock: socket.socket, data: bytes, deadline: Deadline) -> None:
         TimeoutError: not within the deadline.
         OSError: the connection broke.
     """
-    if not _by_kernel(sock):
+    if not by_kernel(sock):
         sock.settimeout(left(deadline))
         sock.sendall(data)
         return
@@ -59,7 +59,7 @@ def receive(sock: socket.socket, buffer: Any, deadline: Deadline) -> int:
         TimeoutError: nothing within the deadline.
         OSError: the connection broke.
     """
-    if not _by_kernel(sock):
+    if not by_kernel(sock):
         sock.settimeout(left(deadline))
         return sock.recv_into(buffer)
     _limit(sock, socket.SO_RCVTIMEO, deadline)
@@ -69,14 +69,9 @@ def receive(sock: socket.socket, buffer: Any, deadline: Deadline) -> int:
         raise TimeoutError("the kernel's timeout") from None
 
 
-def without_waiting(sock: socket.socket) -> bool:
-    """Whether bytes can be sent on this socket, and looked at, without waiting."""
-    return _by_kernel(sock)
-
-
 def quiet_for(sock: socket.socket) -> float:
     """Seconds since the last bytes came in, in steps of the kernel's clock (4 ms mostly); 0 where nobody knows."""
-    if not _by_kernel(sock):
+    if not by_kernel(sock):
         return 0.0
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECV + 4)
@@ -85,7 +80,8 @@ def quiet_for(sock: socket.socket) -> float:
     return struct.unpack_from("I", info, _LAST_DATA_RECV)[0] / 1000 if len(info) >= _LAST_DATA_RECV + 4 else 0.0
 
 
-def _by_kernel(sock: socket.socket) -> bool:
+def by_kernel(sock: socket.socket) -> bool:
+    """Whether the kernel keeps the time of this socket, so that bytes can also be sent and seen without waiting."""
     # TLS would take the kernel's timeout for a socket that does not block
     return _KERNEL and type(sock) is socket.socket
 

@@ -111,5 +111,41 @@ class Export:
         return tuple(sender.stats() for sender in self._senders)
 
 
+class Delivering:
+    """What the exporters of spans and of log records do alike, whatever interface of upstream's they stand behind.
+
+    Args:
+        encoder: of the signal.
+        senders: where to; each gets the same bytes.
+        guard: gets what goes wrong in encoding.
+        shutdown_timeout: milliseconds a `shutdown` without a timeout may take.
+    """
+
+    def __init__(self, encoder: Encoder, senders: Sequence[Sender], guard: Guard, *, shutdown_timeout: int) -> None:
+        self._export = Export(encoder, senders, guard)
+        self._encoder = encoder
+        self._shutdown_timeout = shutdown_timeout
+
+    def hand_over(self, encode: Callable[[], Encoded]) -> bool:
+        """Give the senders what `encode` makes."""
+        return self._export.hand_over(encode)
+
+    def hand_over_now(self, encode: Callable[[], Encoded]) -> bool:
+        """The same in the application's thread: False when a sender is busy, and nothing is written to a disk."""
+        return self._export.hand_over_now(encode)
+
+    def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
+        """Have a sender's thread call `fetch` every so many seconds; see `Sender.feed`."""
+        return self._export.feed(fetch, every)
+
+    def shutdown(self, timeout_millis: float | None = None) -> None:
+        """Deliver, keep or count what waits, within the timeout."""
+        self._export.shutdown(self._shutdown_timeout if timeout_millis is None else timeout_millis)
+
+    def stats(self) -> tuple[SenderStats, ...]:
+        """What each target got."""
+        return self._export.stats
+
+
 def _seconds(milliseconds: float) -> float:
     return min(max(milliseconds, 0.0), 3_600_000.0) / 1000 if math.isfinite(milliseconds) else 3600.0

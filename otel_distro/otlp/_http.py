@@ -14,7 +14,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._deadlines import left, quiet_for, receive, send, without_waiting
+from ._deadlines import by_kernel, left, quiet_for, receive, send
 
 if TYPE_CHECKING:
     import ssl
@@ -158,7 +158,7 @@ class Connection:
             What is left for `exchange`; None where nothing was sent, because there is no connection or it has no room.
         """
         sock = self._socket
-        if sock is None or not without_waiting(sock):
+        if sock is None or not by_kernel(sock):
             return None
         try:
             return request[sock.send(request, socket.MSG_DONTWAIT) :]
