@@ -27,6 +27,8 @@ class Outcome:
         growth: bytes by which the greatest worker grew.
         files: files in the spool's directory just before the collector came back.
         behind: seconds after its return until everything had arrived.
+        rate: requests a second that were answered during the outage.
+        latency: milliseconds of a request during the outage: median, 99th percentile and longest.
     """
 
     requests: int
@@ -37,6 +39,25 @@ class Outcome:
     growth: int
     files: int
     behind: float
+    rate: float
+    latency: tuple[float, float, float]
+
+
+_SHARES = (0.5, 0.99, 1.0)
+_SERVER = ("uvicorn", "tests.hardships.application:app", "--port", "{port}", "--log-level", "warning", "--workers")
+
+
+def bare(directory: Path, *, seconds: float, rate: float = 200, workers: int = 4) -> tuple[float, float, float]:
+    """Milliseconds of a request under the same load without the distro: median, 99th percentile and longest."""
+    with (
+        Served((*_SERVER, str(workers)), {}, directory / "bare.log") as served,
+        Load(served.port, rate) as load,
+    ):
+        time.sleep(1.5)
+        began = time.monotonic()
+        time.sleep(seconds)
+        p50, p99, most = (load.latency(share, began) for share in _SHARES)
+        return p50, p99, most
 
 
 def outage(directory: Path, *, seconds: float, rate: float = 200, workers: int = 4) -> Outcome:
@@ -51,14 +72,14 @@ def outage(directory: Path, *, seconds: float, rate: float = 200, workers: int =
             "OTEL_PYTHON_EXCLUDED_URLS": "health",
             "OTEL_DISTRO_SPOOL_DIR": str(spool),
         }
-        server = ("uvicorn", "tests.hardships.application:app", "--workers", str(workers), "--port", "{port}")
-        command = (*OURS, *server, "--log-level", "warning")
-        with Served(command, environ, directory / "outage.log") as served:
+        with Served((*OURS, *_SERVER, str(workers)), environ, directory / "outage.log") as served:
             with Load(served.port, rate) as load:
                 time.sleep(1.5)
                 before = served.memory()
                 sink.stop()
+                down, answered = time.monotonic(), len(load.answered)
                 time.sleep(seconds)
+                up, answered = time.monotonic(), len(load.answered) - answered
                 after = served.memory()
                 files = sum(1 for path in spool.rglob("*") if path.is_file())
                 sink.start()
@@ -72,6 +93,7 @@ def outage(directory: Path, *, seconds: float, rate: float = 200, workers: int =
                 pass  # the outcome tells
             behind = time.monotonic() - began
             arrived = seen(sink)
+            p50, p99, most = (load.latency(share, down, up) for share in _SHARES)
             return Outcome(
                 requests=len(wanted),
                 failed=load.failed,
@@ -81,6 +103,8 @@ def outage(directory: Path, *, seconds: float, rate: float = 200, workers: int =
                 growth=max((after[pid] - before[pid] for pid in after if pid in before), default=0),
                 files=files,
                 behind=behind,
+                rate=answered / (up - down),
+                latency=(p50, p99, most),
             )
 
 

@@ -108,21 +108,32 @@ class Served:
 class Load:
     """Requests `/n/0`, `/n/1`, ... at an even rate, from threads with connections of their own.
 
+    So many threads that the rate holds where an answer takes a tenth of a second: `uvicorn --workers` answers in two
+    packets on sockets without TCP_NODELAY, and so waits some 40 ms for each acknowledgement, under whatever launcher.
+
     Args:
         port: of the application.
         rate: requests a second, all threads together.
-        threads: how many.
+        threads: how many; one for six requests a second if 0.
+
+    Attributes:
+        answered: numbers of the requests that were answered well.
+        failed: how many were not.
     """
 
-    def __init__(self, port: int, rate: float, threads: int = 8) -> None:
+    def __init__(self, port: int, rate: float, threads: int = 0) -> None:
+        threads = threads or max(8, round(rate / 6))
         self._port = port
         self._pause = threads / rate
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._next = 0
+        self._took: list[tuple[float, float]] = []
         self.answered: set[int] = set()
         self.failed = 0
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(number / rate,), daemon=True) for number in range(threads)
+        ]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -134,27 +145,41 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _run(self) -> None:
+    def latency(self, share: float, since: float = 0, until: float = float("inf")) -> float:
+        """Milliseconds within which this share of the requests was answered that began between two moments.
+
+        Args:
+            share: between 0 and 1; 0.5 gives the median.
+            since: of `time.monotonic()`.
+            until: likewise.
+        """
+        with self._lock:
+            took = sorted(seconds for began, seconds in self._took if since <= began < until)
+        return 1000 * took[min(len(took) - 1, int(share * len(took)))] if took else 0.0
+
+    def _run(self, after: float) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        due = time.monotonic()
+        due = time.monotonic() + after
         count = 0
-        while not self._stop.is_set():
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            due += self._pause
             with self._lock:
                 number = self._next
                 self._next += 1
+            began = time.monotonic()
             try:
                 connection.request("GET", f"/n/{number}")
                 good = connection.getresponse().read() == str(number).encode()
             except (OSError, http.client.HTTPException):
                 good = False
+            took = time.monotonic() - began
             count += 1
             if not good or count % 50 == 0:
                 connection.close()  # another worker may get the next ones
             with self._lock:
                 if good:
                     self.answered.add(number)
+                    self._took.append((began, took))
                 else:
                     self.failed += 1
-            due += self._pause
-            self._stop.wait(max(0.0, due - time.monotonic()))
         connection.close()
