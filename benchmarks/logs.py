@@ -1,8 +1,8 @@
 """`python -m benchmarks.logs`: CPU of a log line and of a log record, ours beside what it replaces, in one run.
 
-Each peer is a process of its own, which measures its own CPU with all its threads, what it sends included; rounds of
-all peers alternate, and the least round of each counts. Lines go to a pipe that is read, records to a server that
-answers.
+All peers run in one virtual environment, which is made and kept outside the tree. Each is a process of its own, which
+measures its own CPU with all its threads, what it sends included; rounds of all peers alternate, and the least round of
+each counts. Lines go to a pipe that is read, records to a server that answers.
 """
 
 from __future__ import annotations
@@ -13,18 +13,28 @@ import logging
 import os
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from benchmarks.environments import environment_of
+from benchmarks.peers import PEERS, ROOT
 
 LINES = ("null", "plain", "python-json-logger", "ours-json")
 RECORDS = ("null", "upstream-handler", "ours-otlp")
 _RECORDS_AT_ONCE = 1_500  # between two flushes: fewer than wait in any queue
 _LINES_AT_ONCE = 100  # between two pauses: fewer than fill a pipe
 _EXTRA = {"order_id": 1234, "provider": "stripe"}
+_REQUIREMENTS = (
+    *next(peer.requirements for peer in PEERS if peer.name == "ours"),
+    "opentelemetry-sdk==1.45.1",
+    "opentelemetry-exporter-otlp-proto-http==1.45.1",
+    "opentelemetry-instrumentation-logging==0.66b1",
+    "python-json-logger==4.2.0",
+)
 _TELEMETRY = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", "OTEL_SERVICE_NAME": "shop"}
 
 Flush = Callable[[], object]
@@ -125,11 +135,10 @@ def _ours(mode: str) -> Flush:
 
 
 def _upstream_handler() -> Flush:
-    """Upstream's SDK, batch processor and exporter, and contrib's handler where it is installed, else the SDK's."""
-    import warnings
-
+    """Upstream's SDK, batch processor and exporter, and contrib's handler: the SDK's own is deprecated."""
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+    from opentelemetry.instrumentation.logging.handler import LoggingHandler  # pyright: ignore[reportMissingImports]
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
     from opentelemetry.sdk.trace import TracerProvider
@@ -137,11 +146,6 @@ def _upstream_handler() -> Flush:
     trace.set_tracer_provider(TracerProvider())
     provider = LoggerProvider()
     provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
-    warnings.simplefilter("ignore")
-    try:
-        from opentelemetry.instrumentation.logging.handler import LoggingHandler
-    except ImportError:
-        from opentelemetry.sdk._logs import LoggingHandler
     logging.basicConfig(level=logging.INFO, handlers=[LoggingHandler(logger_provider=provider)])
     return lambda: provider.force_flush(10_000)
 
@@ -173,18 +177,19 @@ def _run(rounds: int, calls: int) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    python = environment_of(_REQUIREMENTS) / "bin" / "python"
     found: dict[str, list[float]] = {}
     peers = dict.fromkeys((*LINES, *RECORDS))
     for _ in range(rounds):
         for extra in (False, True):
             for peer in peers:
                 name = f"{peer}, 2 fields" if extra else peer
-                found.setdefault(name, []).append(_measure(peer, calls, endpoint, extra=extra))
+                found.setdefault(name, []).append(_measure(python, peer, calls, endpoint, extra=extra))
     least = {name: min(values) for name, values in found.items()}
-    for extra in ("", ", 2 fields"):
-        null = least[f"null{extra}"]
-        added = {name: least[f"{name}{extra}"] - null for name in peers}
-        print(f"\nadded CPU of a call{extra}, us (over a handler that does nothing, {null:.2f})")
+    for fields in ("", ", 2 fields"):
+        null = least[f"null{fields}"]
+        added = {name: least[f"{name}{fields}"] - null for name in peers}
+        print(f"\nadded CPU of a call{fields}, us (over a handler that does nothing, {null:.2f})")
         for name in (*LINES[1:], *RECORDS[1:]):
             print(f"  {name:<20} {added[name]:6.2f}")
         print(
@@ -196,12 +201,17 @@ def _run(rounds: int, calls: int) -> None:
     print(json.dumps(found))
 
 
-def _measure(peer: str, calls: int, endpoint: str, *, extra: bool) -> float:
+def _measure(python: Path, peer: str, calls: int, endpoint: str, *, extra: bool) -> float:
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "benchmarks.logs", "--peer", peer, "--calls", str(calls), "--result", str(writing)]
+    command = [str(python), "-m", "benchmarks.logs", "--peer", peer, "--calls", str(calls), "--result", str(writing)]
     environ = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
     done = subprocess.run(
-        command + ["--extra"] * extra, env=environ, pass_fds=(writing,), stderr=subprocess.PIPE, check=False
+        command + ["--extra"] * extra,
+        cwd=ROOT,
+        env=environ,
+        pass_fds=(writing,),
+        stderr=subprocess.PIPE,
+        check=False,
     )
     os.close(writing)
     with os.fdopen(reading) as file:

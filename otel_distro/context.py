@@ -13,7 +13,7 @@ import threading
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from secrets import token_hex
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .spent import REPEATS, Spent
 
@@ -120,12 +120,9 @@ class Scope:
 
     def owned(self) -> bool:
         """Whether the running code is in the very context in which this scope was opened, and in no copy of it."""
-        opened = self.opened
-        if opened is None:
-            return False
         try:
-            reset_scope(opened)
-        except (ValueError, RuntimeError):
+            reset_scope(self.opened)  # type: ignore[arg-type]
+        except (ValueError, RuntimeError, TypeError):
             return False
         self.opened = set_scope(self)
         return True
@@ -234,7 +231,8 @@ def set_user(
     """
     user: User | None = None
     if id is not None:
-        user = _new(User, (_text(id), None if name is None else _text(name), None if email is None else _text(email)))
+        known = id if type(id) is str and len(id) <= _LONGEST else _text(id)
+        user = _new(User, (known, None if name is None else _text(name), None if email is None else _text(email)))
     scope = current_scope()
     if scope is None or not scope.owned():
         scope = _own_scope(scope)
@@ -299,18 +297,38 @@ def _with_user(record: Record, user: User | None) -> Record:
     return _new(Record, (request_id, user, values, attributes))
 
 
-def _with_values(record: Record, values: Mapping[str, object]) -> Record:
+def _with_values(record: Record, values: dict[str, object]) -> Record:
     request_id, user, known, told = record
-    kept, attributes = {**known}, {**told}
+    kept: dict[str, Any] = {**known, **values}
+    attributes = {**told}
+    if len(kept) > _MOST_VALUES:
+        kept, values = _bounded(known, values)
+    for key, value in values.items():
+        if value is None:
+            del kept[key]
+            attributes.pop(attribute_name(key), None)
+        else:
+            if type(value) is not str or len(value) > _LONGEST:
+                kept[key] = plain(value)
+            attributes[_ATTRIBUTES.get(key) or attribute_name(key)] = kept[key]
+    return _new(Record, (request_id, user, kept, attributes))
+
+
+def _bounded(known: Mapping[str, Value], values: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
+    """What there is room for, all of it, and of `values` alone with the count of those left out as `dropped`."""
+    kept: dict[str, Any] = {**known}
+    taken: dict[str, object] = {}
     for key, value in values.items():
         if value is None:
             kept.pop(key, None)
-            attributes.pop(attribute_name(key), None)
         elif len(kept) < _MOST_VALUES or key in kept:
-            kept[key] = attributes[_ATTRIBUTES.get(key) or attribute_name(key)] = plain(value)
+            kept[key] = value
         else:
-            kept["dropped"] = attributes["context.dropped"] = int(kept.get("dropped", 0)) + 1
-    return _new(Record, (request_id, user, kept, attributes))
+            before = kept.get("dropped")
+            kept["dropped"] = taken["dropped"] = before + 1 if isinstance(before, int) else 1
+            continue
+        taken[key] = value
+    return {**kept, **taken}, taken
 
 
 def tell(span: Span) -> None:

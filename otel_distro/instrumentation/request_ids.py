@@ -91,9 +91,7 @@ class RequestIds:
             value = scope.request_id.encode("ascii")
             # only a caller's has a header of its own
             name = getattr(scope, "id_header", name)
-        answered = dict(message)
-        answered["headers"] = [*headers, (name, value)]
-        return answered
+        return {**message, "headers": [*headers, (name, value)]}
 
 
 def server_ids(chosen: settings.Requests, guard: Guard) -> RequestIds | None:

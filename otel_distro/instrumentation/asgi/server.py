@@ -158,8 +158,8 @@ class Server:
             given = headers.get(header)
             if given is not None and is_request_id(given):
                 # on every span of the request from now on
-                exchange.record = record_of_id(given.decode("ascii"))
-                exchange.request_id, exchange.id_header = exchange.record.request_id, header
+                exchange.request_id = known = given.decode("ascii")
+                exchange.record, exchange.id_header = record_of_id(known), header
                 break
         exchange.opened = set_scope(exchange)
         scope[MARK] = exchange
