@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from scripts.collectorgen.choices import COMMITTED, PURPOSES, ROLES, Choice, Logs, Metrics, Tls, Unfit
+from scripts.collectorgen.choices import COMMITTED, PURPOSES, ROLES, Choice, Detect, Logs, Metrics, Tls, Unfit
 from scripts.collectorgen.roles import configuration_text
 
 FOLDER = Path(__file__).resolve().parents[2] / "collector" / "configs"
@@ -38,6 +38,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--sentry", action="store_true", help="spans go to Sentry as well")
     parser.add_argument("--metrics", choices=get_args(Metrics), default="otlp")
     parser.add_argument("--logs", choices=get_args(Logs), default="none")
+    parser.add_argument("--detect", choices=get_args(Detect), default="none", help="needs `build-collector agent`")
     chosen = vars(parser.parse_args(arguments))
     if chosen["role"] == "write":
         write()

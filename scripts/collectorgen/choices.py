@@ -13,6 +13,7 @@ Role = Literal["agent", "gateway", "sampling", "ingest", "consume"]
 Tls = Literal["none", "tls", "mtls"]
 Metrics = Literal["otlp", "remote-write", "scrape"]
 Logs = Literal["none", "otlp", "file", "otlp+file"]
+Detect = Literal["none", "host", "kubernetes"]
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -45,6 +46,7 @@ class Choice:
         sentry: spans go to Sentry as well.
         metrics: the way to Prometheus; of no meaning for an agent, which forwards.
         logs: where logs go; an agent forwards them unless `none`.
+        detect: what an agent says of the place that senders run in: the host, or pod and node. It needs the agent's own build.
 
     Raises:
         Unfit: the parts do not belong together.
@@ -57,6 +59,7 @@ class Choice:
     sentry: bool = False
     metrics: Metrics = "otlp"
     logs: Logs = "none"
+    detect: Detect = "none"
 
     def __post_init__(self) -> None:
         if self.token and self.tls == "none" and self.role != "consume":
@@ -73,6 +76,10 @@ class Choice:
             raise Unfit(f"{self.role} forwards; the way to Prometheus is the gateway's choice")
         if self.role == "agent" and self.logs not in ("none", "otlp"):
             raise Unfit("an agent forwards logs by OTLP; files are the gateway's choice")
+        if self.role != "agent" and self.detect != "none":
+            raise Unfit(
+                f"{self.role} is elsewhere than the senders: their host and pod are known to the agent beside them"
+            )
         if self.role == "consume" and self.token:
             raise Unfit("consume receives from Kafka alone; there is nobody to show a token")
 
@@ -80,6 +87,7 @@ class Choice:
     def name(self) -> str:
         """`gateway-mtls-token-redaction-sentry-remote-write-logs-file`: the role and what differs from the defaults."""
         parts: list[str] = [self.role]
+        parts += [self.detect] if self.detect != "none" else []
         parts += [self.tls] if self.tls != "none" else []
         parts += [flag for flag in ("token", "redaction", "sentry") if getattr(self, flag)]
         parts += [self.metrics] if self.metrics != "otlp" else []
@@ -90,7 +98,9 @@ class Choice:
 def every_choice() -> Iterator[Choice]:
     """All combinations that fit together."""
     flags = (False, True)
-    for parts in product(ROLES, get_args(Tls), flags, flags, flags, get_args(Metrics), get_args(Logs)):
+    for parts in product(
+        ROLES, get_args(Tls), flags, flags, flags, get_args(Metrics), get_args(Logs), get_args(Detect)
+    ):
         try:
             yield Choice(*parts)
         except Unfit:
@@ -101,6 +111,9 @@ def every_choice() -> Iterator[Choice]:
 COMMITTED: tuple[Choice, ...] = (
     *(Choice(role) for role in ROLES),
     Choice("agent", tls="mtls", token=True, redaction=True, logs="otlp"),
+    Choice("agent", detect="host"),
+    Choice("agent", detect="kubernetes"),
+    Choice("agent", tls="mtls", token=True, redaction=True, logs="otlp", detect="kubernetes"),
     Choice("gateway", tls="tls", token=True, redaction=True, logs="otlp"),
     Choice("gateway", tls="mtls", token=True, redaction=True, sentry=True, metrics="remote-write", logs="otlp+file"),
     Choice("gateway", metrics="scrape", logs="file"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scripts.collectorgen.roles import configuration_text
 from tests.servers import CollectorServer
-from tests.servers.binaries import collector_binary, collector_start_binary
+from tests.servers.binaries import agent_binary, collector_binary, collector_start_binary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,8 +55,13 @@ class GeneratedCollector(CollectorServer):
         scheme = "http" if self.choice.tls == "none" else "https"
         return f"{scheme}://127.0.0.1:{self.ports['http']}"
 
+    @property
+    def binary(self) -> str:
+        """The build that has the components of the choice."""
+        return collector_binary() if self.choice.detect == "none" else agent_binary()
+
     def command(self) -> Sequence[str]:
-        program = collector_start_binary() if self.through_start else collector_binary()
+        program = collector_start_binary() if self.through_start else self.binary
         command = [program, f"--config={self.config}", *self.arguments]
         if not self.disk:
             return command
@@ -83,7 +88,10 @@ class GeneratedCollector(CollectorServer):
             "OTELCOL_RECEIVER_TOKEN_FILE": str(self.token_file),
             "OTELCOL_EXPORTER_TOKEN_FILE": str(self.token_file),
             "OTELCOL_PROMETHEUS_ENDPOINT": f"127.0.0.1:{self.ports['prometheus']}",
-            "OTELCOL_BINARY": collector_binary(),
+            "OTELCOL_BINARY": self.binary,
+            "OTELCOL_KUBERNETES_AUTH": "none",  # without a cluster: an API server that does not answer
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": "1",
             "OTELCOL_QUEUE_BYTES": "67108864",
             "OTELCOL_RETRY_MAX_INTERVAL": "1s",
             "OTELCOL_PARK_RETRY_INTERVAL": "500ms",

@@ -48,6 +48,16 @@ def sink_binary() -> str:
     return _built("build-tools", "sink")
 
 
+def load_binary() -> str:
+    """Path of the senders of benchmarks/collector/load, built by scripts/build-tools if the cache does not hold it."""
+    return _built("build-tools", "load")
+
+
+def kafka_jars() -> str:
+    """Directory of the Kafka broker's jars, fetched by scripts/build-tools if the cache does not hold them."""
+    return _built("build-tools", "kafka")
+
+
 def deploy_tool(name: str) -> str:
     """Path of `kustomize`, `kubeconform` or `composecheck`, or of the `schemas` of Kubernetes; made if need be."""
     return _built("build-tools", name)
@@ -61,6 +71,11 @@ def collector_start_binary() -> str:
 def collector_binary() -> str:
     """Path of the collector: OTELCOL_BINARY, else that of collector/manifest.yaml, built if need be."""
     return os.environ.get("OTELCOL_BINARY") or _built("build-collector", None)
+
+
+def agent_binary() -> str:
+    """Path of the collector of collector/manifest-agent.yaml, which knows pods and hosts, built if need be."""
+    return os.environ.get("OTELCOL_AGENT_BINARY") or _built("build-collector", "agent")
 
 
 def tempo_binary() -> str | None:

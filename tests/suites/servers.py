@@ -34,7 +34,7 @@ def debian_packages() -> None:
 
 def go_programs() -> None:
     """Build the collector, Jaeger, Prometheus and promtool into the cache; each script says what is missing."""
-    for script in (["build-collector"], ["build-collector", "start"], ["build-tools"]):
+    for script in (["build-collector"], ["build-collector", "agent"], ["build-collector", "start"], ["build-tools"]):
         done = subprocess.run([str(ROOT / "scripts" / script[0]), *script[1:]], check=False)
         if done.returncode:
             sys.exit(f"scripts/test: scripts/{' '.join(script)} failed")
