@@ -111,7 +111,7 @@ func (e *Extension) settle(answer verdict, about ticket, body func() []byte) err
 	case answer.retry:
 		return answer.err
 	}
-	about.Code, about.Since = answer.code, time.Now()
+	about.Code, about.Since = answer.code, e.lot.now()
 	if err := e.lot.put(about, body()); err != nil {
 		e.set.Logger.Error("refused for good and cannot be parked: dropped", zap.String("backend", e.backend),
 			zap.String("code", answer.code), zap.Int("items", about.Items), zap.Error(err))
@@ -167,7 +167,7 @@ func (e *Extension) round(ctx context.Context) {
 			e.delivered(about, answer.rejected)
 		case answer.retry:
 			return
-		case time.Since(about.Since) > e.config.MaxAge:
+		case e.lot.age(name, about) > e.config.MaxAge:
 			e.leave(name, about)
 			e.count(about, "discarded", answer.code, about.Items)
 			e.set.Logger.Error("parked too long: discarded", zap.String("backend", e.backend), zap.String("code", answer.code),

@@ -25,7 +25,7 @@ type ticket struct {
 	Signal   string    `json:"signal"`
 	Items    int       `json:"items"`
 	Code     string    `json:"code"`
-	Since    time.Time `json:"since"`
+	Since    time.Time `json:"since"` // by the clock of then; see lot.age
 }
 
 // lot is the directory of the parked batches. The order is that of arrival, save that a batch refused again goes to the back.
@@ -36,7 +36,9 @@ type lot struct {
 	bytes     int64
 	names     []string
 	sizes     map[string]int64
+	seen      map[string]time.Time // when this process met it
 	serial    int
+	opened    time.Time
 }
 
 func openLot(directory string, limit int64) (*lot, error) {
@@ -47,7 +49,7 @@ func openLot(directory string, limit int64) (*lot, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened := &lot{directory: directory, limit: limit, sizes: map[string]int64{}}
+	opened := &lot{directory: directory, limit: limit, sizes: map[string]int64{}, seen: map[string]time.Time{}, opened: time.Now()}
 	for _, entry := range found {
 		if strings.HasSuffix(entry.Name(), ".part") { // half written when a process was killed; its sender still has it
 			_ = os.Remove(filepath.Join(directory, entry.Name()))
@@ -64,7 +66,7 @@ func openLot(directory string, limit int64) (*lot, error) {
 
 func (l *lot) add(name string, size int64) {
 	l.names = append(l.names, name)
-	l.sizes[name] = size
+	l.sizes[name], l.seen[name] = size, time.Now()
 	l.bytes += size
 }
 
@@ -123,6 +125,17 @@ func (l *lot) forget(name string) {
 	l.names = slices.DeleteFunc(l.names, func(each string) bool { return each == name })
 	l.bytes -= l.sizes[name]
 	delete(l.sizes, name)
+	delete(l.seen, name)
+}
+
+// now is the wall clock of the start plus the time since then: a clock that is set anew makes no batch older or younger.
+func (l *lot) now() time.Time { return l.opened.Add(time.Since(l.opened)) }
+
+// age of a batch: since it was parked, or, where a clock that was ahead wrote that down, since this process met it.
+func (l *lot) age(name string, about ticket) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(l.now().Sub(about.Since), time.Since(l.seen[name]))
 }
 
 // back sends a batch to the end of the line.

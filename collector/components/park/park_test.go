@@ -208,6 +208,17 @@ func TestAPoisonedBatchIsDiscardedAtItsAgeAndHoldsNobodyUp(t *testing.T) {
 	require.Equal(t, sheet["tempo parked InvalidArgument"], sheet["tempo unparked InvalidArgument"])
 }
 
+func TestABatchFromAClockThatWasAheadAgesAllTheSame(t *testing.T) {
+	found, err := openLot(t.TempDir(), 1000)
+	require.NoError(t, err)
+	require.NoError(t, found.put(ticket{Since: found.now()}, []byte("x")))
+	name, about, _, ok := found.first()
+	require.True(t, ok)
+	about.Since = about.Since.Add(48 * time.Hour) // written by a clock that was two days ahead
+	time.Sleep(time.Millisecond)
+	require.Positive(t, found.age(name, about))
+}
+
 func TestABrokenFileIsSetAside(t *testing.T) {
 	config := quick()
 	config.Directory = t.TempDir()
