@@ -18,7 +18,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.servers.binaries import collector_binary, collector_start_binary
+from tests.servers.binaries import agent_binary, collector_binary, collector_start_binary
 
 _SECONDS = 30.0
 
@@ -34,6 +34,7 @@ class Container:
         writable: absolute paths that volumes are mounted on.
         health: command that says whether it is healthy.
         ports: what must accept connections then.
+        agent: the image holds the agent's own build.
     """
 
     command: list[str]
@@ -42,6 +43,7 @@ class Container:
     writable: list[str]
     health: list[str]
     ports: list[int]
+    agent: bool = False
 
 
 def run(container: Container) -> str:
@@ -55,7 +57,7 @@ def run(container: Container) -> str:
         for path in (*container.writable, "/proc", "/dev", "/usr/bin"):
             (root / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
         shutil.copy(collector_start_binary(), root / "usr/bin/otelcol-start")
-        shutil.copy(collector_binary(), root / "usr/bin/otelcol")
+        shutil.copy(agent_binary() if container.agent else collector_binary(), root / "usr/bin/otelcol")
         command = ["unshare", "-Urmn", sys.executable, "-m", "tests.collector.container", folder]
         source = Path(__file__).resolve().parents[2]
         spec = json.dumps(asdict(container))

@@ -26,6 +26,9 @@ OVERLAYS = ("overlays/plain", "overlays/sampling", "overlays/kafka", "overlays/p
 WORKLOADS = ("DaemonSet", "StatefulSet", "Deployment")
 Manifest = dict[str, Any]
 _TOKEN = "a-token-of-the-tests"
+_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+_FIELDS = {"spec.nodeName": "node-1"}
+_REFERENCE = re.compile(r"\$\(([A-Z0-9_]+)\)")
 _VARIABLE = re.compile(r"\$\{env:([A-Z0-9_]+)")
 
 
@@ -105,11 +108,16 @@ def pod_container(overlay: str, workload: Manifest, held: Mapping[str, Mapping[s
     pod = workload["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     maps = {found["metadata"]["name"]: found["data"] for found in manifests(overlay, "ConfigMap")}
-    environment = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    environment = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
     for source in container.get("envFrom", ()):
         environment |= maps[source["configMapRef"]["name"]]
-    environment |= {entry["name"]: entry["value"] for entry in container["env"]}
+    for entry in container["env"]:
+        value = entry["value"] if "value" in entry else _FIELDS[entry["valueFrom"]["fieldRef"]["fieldPath"]]
+        environment[entry["name"]] = _REFERENCE.sub(lambda found: environment[found[1]], value)
     files: dict[str, str] = {}
+    if pod["automountServiceAccountToken"]:
+        authority = held["otelcol-backend-ca"]["ca.crt"]
+        files |= {f"{_ACCOUNT}/token": _TOKEN, f"{_ACCOUNT}/ca.crt": authority, f"{_ACCOUNT}/namespace": "otel"}
     writable = []
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for mount in container["volumeMounts"]:
@@ -121,13 +129,15 @@ def pod_container(overlay: str, workload: Manifest, held: Mapping[str, Mapping[s
             files |= {f"{mount['mountPath']}/{name}": text for name, text in held_here.items()}
         else:
             writable.append(mount["mountPath"])
+    agent = container["image"].partition(":")[0].endswith("otelcol-agent")
     return Container(
-        command=entry_point("collector") + container["args"],
+        command=entry_point("agent" if agent else "collector") + container["args"],
         environment=environment,
         files=files,
         writable=writable,
         health=["/usr/bin/otelcol-start", "--health"],
         ports=[port["containerPort"] for port in container["ports"]],
+        agent=agent,
     )
 
 

@@ -22,7 +22,7 @@ from tests.collector.deployments import (
     unread,
 )
 from tests.collector.traffic import send_traces
-from tests.servers.binaries import collector_binary, promtool_binary
+from tests.servers.binaries import agent_binary, collector_binary, promtool_binary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +141,7 @@ def test_the_customers_program_compiles() -> None:
     compile(text, "customers", "exec")
 
 
-@pytest.mark.parametrize("image", ["collector", "shop", "injection"])
+@pytest.mark.parametrize("image", ["collector", "agent", "shop", "injection"])
 def test_what_an_image_copies_is_there(image: str) -> None:
     """Every source of COPY exists, no image ends as root, and bases have a version."""
     text = (DEPLOY / "images" / f"{image}.Dockerfile").read_text()
@@ -159,9 +159,10 @@ def test_the_collectors_image_copies_all_that_its_build_needs(tmp_path: Path) ->
         (tmp_path / "scripts").mkdir(exist_ok=True)
         shutil.copy(ROOT / source, tmp_path / source)
     shutil.copytree(ROOT / "collector", tmp_path / "collector", ignore=shutil.ignore_patterns("configs"))
-    command = [str(tmp_path / "scripts" / "build-collector")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == collector_binary()
+    for arguments, program in (([], collector_binary()), (["agent"], agent_binary())):
+        command = [str(tmp_path / "scripts" / "build-collector"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout.strip() == program
 
 
 def test_grafana_finds_its_data_sources() -> None:

@@ -103,10 +103,10 @@ def test_collector_lint_finds_nothing(overlay: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_no_pod_has_more_than_it_needs(overlay: str) -> None:
-    """What the Pod Security Standard `restricted` asks for, a read-only root, no token of the API, limits on memory."""
+    """What the standard `restricted` asks for, a read-only root, limits on memory; the API is the agent's alone."""
     for workload, pod in pods(overlay):
         name = workload["metadata"]["name"]
-        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["automountServiceAccountToken"] is (name == "otelcol-agent"), name
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["runAsUser"] > 0, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -119,6 +119,20 @@ def test_no_pod_has_more_than_it_needs(overlay: str) -> None:
             assert "memory" in container["resources"]["limits"], name
         for container in pod["containers"]:
             assert {"add"} & set(container["securityContext"]["capabilities"]) == set(), name
+
+
+@pytest.mark.parametrize("overlay", CLUSTERS)
+def test_the_agent_may_read_pods_and_nothing_else(overlay: str) -> None:
+    """One role, bound to the agent's account; it is told its node, whose pods it asks for."""
+    (role,) = manifests(overlay, "ClusterRole")
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+    (binding,) = manifests(overlay, "ClusterRoleBinding")
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "otelcol-agent", "namespace": "otel"}]
+    (container,) = workload_of(overlay, "otelcol-agent")["spec"]["template"]["spec"]["containers"]
+    named = {entry["name"]: entry for entry in container["env"]}
+    assert named["OTELCOL_NODE_NAME"]["valueFrom"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
+    assert container["image"] == "otel-distro/otelcol-agent:0.155.0"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
