@@ -1,6 +1,6 @@
 """What the distro does in this process, what it does not, and why: `print(otel_distro.status())`.
 
-Reading it changes nothing: no session is opened, no provider made, nothing sent.
+Reading it opens no session and sends nothing; where telemetry waits for a sign that it is needed, this is one.
 """
 
 from __future__ import annotations
@@ -131,6 +131,8 @@ def status() -> Status:
         off = switched_off(os.environ)
         return Status(running=False, reason="OTEL_SDK_DISABLED=true" if off else _NOT_STARTED)
     try:
+        if session.wake is not None:
+            session.wake()
         return of_session(session)
     except Exception as error:  # noqa: BLE001 - a page that shows the state must not fail for it
         return Status(running=session.pipeline is not None, reason=f"the state cannot be read: {one_line(error)}")

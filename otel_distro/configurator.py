@@ -1,4 +1,7 @@
-"""Entry point `otel_distro` of `opentelemetry_configurator`: sets up this process's telemetry, step by step."""
+"""Entry point `otel_distro` of `opentelemetry_configurator`: sets up this process's telemetry, step by step.
+
+What has to be there before the application begins is done at once, the rest when there is a sign that it is needed.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .process import Role
 from .start import switched_off
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     # the SDK is imported when it is configured, not when the entry point is looked at
@@ -35,10 +38,48 @@ class Configurator:
 
         distro = OtelDistro()
         session = distro.session()
-        configure(session)
-        if distro.chosen and session.active:
-            # here and not in the launcher's loop, where another package's hook that raises would come before
-            session.guard.call("instrumentors", None, _load, session)
+        if session.active:
+            # all of it here and not in the launcher's loop, where another package's hook that raises would come before
+            begin(session, loads=distro.chosen)
+
+
+def begin(session: Session, *, around: Callable[[str], object] | None = None, loads: bool = True) -> None:
+    """Have telemetry set up in this process: now, or at the first sign that it is needed.
+
+    Args:
+        session: of the process, active.
+        around: called with the group of other packages' hooks, before and after the instrumentations are loaded.
+        loads: whether they are; another distro has its own way.
+    """
+    session.guard.call("configurator", None, _begin, session, lambda: _set_up(session, around, loads=loads), loads)
+
+
+def _begin(session: Session, everything: Callable[[], object], loads: bool) -> None:
+    from . import awakening
+
+    # contrib's instrumentations read it when they are loaded; what the user set stays
+    session.environ.setdefault(
+        "OTEL_SEMCONV_STABILITY_OPT_IN", ",".join(session.settings.instrumentation.semconv_opt_in)
+    )
+    session.hooks.install()
+    _make_way_for_gevent(session)
+    _tell_children(session)
+    _watch_exits(session)
+    modules = awakening.signs(session) if loads else None
+    if modules is None:
+        awakening.set_up(everything)
+    else:
+        awakening.Awakening(session, everything).wait(modules)
+
+
+def _set_up(session: Session, around: Callable[[str], object] | None, *, loads: bool) -> None:
+    session.guard.call("configurator", None, _configure, session)
+    if around is not None:
+        around("opentelemetry_pre_instrument")
+    if loads:
+        session.guard.call("instrumentors", None, _load, session)
+    if around is not None:
+        around("opentelemetry_post_instrument")
 
 
 def _load(session: Session) -> None:
@@ -47,19 +88,7 @@ def _load(session: Session) -> None:
     load(session)
 
 
-def configure(session: Session) -> None:
-    """Build the pipeline of `session` and make it the process's own; a process that is switched off gets none."""
-    if session.active:
-        session.guard.call("configurator", None, _configure, session)
-
-
 def _configure(session: Session) -> None:
-    # contrib's instrumentations read it when they are loaded; what the user set stays
-    session.environ.setdefault(
-        "OTEL_SEMCONV_STABILITY_OPT_IN", ",".join(session.settings.instrumentation.semconv_opt_in)
-    )
-    session.hooks.install()
-    _make_way_for_gevent(session)
     _redact(session)
     _propagate(session)
     made = _resource(session)
@@ -68,11 +97,24 @@ def _configure(session: Session) -> None:
     session.pipeline = pipeline
     session.guard.call("logs", None, _join_logging, session, pipeline, made)
     _join_sentry(session, pipeline, made)
-    _watch_exits(session, pipeline)
+    _join_scrapes(session, pipeline)
     _join_health(session, made)
     if pipeline.loops is not None:
         session.hooks.on_import("asyncio.base_events", pipeline.loops.watch_asyncio)
         session.hooks.on_import("uvloop", pipeline.loops.watch_uvloop)
+
+
+def _tell_children(session: Session) -> None:
+    """Leave in the environment what processes of this launch have in common, whoever of them sets telemetry up."""
+    from . import service
+    from .process import launch
+
+    general, environ = session.settings.general, session.environ
+    name = service.name(general, session.orig_argv, service.inherited(session.role, environ))
+    # an environment holds no control characters
+    environ[service.PARENT_SERVICE_NAME] = "".join(c for c in name if c.isprintable())
+    if "prometheus" in session.settings.metrics.exporters:
+        launch(environ)
 
 
 def _make_way_for_gevent(session: Session) -> None:
@@ -105,21 +147,16 @@ def _propagate(session: Session) -> None:
 
 
 def _resource(session: Session) -> Resource:
-    from . import resource
+    from . import resource, service
 
     general = session.settings.general
-    inherited = session.environ.get(resource.PARENT_SERVICE_NAME) if session.role is Role.WORKER else None
-    made = resource.build(
+    return resource.build(
         general,
         orig_argv=session.orig_argv,
-        inherited_name=inherited,
+        inherited_name=service.inherited(session.role, session.environ),
         detected=resource.detect(general.resource_detectors, session.guard),
         upstream=session.settings.distro.pipeline == "upstream",
     )
-    name = str(made.attributes["service.name"])
-    # an environment holds no control characters
-    session.environ[resource.PARENT_SERVICE_NAME] = "".join(c for c in name if c.isprintable())
-    return made
 
 
 def _pipeline(session: Session, resource: Resource) -> Pipeline:
@@ -179,19 +216,22 @@ def _join_health(session: Session, resource: Resource) -> None:
         import_module("otel_distro.health")
 
 
-def _watch_exits(session: Session, pipeline: Pipeline) -> None:
+def _watch_exits(session: Session) -> None:
     from .exits import Exits
 
     guard = session.guard
     exits = Exits(
-        flush=lambda seconds: pipeline.flush(seconds, guard),
-        shutdown=lambda seconds: pipeline.shutdown(seconds, guard),
+        flush=lambda seconds: None if session.pipeline is None else session.pipeline.flush(seconds, guard),
+        shutdown=lambda seconds: None if session.pipeline is None else session.pipeline.shutdown(seconds, guard),
         budget=session.settings.distro.shutdown_timeout / 1000,
         guard=guard,
     )
     exits.watch()
     session.hooks.on_import("uvicorn.server", exits.watch_uvicorn)
     session.hooks.on_import("multiprocessing.util", exits.watch_multiprocessing)
+
+
+def _join_scrapes(session: Session, pipeline: Pipeline) -> None:
     if pipeline.scrapes is not None:
         if session.settings.metrics.route is not None:
             session.answers[session.settings.metrics.route] = pipeline.scrapes.answer

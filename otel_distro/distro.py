@@ -67,12 +67,13 @@ def before_instrumentors() -> None:
     try:
         _tell_who_is_in_charge(distro, session)
     finally:
-        session.settled()
+        if session.wake is None:
+            session.settled()
 
 
 def _tell_who_is_in_charge(distro: OtelDistro, session: Session) -> None:
     if distro.chosen:
-        if session.active and session.pipeline is None and not session.guard.failures:
+        if session.active and session.wake is None and session.pipeline is None and not session.guard.failures:
             session.guard.warn(
                 f"no telemetry: {_CONFIGURATOR}={session.environ.get(_CONFIGURATOR)!r} names another configurator;"
                 f" {_CONFIGURATOR}={NAME} is this distro's"

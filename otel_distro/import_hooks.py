@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 Callback = Callable[[ModuleType], object]
+Before = Callable[[], object]
 
 
 class ImportHooks:
@@ -29,6 +30,8 @@ class ImportHooks:
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self._callbacks: dict[str, list[Callback]] = {}
+        self._before: dict[str, Before] = {}
+        self._running: set[str] = set()
 
     def install(self) -> None:
         """Go first on `sys.meta_path`."""
@@ -43,15 +46,25 @@ class ImportHooks:
     def on_import(self, name: str, callback: Callback) -> None:
         """Call `callback(module)` once `name` has been imported: at once when it has been already."""
         module = sys.modules.get(name)
-        if module is not None:
+        if module is not None and name not in self._running:
             self._guard.call(f"import hook {name}", None, callback, module)
         else:
             self._callbacks.setdefault(name, []).append(callback)
+
+    def before_import(self, name: str, callback: Before) -> None:
+        """Call `callback()` when `name` is about to be imported for the first time; it may import it itself."""
+        self._before[name] = callback
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The spec that the other finders give, with a loader that calls back."""
+        before = self._before.pop(fullname, None)
+        if before is not None:
+            self._guard.call(f"import hook {fullname}", None, before)
+            module = sys.modules.get(fullname)
+            if module is not None:
+                return _spec_of_imported(fullname, module)
         if fullname not in self._callbacks:
             return None
         for finder in tuple(sys.meta_path):
@@ -64,8 +77,17 @@ class ImportHooks:
                 return spec
         return None
 
+    def running(self, name: str) -> None:
+        """The loader of `name` is about to run it: what is asked for from now on is called when it has."""
+        self._running.add(name)
+
+    def failed(self, name: str) -> None:
+        """The loader of `name` raised: the callbacks wait for another try."""
+        self._running.discard(name)
+
     def imported(self, module: ModuleType) -> None:
         """The loader of `module` has run it."""
+        self._running.discard(module.__name__)
         for callback in self._callbacks.pop(module.__name__, ()):
             self._guard.call(f"import hook {module.__name__}", None, callback, module)
 
@@ -89,5 +111,34 @@ class _CallingLoader:
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
+        self._hooks.running(module.__name__)
+        try:
+            self._loader.exec_module(module)
+        except BaseException:
+            self._hooks.failed(module.__name__)
+            raise
         self._hooks.imported(module)
+
+
+def _spec_of_imported(name: str, module: ModuleType) -> ModuleSpec:
+    """A spec with which the import system, which is in the middle of importing `name`, ends with this very module."""
+    from importlib.machinery import ModuleSpec
+
+    original = module.__spec__
+    spec = ModuleSpec(name, _Imported(original), is_package=hasattr(module, "__path__"))  # type: ignore[arg-type]
+    # it takes the spec of the module rather than the one it is given (`importlib._bootstrap._find_spec`)
+    module.__spec__ = spec
+    return spec
+
+
+class _Imported:
+    """Gives a module that is there already to the import system, and leaves no trace on it."""
+
+    def __init__(self, original: ModuleSpec | None) -> None:
+        self._original = original
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return sys.modules[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._original

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any
@@ -115,6 +115,39 @@ def in_forked_child(callback: Callable[[], Any], guard_failed: Callable[[str, Ba
             guard_failed("fork hook", error)
 
     os.register_at_fork(after_in_child=after)
+
+
+LAUNCH = "OTEL_DISTRO_LAUNCH"
+"""What tells the processes of one launch from all others; left in the environment by the first of them."""
+
+
+def launch(environ: MutableMapping[str, str]) -> str:
+    """The launch that this process belongs to: that of the first process that was started with the distro.
+
+    Siblings that something else started (PM2's cluster mode, systemd) share the parent, which is told by pid and start
+    time.
+
+    Args:
+        environ: read, and written for the children.
+    """
+    known = environ.get(LAUNCH)
+    if not known:
+        parent = os.getppid()
+        known = environ[LAUNCH] = f"{parent}-{started(parent)}"
+    return known
+
+
+def started(pid: int) -> str:
+    """When process `pid` started, in the kernel's ticks since boot, "" where that cannot be told.
+
+    Together with the pid it names one process for as long as the machine runs.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="latin-1") as file:  # noqa: PTH123 - pathlib is an import of 5 ms
+            # the second field is a command in parentheses, of any characters; the start time is the 20th after it
+            return file.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 class _ForkGate:

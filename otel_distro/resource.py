@@ -14,22 +14,16 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.util.types import AttributeValue
 
-from . import settings
+from . import service, settings
 from ._version import __version__
 from .guard import Guard
-from .process import Deadline, program
+from .process import Deadline
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 """The schema of the attribute names below."""
 
 SDK_NAME = "otel_distro"
 """`telemetry.sdk.name` of what our own pipeline makes."""
-
-PARENT_SERVICE_NAME = "OTEL_DISTRO_PARENT_SERVICE_NAME"
-"""Set in a program's environment for the workers that it spawns, whose command line no longer names it."""
-
-_SERVERS = {"uvicorn", "gunicorn", "hypercorn", "granian", "daphne", "fastapi"}
-_MAX_NAME = 255
 
 
 def build(
@@ -64,8 +58,7 @@ def build(
         **(detected or {}),
     }
     attributes.update(general.resource_attributes)
-    name = general.service_name or general.resource_attributes.get("service.name")
-    attributes["service.name"] = name or inherited_name or service_name(orig_argv)
+    attributes["service.name"] = service.name(general, orig_argv, inherited_name)
     attributes.setdefault("service.instance.id", str(uuid.uuid4()))
     return Resource(attributes, SCHEMA_URL)
 
@@ -77,36 +70,6 @@ def for_child(parent: Resource, general: settings.General) -> Resource:
     if "service.instance.id" not in general.resource_attributes:
         attributes["service.instance.id"] = str(uuid.uuid4())
     return Resource(attributes, parent.schema_url)
-
-
-def service_name(orig_argv: Sequence[str]) -> str:
-    """The module or script that runs, as a service name.
-
-    `uvicorn shop.orders:app` gives `shop.orders`, `python -m shop.orders` likewise, `python jobs/mail.py` gives
-    `mail`; `unknown_service:python` remains for an interpreter without a program (specification, semantic conventions).
-    """
-    command = program(orig_argv)
-    if command[:1] == ["-m"] and len(command) > 1:
-        server, arguments = command[1].split(".")[0], command[2:]
-        name = _served(arguments) if server in _SERVERS else command[1].removesuffix(".__main__")
-    elif command and not command[0].startswith("-"):
-        script = os.path.basename(command[0])  # noqa: PTH119 - pathlib is an import a start-up path need not pay
-        name = _served(command[1:]) if script in _SERVERS else script.removesuffix(".py")
-    else:
-        name = ""
-    return name[:_MAX_NAME] or f"unknown_service:{os.path.basename(sys.executable) or 'python'}"  # noqa: PTH119
-
-
-def _served(arguments: Sequence[str]) -> str:
-    """The module of the first `module:application` among a server's arguments."""
-    for argument in arguments:
-        module, colon, attribute = argument.partition(":")
-        if colon and module and attribute and not module.startswith("-") and "/" not in module and " " not in module:
-            if module.replace(".", "").replace("_", "").isalnum() and not module.replace(".", "").isdigit():
-                return module
-        elif argument.endswith(".py"):
-            return os.path.basename(argument).removesuffix(".py")  # noqa: PTH119
-    return ""
 
 
 def _host() -> dict[str, str]:

@@ -32,17 +32,14 @@ def start() -> None:
         patch_early(session)
     if not session.active:
         return
-    from .configurator import configure
-    from .instrumentation.load import load
-
     named = session.environ.get("OTEL_PYTHON_DISTRO") or _NAME
     if named != _NAME:
         session.guard.warn(f"OTEL_PYTHON_DISTRO={named!r} has no effect under `otel-distro run`; {_NAME} is used")
-    configure(session)
-    _run_hooks("opentelemetry_pre_instrument", session)
-    session.guard.call("instrumentors", None, load, session)
-    _run_hooks("opentelemetry_post_instrument", session)
-    session.settled()
+    from .configurator import begin
+
+    begin(session, around=lambda group: _run_hooks(group, session))
+    if session.wake is None:
+        session.settled()
 
 
 def switched_off(environ: Mapping[str, str]) -> bool:

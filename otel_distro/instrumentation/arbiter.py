@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint
@@ -14,63 +13,7 @@ from otel_distro.import_hooks import ImportHooks
 from . import contrib
 from .base import Instrumentation, Toolbox
 from .contrib import Decision
-
-
-@dataclass(frozen=True, slots=True)
-class Own:
-    """An instrumentation of ours, known without importing it.
-
-    Attributes:
-        name: the entry-point name that users know.
-        modules: importing any of these is the moment to patch it.
-        target: `module:class`.
-        replaces: contrib's instrumentors that must not be loaded beside it.
-    """
-
-    name: str
-    modules: tuple[str, ...]
-    target: str
-    replaces: tuple[str, ...]
-
-
-CONTRIB_MODULES: Mapping[str, str] = {
-    "aio_pika": "aio_pika",
-    "aiokafka": "aiokafka",
-    "aiopg": "aiopg",
-    "asyncclick": "asyncclick",
-    "asyncpg": "asyncpg",
-    "boto": "boto",
-    "boto3": "boto3",
-    "botocore": "botocore",
-    "cassandra": "cassandra",
-    "celery": "celery",
-    "click": "click",
-    "confluent_kafka": "confluent_kafka",
-    "django": "django",
-    "elasticsearch": "elasticsearch",
-    "falcon": "falcon",
-    "flask": "flask",
-    "grpc_client": "grpc",
-    "grpc_server": "grpc",
-    "httpx2": "httpx2",
-    "jinja2": "jinja2",
-    "kafka": "kafka",
-    "mysql": "mysql.connector",
-    "mysqlclient": "MySQLdb",
-    "pika": "pika",
-    "psycopg": "psycopg",
-    "psycopg2": "psycopg2",
-    "pymemcache": "pymemcache",
-    "pymongo": "pymongo",
-    "pymssql": "pymssql",
-    "pymysql": "pymysql",
-    "pyramid": "pyramid",
-    "remoulade": "remoulade",
-    "sqlite3": "sqlite3",
-    "tornado": "tornado",
-    "tortoiseorm": "tortoise",
-}
-"""Contrib's instrumentors that may wait until their library is imported, by entry-point name."""
+from .table import CONTRIB_MODULES, Own
 
 
 class Arbiter:

@@ -10,7 +10,7 @@ from otel_distro.session import Session
 from . import contrib
 from .arbiter import Arbiter
 from .base import Toolbox
-from .ours import OURS
+from .table import OURS
 
 
 def load(session: Session) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, MutableMapping
 from types import ModuleType
@@ -15,13 +14,10 @@ from opentelemetry.util.types import Attributes
 
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider, LocalStore, Store
-from otel_distro.process import in_forked_child
+from otel_distro.process import in_forked_child, launch
 
 if TYPE_CHECKING:
     from otel_distro.prometheus import Answer, Endpoint, MetricsRoute
-
-LAUNCH = "OTEL_DISTRO_LAUNCH"
-"""What tells the processes of one launch from all others; left in the environment by the first of them."""
 
 Killed = Callable[[MetricsData], object] | None
 """Sends the last numbers of a killed process, where that can be done."""
@@ -30,21 +26,14 @@ Killed = Callable[[MetricsData], object] | None
 def group(environ: MutableMapping[str, str], service: str, port: int) -> str:
     """The name of this process's group: the processes of one launch of one service on one port of one network.
 
-    The launch is that of the first process that was started with the distro, which its children inherit; siblings
-    that something else started (PM2's cluster mode, systemd) share the parent, which is told by pid and start time.
-
     Args:
         environ: read, and written for the children.
         service: `service.name`.
         port: of `/metrics`.
     """
-    from otel_distro.metrics.shared import group_name, network, started
+    from otel_distro.metrics.shared import group_name, network
 
-    launch = environ.get(LAUNCH)
-    if not launch:
-        parent = os.getppid()
-        launch = environ[LAUNCH] = f"{parent}-{started(parent)}"
-    return group_name(launch, service, port, network())
+    return group_name(launch(environ), service, port, network())
 
 
 def store(environ: MutableMapping[str, str], name: str, guard: Guard, resource: Callable[[], Resource]) -> Store:

@@ -14,9 +14,9 @@ from opentelemetry.trace import NoOpTracerProvider
 
 from otel_distro.guard import Guard
 from otel_distro.import_hooks import ImportHooks
-from otel_distro.instrumentation.arbiter import Arbiter, Own
+from otel_distro.instrumentation.arbiter import Arbiter
 from otel_distro.instrumentation.base import Toolbox
-from otel_distro.instrumentation.ours import OURS
+from otel_distro.instrumentation.table import OURS, Own
 from otel_distro.settings import parse
 
 

@@ -25,9 +25,9 @@ from otel_distro.metrics.shared import (
     network,
     open_store,
     records,
-    started,
 )
 from otel_distro.metrics.shared import fold as folding
+from otel_distro.process import started
 from tests.metrics_group_rig import Process, directory
 
 

@@ -38,18 +38,6 @@ def group_name(*facts: object) -> str:
     return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "backslashreplace")).hexdigest()[:24]
 
 
-def started(pid: int) -> str:
-    """When process `pid` started, in the kernel's ticks since boot, "" where that cannot be told.
-
-    Together with the pid it names one process for as long as the machine runs.
-    """
-    try:
-        # the second field is a command in parentheses that may contain anything; the start time is the 20th after it
-        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
 def network() -> int:
     """The network namespace of this process, 0 where there are none: a port can be shared only within one.
 

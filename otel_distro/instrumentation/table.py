@@ -1,8 +1,26 @@
-"""The table of our own instrumentations; their modules are imported when their libraries are."""
+"""Who instruments which library, as far as that is known without any import: ours, and contrib's that may wait."""
 
 from __future__ import annotations
 
-from .arbiter import Own
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Own(NamedTuple):
+    """An instrumentation of ours, known without importing it.
+
+    Attributes:
+        name: the entry-point name that users know.
+        modules: importing any of these is the moment to patch it.
+        target: `module:class`.
+        replaces: contrib's instrumentors that must not be loaded beside it.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    target: str
+    replaces: tuple[str, ...]
+
 
 OURS: tuple[Own, ...] = (
     Own(
@@ -69,3 +87,42 @@ OURS: tuple[Own, ...] = (
     ),
 )
 """A contract test holds this table against the classes it names."""
+
+CONTRIB_MODULES: Mapping[str, str] = {
+    "aio_pika": "aio_pika",
+    "aiokafka": "aiokafka",
+    "aiopg": "aiopg",
+    "asyncclick": "asyncclick",
+    "asyncpg": "asyncpg",
+    "boto": "boto",
+    "boto3": "boto3",
+    "botocore": "botocore",
+    "cassandra": "cassandra",
+    "celery": "celery",
+    "click": "click",
+    "confluent_kafka": "confluent_kafka",
+    "django": "django",
+    "elasticsearch": "elasticsearch",
+    "falcon": "falcon",
+    "flask": "flask",
+    "grpc_client": "grpc",
+    "grpc_server": "grpc",
+    "httpx2": "httpx2",
+    "jinja2": "jinja2",
+    "kafka": "kafka",
+    "mysql": "mysql.connector",
+    "mysqlclient": "MySQLdb",
+    "pika": "pika",
+    "psycopg": "psycopg",
+    "psycopg2": "psycopg2",
+    "pymemcache": "pymemcache",
+    "pymongo": "pymongo",
+    "pymssql": "pymssql",
+    "pymysql": "pymysql",
+    "pyramid": "pyramid",
+    "remoulade": "remoulade",
+    "sqlite3": "sqlite3",
+    "tornado": "tornado",
+    "tortoiseorm": "tortoise",
+}
+"""Contrib's instrumentors that may wait until their library is imported, by entry-point name."""
