@@ -25,7 +25,7 @@ class _Round:
     """What a round has done so far."""
 
     request: Request
-    cpu: float
+    cpu: float = 0.0
     requests: int = 0
     wall: float = 0.0
     gaps: list[float] = field(default_factory=list)
@@ -61,29 +61,34 @@ class Driver:
         return {"requests": requests}
 
     async def begin(self, case: Case) -> dict[str, Any]:
-        """Starts a round: from here on all CPU time counts, also that of threads while it waits for its turn."""
+        """Starts a round: what it finds is warm and empty."""
         request = self.request(case)
         for _ in range(_COLD):  # connections and caches that went cold while others were measured
             await request.send()
         self._wiring.flush()
         gc.collect()
-        self._round = _Round(request, _cpu())
+        self._round = _Round(request)
         return {}
 
     async def slice(self, case: Case, seconds: float) -> dict[str, Any]:
-        """Sends requests one after the other for `seconds`: this peer's turn in the round."""
+        """Sends requests one after the other for `seconds`, and flushes: this peer's turn in the round.
+
+        The CPU time of all threads counts until everything has left; what a thread does while others have their turn is
+        no request's cost.
+        """
         held = self._round
-        started = perf_counter()
+        cpu, started = _cpu(), perf_counter()
         send = _send_and_time(held.request, seconds, held.gaps) if case.lag else _send(held.request, seconds)
         held.requests += await send
         held.wall += perf_counter() - started
+        self._wiring.flush()
+        held.cpu += _cpu() - cpu
         return {}
 
     async def end(self, _: Case) -> dict[str, Any]:
-        """Flushes, and gives the requests of the round and the CPU time it took."""
+        """The requests of the round and the CPU time they took."""
         held = self._round
-        self._wiring.flush()
-        result = {"requests": held.requests, "cpu_s": _cpu() - held.cpu, "wall_s": held.wall}
+        result = {"requests": held.requests, "cpu_s": held.cpu, "wall_s": held.wall}
         return {**result, "gaps_ms": _percentiles(held.gaps)} if held.gaps else result
 
     def _build(self, kind: str) -> App:
