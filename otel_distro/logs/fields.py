@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Any, Self
 
 from otel_distro.guard import LOGGER_NAME
-from otel_distro.redaction import REDACTED, is_secret_field
+from otel_distro.redaction import REDACTED, is_secret_field, redact_message
 
-from .values import field, plain, text
+from .values import LONGEST, field, plain, text
 
 TRACE_ID = "otelTraceID"
 SPAN_ID = "otelSpanID"
@@ -26,9 +26,11 @@ _LATER = ("message", "asctime", TRACE_ID, SPAN_ID, SAMPLED, SERVICE, CONTEXT, "t
 STANDARD = frozenset((*vars(logging.makeLogRecord({})), *_LATER))
 """Attributes of records that are no `extra`."""
 
-_STANDARD = len(vars(logging.makeLogRecord({})))
+STANDARD_COUNT = len(vars(logging.makeLogRecord({})))
+"""How many attributes `logging` itself puts on a record."""
 MOST_FIELDS = 128
 """Most fields of one record; further ones are left out."""
+_USUAL = 1 << 63
 _MOST_LOOKED_AT = 2 * MOST_FIELDS
 
 
@@ -74,14 +76,14 @@ def message_of(record: logging.LogRecord) -> str:
     message = record.msg
     # a class of the application's, by `setLogRecordFactory`, may put messages together in its own way
     if message.__class__ is str and record.__class__ is logging.LogRecord:
-        if not record.args:
-            return text(message)
         try:
-            return text(message % record.args)
+            if record.args:
+                message = message % record.args
+            return redact_message(message) if len(message) <= LONGEST else text(message)
         except RecursionError:
             raise
         except Exception as error:  # noqa: BLE001 - logging.info("%d", "x") is worth a line, and never worth a request
-            return text(f"{message} {plain(record.args)} ({type(error).__name__} in formatting)")
+            return text(f"{record.msg} {plain(record.args)} ({type(error).__name__} in formatting)")
     return text(_formatted(record))
 
 
@@ -112,8 +114,8 @@ def names_of(values: dict[str, Any]) -> tuple[str, ...]:
     # a copy: another thread's handler may add to the record meanwhile
     names = tuple(values)
     if names[0] == "name":
-        names = names[_STANDARD:-CORRELATION] if names[-1] == CONTEXT else names[_STANDARD:]
-    return _kept(names[:_MOST_LOOKED_AT])
+        names = names[STANDARD_COUNT:-CORRELATION] if names[-1] == CONTEXT else names[STANDARD_COUNT:]
+    return _kept(names) if len(names) <= _MOST_LOOKED_AT else _kept(names[:_MOST_LOOKED_AT])
 
 
 # an application logs few combinations of fields
@@ -136,8 +138,12 @@ def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None) ->
         value = values[name]
         if is_secret_field(name):
             found[name] = None if value is None else REDACTED
+        elif value.__class__ is str and len(value) <= LONGEST:
+            found[name] = redact_message(value)
+        elif value.__class__ is int and -_USUAL < value < _USUAL:
+            found[name] = value
         else:
-            found[name] = text(value) if value.__class__ is str else plain(value)
+            found[name] = plain(value)
         if len(found) >= MOST_FIELDS:
             break
     message: object = record.msg
@@ -164,6 +170,7 @@ __all__ = [
     "SERVICE",
     "SPAN_ID",
     "STANDARD",
+    "STANDARD_COUNT",
     "TRACE_ID",
     "Rendered",
     "extras_of",

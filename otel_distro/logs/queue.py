@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
@@ -12,10 +11,13 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_distro import settings
 from otel_distro.guard import Guard
-from otel_distro.otlp.queue import PieceQueue
+from otel_distro.otlp.encode_logs import LogEncoder
+from otel_distro.otlp.queue import PieceExporter, PieceQueue
 from otel_distro.tracing import BatchQueue
 from otel_distro.tracing.context import suppressed
 
+from .direct import Direct, Piece
+from .exporting import exporting
 from .fields import stays
 from .records import LeanLogRecord, Translator
 
@@ -96,11 +98,29 @@ class LogQueue(BatchQueue):
 
 
 class EncodedLogQueue(PieceQueue):
-    """Records as bytes until the sender's thread fetches them: the queue of an `OtlpLogExporter` of http/protobuf."""
+    """Records as bytes until the sender's thread fetches them: the queue of an `OtlpLogExporter` of http/protobuf.
+
+    Attributes:
+        encoder: the exporter's.
+    """
 
     items = "log records"
     variable = "OTEL_BLRP_MAX_QUEUE_SIZE"
     emit = PieceQueue.put
+
+    def __init__(self, exporter: PieceExporter, encoder: LogEncoder, *, batch: settings.Batch, guard: Guard) -> None:
+        super().__init__(exporter, encoder, batch=batch, guard=guard)
+        self.encoder = encoder
+
+    def add(self, piece: Piece) -> None:
+        """Take a record that is encoded already; otherwise as `put`."""
+        queue = self._queue
+        waiting = len(queue)
+        if waiting >= self._room and not self._make_room():
+            return
+        queue.append(piece)
+        if waiting >= self._mark:
+            self._call_thread()
 
     def flush(self, seconds: float) -> bool:
         """Send what waits within `seconds`; False when that was not done."""
@@ -138,7 +158,7 @@ class Tap:
 
     def take(self, record: logging.LogRecord, context: Any) -> None:
         """Queue a record, unless it is about sending: of a logger that `stays`, or from an exporter's thread."""
-        if record.levelno < self._least or stays(record.name) or (suppressed() and _exporting()):
+        if record.levelno < self._least or stays(record.name) or (suppressed() and exporting()):
             return
         resource: Resource = self._provider.resource
         made = self._translate(record, context, resource)
@@ -146,9 +166,14 @@ class Tap:
             emit(made)
 
 
-def _exporting() -> bool:
-    """Whether this is a thread that exports; an application may suppress spans and still log."""
-    return threading.current_thread().name.startswith(("otel-distro", "Otel"))
+def take_of(
+    translator: Translator, queues: Sequence[LogQueue | EncodedLogQueue], provider: Any
+) -> Callable[[logging.LogRecord, Any], None]:
+    """What takes each record of `logging`: the short way where our exporter is the only one and nothing is cut."""
+    only = queues[0] if len(queues) == 1 else None
+    if isinstance(only, EncodedLogQueue) and translator.is_plain:
+        return Direct(translator, only.encoder, only.add, only.emit, provider).take
+    return Tap(translator, queues, provider).take
 
 
-__all__ = ["EncodedLogQueue", "LogQueue", "Tap", "for_logs"]
+__all__ = ["EncodedLogQueue", "LogQueue", "Tap", "for_logs", "take_of"]

@@ -13,7 +13,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_distro._compat import FLAGS, SPAN_ID, TRACE_ID
 
-from .fields import CONTEXT, CORRELATION, extras_of, message_of
+from .fields import CONTEXT, CORRELATION, STANDARD_COUNT, extras_of, message_of
 from .values import text
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ def severity_of(level: int) -> SeverityNumber:
 
 
 def severity_text_of(level_name: str) -> str:
-    """The severity's name as OpenTelemetry has it: WARN and FATAL where Python says WARNING and CRITICAL."""
+    """The severity's name as OpenTelemetry has it: WARN and FATAL where Python says WARNING and CRITICAL.
+
+    Source: the SDK's own handler (opentelemetry-python #3548, #4984): the short names of the data model's table.
+    """
     return _TEXTS.get(level_name, level_name)
 
 
@@ -135,23 +138,33 @@ class Translator:
         code: whether file, line and function go with it.
         most_attributes: further ones are left out and counted.
         longest: characters of an attribute's text; None for the bound that all log text has.
+
+    Attributes:
+        least: as above.
+        most_attributes: as above.
+        scopes: by the logger's name, as far as they are known.
     """
 
     def __init__(self, *, least: int = 0, code: bool = False, most_attributes: int = 128, longest: int | None = None):
         self.least = least
         self._code = code
-        self._most = most_attributes
+        self.most_attributes = most_attributes
         self._longest = longest
-        self._scopes: dict[str, InstrumentationScope] = {}
+        self.scopes: dict[str, InstrumentationScope] = {}
         self._levels: dict[tuple[int, str], tuple[SeverityNumber, str]] = {}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is added to records or cut off them, so that `logs.direct` may take them."""
+        return not self._code and self._longest is None
 
     def scope(self, name: str) -> InstrumentationScope:
         """The scope of a logger."""
-        scope = self._scopes.get(name)
+        scope = self.scopes.get(name)
         if scope is None:
-            if len(self._scopes) >= 1_024:
-                self._scopes.clear()
-            scope = self._scopes[name] = InstrumentationScope(name)
+            if len(self.scopes) >= 1_024:
+                self.scopes.clear()
+            scope = self.scopes[name] = InstrumentationScope(name)
         return scope
 
     def translate(self, record: logging.LogRecord, span: Any, resource: Resource) -> LeanLogRecord:
@@ -166,7 +179,7 @@ class Translator:
         context = values.get(CONTEXT)
         attributes: dict[str, Any] = dict(context.attributes) if context is not None else {}
         event_name = None
-        usual = _STANDARD + CORRELATION if CONTEXT in values else _STANDARD
+        usual = STANDARD_COUNT + CORRELATION if CONTEXT in values else STANDARD_COUNT
         if len(values) > usual or record.msg.__class__ is not str:
             extras_of(record, attributes)
             event_name = attributes.pop("otel.event.name", None) or attributes.pop("event.name", None)
@@ -177,19 +190,23 @@ class Translator:
             attributes["code.function.name"] = record.funcName
             attributes["code.line.number"] = record.lineno
         dropped = 0
-        if len(attributes) > self._most or self._longest is not None:
-            attributes, dropped = limited(attributes, self._most, self._longest)
+        if len(attributes) > self.most_attributes or self._longest is not None:
+            attributes, dropped = limited(attributes, self.most_attributes, self._longest)
         created = int(record.created * 1e9)
-        level = record.levelno, record.levelname
-        number, name = self._levels.get(level) or self._learn(level)
-        scope = self._scopes.get(record.name) or self.scope(record.name)
+        number, name = self.level(record.levelno, record.levelname)
+        scope = self.scopes.get(record.name) or self.scope(record.name)
         body = message_of(record)
         return LeanLogRecord(
             created, created, number, name, body, attributes, span, resource, scope, event_name, dropped
         )
 
-    def _learn(self, level: tuple[int, str]) -> tuple[SeverityNumber, str]:
-        known = severity_of(level[0]), severity_text_of(level[1])
+    def level(self, number: int, name: str) -> tuple[SeverityNumber, str]:
+        """Severity and its text for a level of `logging`."""
+        level = number, name
+        known = self._levels.get(level)
+        if known is not None:
+            return known
+        known = severity_of(number), severity_text_of(name)
         if len(self._levels) < _LEVELS_KEPT:
             self._levels[level] = known
         return known
@@ -221,7 +238,6 @@ def _exception_of(record: logging.LogRecord) -> Mapping[str, str]:
     return {"exception.stacktrace": text(str(record.exc_text))} if record.exc_text else {}
 
 
-_STANDARD = len(vars(logging.makeLogRecord({})))
 _LEVELS_KEPT = 64
 
 __all__ = ["LeanLogRecord", "Translator", "limited", "severity_of", "severity_text_of"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from otel_distro._compat import FLAGS, SPAN_ID, TRACE_ID
 
 from ._batch import CHUNK, PROTOBUF, Encoded, Piece
 from ._groups import Envelopes, joined
@@ -31,6 +33,8 @@ class LogEncoder:
         self._envelopes = Envelopes()
         self._severities: dict[Any, tuple[Any, bytes]] = {}
         self._ids: tuple[Any, bytes] = (None, b"")
+        self._span: tuple[Any, bytes] = (None, b"")
+        self._told: tuple[Any, bytes] = (None, b"")
 
     def encode(self, data: Sequence[Any], breathe: Callable[[], object] | None = None) -> Encoded:
         """Encode `data` as one request, grouped by resource and scope; `breathe` is called after every 64 records."""
@@ -49,6 +53,60 @@ class LogEncoder:
         except Exception:  # noqa: BLE001 - not even a log record
             return None, None, b""
 
+    def severity(self, number: Any, text: str) -> bytes:
+        """Both fields of a severity, for `plain`."""
+        return self._severity(number, text)[1]
+
+    def plain(  # noqa: PLR0917 - names of arguments cost
+        self,
+        moment: int,
+        severity: bytes,
+        body: str,
+        told: Mapping[str, Any] | None,
+        fields: Mapping[str, Any] | None,
+        span: Any,
+    ) -> bytes:
+        """One record's bytes in a request, with tag and length, from the parts that most records have; never raises.
+
+        Args:
+            moment: nanoseconds since the epoch, when it was made and observed.
+            severity: as `severity` gives it.
+            body: the message.
+            told: attributes that many records have in common; the same object each time, never changed.
+            fields: the record's own attributes, none of them in `told`.
+            span: the context of the current span, None outside a trace.
+        """
+        try:
+            encoded = body.encode()
+        except UnicodeEncodeError:
+            encoded = utf8(body)
+        size = len(encoded)
+        parts = [
+            _BOTH_TIMES(0x09, moment, 0x59, moment) if 0 < moment <= UINT64_MAX else _times(moment, moment),
+            severity,
+            _BODIES[size] if size < _SHORT else _body_head(size),
+            encoded,
+        ]
+        try:
+            if told:
+                # those of one request are alike
+                known = self._told
+                if known[0] is not told:
+                    self._told = known = told, self._attributes.encoded(told)
+                parts.append(known[1])
+            if fields:
+                self._attributes.extend(parts, fields)
+            if span is not None:
+                known = self._span
+                if known[0] is not span:
+                    self._span = known = span, _ids(span[FLAGS], span[TRACE_ID], span[SPAN_ID])
+                parts.append(known[1])
+        except Exception:  # noqa: BLE001 - not even a log record
+            return b""
+        payload = b"".join(parts)
+        size = len(payload)
+        return (_RECORDS[size] if size < _USUAL else b"\x12" + varint(size)) + payload
+
     def join(self, pieces: Sequence[Piece]) -> Encoded:
         """The request of these pieces, grouped by resource and scope."""
         return joined(pieces, self._envelopes)
@@ -63,8 +121,7 @@ class LogEncoder:
         parts = [_times(record.timestamp, record.observed_timestamp), severity[1]]
         if body.__class__ is str:
             encoded = utf8(body)
-            length = varint(len(encoded))
-            parts += b"\x2a", varint(len(encoded) + len(length) + 1), b"\x0a", length, encoded
+            parts += _body_head(len(encoded)), encoded
         else:
             parts.append(delimited(b"\x2a", any_value(body)))
         if record.attributes:
@@ -89,6 +146,18 @@ class LogEncoder:
         if len(self._severities) < _SEVERITIES_KEPT:
             self._severities[text] = known
         return known
+
+
+def _body_head(size: int) -> bytes:
+    """What stands before a text of `size` bytes that is a record's body: tags and lengths of `AnyValue` and text."""
+    length = varint(size)
+    return b"\x2a" + varint(size + len(length) + 1) + b"\x0a" + length
+
+
+# what stands before the usual sizes, made once
+_SHORT, _USUAL = 256, 512
+_BODIES = tuple(map(_body_head, range(_SHORT)))
+_RECORDS = tuple(b"\x12" + varint(size) for size in range(_USUAL))
 
 
 def _times(timestamp: Any, observed: Any) -> bytes:

@@ -19,7 +19,7 @@ def add(ground: Ground, pipeline: Pipeline) -> None:
     if chosen.exporters == ("none",) and not chosen.lines:
         return
     from otel_distro.logs.provider import LeanLoggerProvider
-    from otel_distro.logs.queue import Tap, for_logs
+    from otel_distro.logs.queue import for_logs, take_of
     from otel_distro.logs.records import Translator
 
     queues = []
@@ -48,7 +48,7 @@ def add(ground: Ground, pipeline: Pipeline) -> None:
             most_attributes=most,
             longest=chosen.attribute_length,
         )
-        pipeline.take_log = Tap(translator, queues, provider).take
+        pipeline.take_log = take_of(translator, queues, provider)
 
 
 def _build(ground: Ground) -> list[tuple[str, Any]]:

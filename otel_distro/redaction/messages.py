@@ -25,15 +25,13 @@ def redact_message(text: str) -> str:
             text = redact_text(text)
         low = text.lower()
         if (
-            "passw" in low
+            "pass" in low
             or "token" in low
             or "secret" in low
             or "key" in low
             or "auth" in low
             or "cookie" in low
             or "credent" in low
-            or "pwd" in low
-            or "pass" in low
             or "jwt" in low
             or "sess" in low
             or "dsn" in low

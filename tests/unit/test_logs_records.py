@@ -17,10 +17,11 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from otel_distro import settings
 from otel_distro._compat import SUPPRESS_ALL
-from otel_distro.context import RequestScope, close_scope, open_scope, set_user
+from otel_distro.context import RequestScope, close_scope, open_scope, set_context, set_user
 from otel_distro.guard import Guard
+from otel_distro.logs.direct import Direct
 from otel_distro.logs.provider import LeanLoggerProvider
-from otel_distro.logs.queue import LogQueue, Tap
+from otel_distro.logs.queue import EncodedLogQueue, LogQueue, Tap, for_logs, take_of
 from otel_distro.logs.records import LeanLogRecord, Translator, severity_of
 from otel_distro.otlp.encode_logs import LogEncoder
 from tests.logs_rig import joined, logger_with, quiet
@@ -105,6 +106,98 @@ def test_the_record_is_what_upstreams_handler_makes() -> None:
         assert ours.attributes["n"] == record.attributes["n"]
         assert list(ours.attributes["list"]) == list(record.attributes["list"])
     provider.shutdown()
+
+
+class Handed:
+    """An exporter whose batches end here, as the bytes that would be sent."""
+
+    def __init__(self) -> None:
+        self.pieces = LogEncoder()
+        self.bodies: list[bytes] = []
+
+    def hand_over(self, encode: Any) -> bool:
+        self.bodies.append(encode().body)
+        return True
+
+    hand_over_now = hand_over
+
+    def feed(self, fetch: Any, every: float) -> Any:
+        return lambda: None
+
+    def force_flush(self, timeout_millis: float) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float | None) -> None:
+        pass
+
+
+def _sent(log: Any, **options: Any) -> list[Any]:
+    """What leaves of what `log(logger)` logs: the short way's records and the long way's."""
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+    found = []
+    for long in (False, True):
+        guard, _ = quiet()
+        exporter = Handed()
+        parsed, _ = settings.parse({})
+        queue = for_logs(exporter, batch=parsed.logs.batch, guard=guard, name="otlp", ours=True)
+        assert isinstance(queue, EncodedLogQueue)
+        provider, translator = provider_of(queue.emit, guard=guard), Translator(**options)
+        take = Tap(translator, [queue], provider).take if long else take_of(translator, [queue], provider)
+        assert isinstance(getattr(take, "__self__", None), Tap if long or not translator.is_plain else Direct)
+        scope = RequestScope("r")
+        open_scope(scope)
+        try:
+            set_user("u1")
+            set_context(tenant="acme")
+            with joined(take), logger_with(logging.NullHandler(), name="shop.orders") as logger:
+                log(logger)
+        finally:
+            close_scope(scope)
+        assert queue.force_flush(1_000)
+        assert guard.failures == ()
+        request = ExportLogsServiceRequest()
+        for body in exporter.bodies:
+            request.MergeFromString(body)
+        (group,) = request.resource_logs
+        (records,) = group.scope_logs
+        assert records.scope.name == "shop.orders"
+        for record in records.log_records:
+            record.time_unix_nano = record.observed_time_unix_nano = int(record.time_unix_nano > 0)
+        found.append(sorted(map(str, records.log_records)))
+    return found
+
+
+def _usual(logger: logging.Logger) -> None:
+    with use_span(NonRecordingSpan(SPAN)):
+        logger.info("plain")
+        logger.warning(
+            "charged %d %s", 5, "\ud800", extra={"order": 7, "password": "p", "ratio": 0.5, "who": "x" * 20_000}
+        )
+    logger.critical("x" * 300)
+    logger.error("y" * 20_000)
+    logger.log(11, "", extra={"tenant.id": "its own", "list": [1, "a"], "none": None, "big": 1 << 70})
+
+
+def _unusual(logger: logging.Logger) -> None:
+    logger.info({"event": "sold", "order": 7})
+    logger.info("sold", extra={"otel.event.name": "sold", "a": 1})
+    logger.info("sold", extra={f"field{number}": number for number in range(200)})
+    logger.info("%d", "x")
+    try:
+        raise ValueError("token=hunter2")  # noqa: TRY301 - this is the exception
+    except ValueError:
+        logger.exception("no")
+
+
+@pytest.mark.parametrize("log", [_usual, _unusual])
+@pytest.mark.parametrize("options", [{}, {"most_attributes": 3}, {"longest": 5}, {"code": True}])
+def test_the_short_way_of_a_record_ends_like_the_long_one(log: Any, options: dict[str, Any]) -> None:
+    """Straight into bytes or by a record in between: the same request leaves, whatever was logged."""
+    short, long = _sent(log, **options)
+    assert short == long
+    assert len(short) == 5
+    assert "hunter2" not in str(short)
 
 
 def test_levels_below_debug_are_traces() -> None:
