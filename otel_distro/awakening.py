@@ -1,8 +1,8 @@
 """When telemetry is set up: at the first sign that the process will do something to tell of, and not before.
 
-Signs are an import of OpenTelemetry or of a library that is watched, a log record, and, where the process's own metrics
-are pushed, the moment of the first push. A program that gives none of them pays for its settings and these hooks.
-Whatever has to act at once, or might, is a reason not to wait.
+Signs are an import of OpenTelemetry or of a library that is watched, a log record, an event loop that runs and, where
+the process's own metrics are pushed, the moment of the first push. A program that gives none of them pays for its
+settings and these hooks. Whatever has to act at once, or might, is a reason not to wait.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
+from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 _BEFORE = ("trace", "propagate", "metrics", "_logs", "sdk")
 """Parts of OpenTelemetry in which the distro has something to put before the application gets at them."""
-_SIGNS = ("asyncio.base_events", "gevent.monkey", "otel_distro.health.setup", "uvicorn.server", "uvloop")
-"""What else is watched by something that the set-up makes."""
+_SIGNS = ("gevent.monkey", "otel_distro.health.setup", "uvicorn.server")
+"""Modules that are watched by something that the set-up makes, or must be set up before they act."""
+_LOOPS = {"asyncio.base_events": "BaseEventLoop", "uvloop": "Loop"}
+"""Classes of event loops: the first one that runs is a sign."""
 _START_HOOKS = {"opentelemetry_pre_instrument", "opentelemetry_post_instrument"}
 
 
@@ -42,7 +45,7 @@ class Awakening:
         self._session = session
         self._set_up = set_up
         self._begun = threading.Lock()
-        self._silence: Callable[[], object] | None = None
+        self._silences: list[Callable[[], None]] = []
 
     def wait(self, modules: Iterable[str]) -> None:
         """Set up at the first sign, which may have been given already.
@@ -55,11 +58,12 @@ class Awakening:
         _watch_api(session, self.wake)
         for name in modules:
             session.hooks.on_import(name, self._imported)
-        if session.wake is not None:
-            self._silence = _at_first_record(self.wake)
-            if _pushes(session.settings):
-                in_forked_child(self._wait_for_the_first_push, session.guard.failed)
-                self._wait_for_the_first_push()
+        for name, holder in _LOOPS.items():
+            session.hooks.on_import(name, partial(self._at_first_call, holder, "run_forever"))
+        self._at_first_call("Logger", "callHandlers", logging)
+        if _pushes(session.settings):
+            in_forked_child(self._wait_for_the_first_push, session.guard.failed)
+            self._wait_for_the_first_push()
 
     def wake(self) -> None:
         """Set up now, unless that has been done or another thread is about it.
@@ -70,14 +74,18 @@ class Awakening:
         if not self._begun.acquire(blocking=False):
             return
         self._session.wake = None
-        if self._silence is not None:
-            self._silence()
+        for silence in self._silences:
+            silence()
         set_up(self._set_up)
         self._session.settled()
 
     def _imported(self, module: ModuleType) -> None:
         del module
         self.wake()
+
+    def _at_first_call(self, holder: str, name: str, module: ModuleType) -> None:
+        if self._session.wake is not None:
+            self._silences.append(_at_first_call(getattr(module, holder), name, self.wake))
 
     def _wait_for_the_first_push(self) -> None:
         if self._session.wake is not None:
@@ -176,22 +184,24 @@ def _touching(wake: Callable[[], None]) -> type[ModuleType]:
     return Touched
 
 
-def _at_first_record(wake: Callable[[], None]) -> Callable[[], object]:
-    """Wake before the first log record is handled; what is returned takes the hook away."""
-    original = logging.Logger.callHandlers
+def _at_first_call(holder: type, name: str, wake: Callable[[], None]) -> Callable[[], None]:
+    """Wake before the first call of a method of a class; what is returned takes the hook away."""
+    original = getattr(holder, name)
 
-    def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        outermost = logging.Logger.callHandlers is callHandlers
+    @wraps(original)
+    def first(*args: Any) -> Any:
+        outermost = getattr(holder, name) is first
         wake()
-        # usually another one of ours stands here by now, for this record, too
-        current = logging.Logger.callHandlers
-        (current if outermost and current is not callHandlers else original)(self, record)
+        # what stands here by now serves this call, too
+        current = getattr(holder, name)
+        return (current if outermost and current is not first else original)(*args)
 
     def silence() -> None:
-        if logging.Logger.callHandlers is callHandlers:
-            logging.Logger.callHandlers = original  # type: ignore[method-assign]
+        # who has put something over it keeps that, and what is below hands on
+        if getattr(holder, name) is first:
+            setattr(holder, name, original)
 
-    logging.Logger.callHandlers = callHandlers  # type: ignore[method-assign]
+    setattr(holder, name, first)
     return silence
 
 
