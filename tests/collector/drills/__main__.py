@@ -6,12 +6,17 @@ import platform
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.collector.drills.catalogue import DRILLS
 from tests.collector.drills.run import run_drill, table
 from tests.otlp_servers import Certificates
+
+if TYPE_CHECKING:
+    from tests.collector.drills.senders import Sdk
 
 _ROOT = Path(__file__).resolve().parents[3]
 _PAGE = _ROOT / "docs" / "collector-drills.md"
@@ -23,9 +28,11 @@ def main(words: list[str]) -> int:
     certificates = Certificates(Path(tempfile.mkdtemp(prefix="drills-")))
     outcomes = []
     began = time.monotonic()
-    for drill in chosen:
-        for sdk in (None, "upstream", "ours") if drill.sdks else (None,):
-            outcome = run_drill(drill, _ROOT / "test-logs" / "drills", certificates, sdk)
+    senders: tuple[Sdk | None, ...] = (None, "upstream", "ours")
+    cases = [(drill, sender) for drill in chosen for sender in (senders if drill.sdks else senders[:1])]
+    with ThreadPoolExecutor(2) as running:
+        logs = _ROOT / "test-logs" / "drills"
+        for outcome in running.map(lambda case: run_drill(case[0], logs, certificates, case[1]), cases):
             outcomes.append(outcome)
             print(f"{outcome.drill} ({outcome.sender}): {'; '.join(outcome.problems) or 'as expected'}", flush=True)
     print("\n" + table(outcomes))

@@ -25,6 +25,7 @@ class Drill:
         check: problems of an outcome, none when it is as expected.
         env, choice, arguments, disk: of the collector.
         tls_backends, token_backends: the backends speak TLS, or ask for a token.
+        over_http: spans go to Tempo by OTLP/HTTP.
         sdks: also sent by the SDKs, not by bare requests alone.
         short: belongs to the gate.
     """
@@ -39,6 +40,7 @@ class Drill:
     disk: str = ""
     tls_backends: bool = False
     token_backends: bool = False
+    over_http: bool = False
     sdks: bool = False
     short: bool = False
 
@@ -58,8 +60,18 @@ _PERMANENT = {
     13: "Internal",
     16: "Unauthenticated",
 }
+# HTTP: of the many after which the exporter drops a batch, those that gateways and stores answer with
+_PERMANENT_HTTP = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    413: "Content Too Large",
+    500: "Internal Server Error",
+}
 _QUICK_SAMPLER = {"OTELCOL_SAMPLING_WAIT": "3s", "OTELCOL_SAMPLING_WAIT_AFTER_ROOT": "1s"}
 _KEEP_ALL = _QUICK_SAMPLER | {"OTELCOL_SAMPLING_PERCENT": "100"}
+_QUICK_TLS = {"OTELCOL_TLS_RELOAD_INTERVAL": "1s"}
 _SMALL = {"OTELCOL_QUEUE_BYTES": "2000000"}
 _IN_FLIGHT = 4 * 2 * 20  # senders, a batch before and one behind the restart, spans
 
@@ -67,25 +79,29 @@ DRILLS: tuple[Drill, ...] = (
     Drill("nothing breaks", _ZERO, faults.calm, verdicts.nothing_lost(), sdks=True),
     Drill("Tempo killed and restarted", _ZERO, faults.killed, verdicts.nothing_lost(), sdks=True, short=True),
     Drill("both backends killed under load", _ZERO, faults.both_killed, verdicts.nothing_lost(), sdks=True),
-    Drill("Tempo refuses: Unavailable", _ZERO, faults.behaving(code=14), verdicts.nothing_lost()),
-    Drill("Tempo slow: 0.4 s an answer", _ZERO, faults.behaving(delay_ms=400), verdicts.nothing_lost()),
+    Drill("Tempo refuses: Unavailable", _ZERO, faults.behaving(code=14), verdicts.nothing_lost(), sdks=True),
+    Drill("Tempo refuses: HTTP 503", _ZERO, faults.behaving(status=503), verdicts.nothing_lost(), over_http=True),
+    Drill("Tempo slow: 0.4 s an answer", _ZERO, faults.behaving(delay_ms=400), verdicts.nothing_lost(), sdks=True),
     Drill(
         "Tempo hangs, having stored",
         "0 lost; one duplicate a timeout at most",
         faults.behaving(delay_ms=60_000, store=True, only=2, pause=2.5),
         verdicts.nothing_lost(twice=2 * faults.COUNT),
+        sdks=True,
     ),
     Drill(
         "Tempo answers garbage, having stored",
         "0 lost",
         faults.behaving(garbage=True, only=1),
         verdicts.nothing_lost(twice=faults.COUNT),
+        sdks=True,
     ),
     Drill(
         "Tempo accepts but 3 spans of a request",
         _LOST_IS_COUNTED,
         faults.behaving(partial=3, only=1),
         verdicts.healthy_whole_and_the_rest_counted(),
+        sdks=True,
     ),
     *(
         Drill(
@@ -93,9 +109,35 @@ DRILLS: tuple[Drill, ...] = (
             _ZERO,
             faults.behaving(code=number, pause=0.3),
             verdicts.nothing_lost(),
+            sdks=number == 16,
             short=number == 16,
         )
         for number, code in _PERMANENT.items()
+    ),
+    *(
+        Drill(
+            f"Tempo refuses for good: HTTP {number} {name}",
+            _ZERO,
+            faults.behaving(status=number, pause=0.3),
+            verdicts.nothing_lost(),
+            over_http=True,
+            short=number == 403,
+        )
+        for number, name in _PERMANENT_HTTP.items()
+    ),
+    Drill(
+        "Tempo refuses for good, its parking place is full",
+        _LOST_IS_COUNTED,
+        faults.behaving(code=7, pause=1.0),
+        verdicts.healthy_whole_and_the_rest_counted(),
+        env={"OTELCOL_PARK_BYTES": "1000"},
+    ),
+    Drill(
+        "Tempo refuses for good, for longer than a batch is parked",
+        _LOST_IS_COUNTED,
+        faults.behaving(code=3, pause=4.0),
+        verdicts.healthy_whole_and_the_rest_counted(),
+        env={"OTELCOL_PARK_MAX_AGE": "1s"},
     ),
     Drill(
         "Tempo's certificate expired, then renewed",
@@ -104,6 +146,7 @@ DRILLS: tuple[Drill, ...] = (
         verdicts.nothing_lost(),
         choice=Choice("gateway", tls="tls"),
         tls_backends=True,
+        sdks=True,
     ),
     Drill(
         "agent: the gateway's token changed, the agent's later",
@@ -113,6 +156,54 @@ DRILLS: tuple[Drill, ...] = (
         choice=Choice("agent", tls="tls", token=True),
         tls_backends=True,
         token_backends=True,
+        sdks=True,
+    ),
+    Drill(
+        "the collector's own certificate expired, then renewed",
+        "the sender is told; otel-distro's spool keeps it; what was acknowledged arrives",
+        faults.own_certificate_expired,
+        verdicts.distro_loses_nothing,
+        env=_QUICK_TLS,
+        choice=Choice("agent", tls="tls", token=True),
+        tls_backends=True,
+        token_backends=True,
+        sdks=True,
+    ),
+    Drill(
+        "the collector's own token changed, and back",
+        "401, for good: the sender is told and counts it; what was acknowledged arrives",
+        faults.own_token_changed,
+        verdicts.the_sender_is_told,
+        choice=Choice("agent", tls="tls", token=True),
+        tls_backends=True,
+        token_backends=True,
+        sdks=True,
+    ),
+    Drill(
+        "clock two days forward, then back, Tempo away",
+        _ZERO,
+        faults.clock_jumps(faults.DAYS, -faults.DAYS, 0, code=14),
+        verdicts.nothing_lost(),
+    ),
+    Drill(
+        "clock two days forward, Tempo refusing for good",
+        _ZERO,
+        faults.clock_jumps(faults.DAYS, code=16),
+        verdicts.nothing_lost(),
+    ),
+    Drill(
+        "clock was two days ahead, then a restart with the right one",
+        _ZERO,
+        faults.clock_was_ahead,
+        verdicts.nothing_lost(),
+    ),
+    Drill(
+        "sampling: clock two days forward, then back, traces undecided",
+        _ZERO,
+        faults.clock_jumps(faults.DAYS, -faults.DAYS, 0),
+        verdicts.nothing_lost(),
+        env=_KEEP_ALL,
+        choice=Choice("sampling"),
     ),
     Drill(
         "sampling: nothing breaks, a third is kept",
@@ -166,6 +257,7 @@ DRILLS: tuple[Drill, ...] = (
         faults.full_queue,
         verdicts.healthy_whole_and_the_rest_counted(),
         env=_SMALL,
+        sdks=True,
         short=True,
     ),
     Drill(
@@ -193,10 +285,18 @@ DRILLS: tuple[Drill, ...] = (
         verdicts.healthy_whole_and_the_rest_counted(),
     ),
     Drill(
+        "queue files of an older collector (0.110.0)",
+        "what it had queued arrives, once",
+        faults.older_queues,
+        verdicts.upgraded(faults.OLD_QUEUE),
+        short=True,
+    ),
+    Drill(
         "a span of 5 MB among 20",
         "shortened, its neighbours whole",
         faults.oversized,
         verdicts.nothing_lost(),
+        sdks=True,
         short=True,
     ),
     Drill("a body of 20 MB", "refused with 400 or 413, the others arrive", faults.huge_body, verdicts.nothing_lost()),
@@ -224,6 +324,7 @@ DRILLS: tuple[Drill, ...] = (
         "503, the sender keeps it; what was acknowledged arrives",
         faults.full_disk,
         verdicts.refused_but_nothing_lost,
+        sdks=True,
         disk="8m",
     ),
 )

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.collector.drills import clock
 from tests.collector.drills.senders import BareSender, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.collector.drills.rig import Rig
+    from tests.collector.drills.senders import Sender
 
 COUNT = 200
+DAYS = 2 * 24 * 3600  # seconds that a clock jumps by: more than a parked batch may be old
+OLD_QUEUE = 100  # spans in the file of queues/otelcol-0.110.0.gz
+_QUEUES = Path(__file__).with_name("queues")
 
 # --- backends -------------------------------------------------------------------------------------------------------
 
@@ -153,9 +160,80 @@ def _with_broken_queue(rig: Rig, broken: Callable[[bytes], bytes]) -> None:
     rig.sender.send(COUNT)
 
 
+def older_queues(rig: Rig) -> None:
+    """The collector is upgraded: what an older one had queued for both backends lies where this one's queues are."""
+    assert isinstance(rig.sender, BareSender)
+    rig.collector.stop()
+    content = gzip.decompress((_QUEUES / "otelcol-0.110.0.gz").read_bytes())
+    for backend in rig.backends:
+        (file,) = (rig.collector.data / "queues" / backend).iterdir()
+        file.write_bytes(content)
+    rig.sender.accepted |= {f"{number:08d}".encode().hex() for number in range(OLD_QUEUE)}
+    rig.collector.start()
+    rig.sender.send(COUNT)
+
+
+def clock_jumps(*jumps: int, **mood: int | bool) -> Callable[[Rig], None]:
+    """The collector's wall clock is set by so many seconds, one after the other, while a backend misbehaves."""
+
+    def run(rig: Rig) -> None:
+        def broken() -> None:
+            rig.tempo.behave(**mood)
+
+        def healed() -> None:
+            for seconds in jumps:
+                clock.jump(rig.collector.pid, seconds)
+                rig.sender.send(COUNT // 4)
+                time.sleep(1)
+            rig.tempo.behave()
+
+        _around(rig, broken, healed)
+
+    return run
+
+
+def clock_was_ahead(rig: Rig) -> None:
+    """Queued and parked while the clock was two days ahead; a restart has the right one."""
+
+    def broken() -> None:
+        clock.jump(rig.collector.pid, DAYS)
+        rig.tempo.behave(code=16)
+        rig.backends["jaeger"].behave(code=14)
+
+    def healed() -> None:
+        rig.collector.restart()
+        for backend in rig.backends.values():
+            backend.behave()
+
+    _around(rig, broken, healed, pause=1.5)
+
+
+def own_certificate_expired(rig: Rig) -> None:
+    """The collector serves an expired certificate when the sender first comes, until it is renewed."""
+    files = rig.collector.data / "tls.crt", rig.collector.data / "tls.key"
+    _put(files, rig.certificates.expired)
+    rig.sender.send(COUNT // 2)
+    time.sleep(4)
+    _put(files, rig.certificates.server)
+    rig.sender.send(COUNT // 2)
+
+
+def own_token_changed(rig: Rig) -> None:
+    """The collector asks for another token than senders show, until its file is as it was."""
+    file = rig.collector.token_file
+    before = file.read_text()
+    _around(rig, lambda: file.write_text("another"), lambda: file.write_text(before), pause=3)
+
+
+def _put(files: tuple[Path, Path], pair: tuple[Path, Path]) -> None:
+    """Exchange both files, and wait until the collector has read them."""
+    for source, target in zip(pair, files, strict=True):
+        target.write_bytes(source.read_bytes())
+    time.sleep(1.5)  # OTELCOL_TLS_RELOAD_INTERVAL is 1 s in these drills
+
+
 def full_queue(rig: Rig) -> None:
     """Tempo is away until its small queue is full; Jaeger's never is, for it is waited for."""
-    assert isinstance(rig.sender, BareSender)
     rig.tempo.behave(code=14)
     for sent in range(1, 31):
         _large(rig.sender)
@@ -195,9 +273,9 @@ def refused_for_long(rig: Rig) -> None:
     rig.sender.send(COUNT // 4)
 
 
-def _large(sender: BareSender) -> None:
-    """A request of 10 spans and 200 kB."""
-    sender.send_spans([secrets.token_bytes(8) for _ in range(10)], dict.fromkeys(range(10), 20_000))
+def _large(sender: Sender) -> None:
+    """10 spans and 200 kB, of a bare sender in one request."""
+    sender.send(10, 20_000)
 
 
 def sampler_stopped(rig: Rig) -> None:
@@ -221,10 +299,12 @@ def sampler_killed(rig: Rig) -> None:
 
 
 def oversized(rig: Rig) -> None:
-    """One span of 5 MB among 20 others."""
-    assert isinstance(rig.sender, BareSender)
+    """One span of 5 MB among others: of a bare sender in one request."""
     rig.sender.send(40)
-    rig.sender.send_spans([secrets.token_bytes(8) for _ in range(21)], {7: 5_000_000})
+    if isinstance(rig.sender, BareSender):
+        rig.sender.send_spans([secrets.token_bytes(8) for _ in range(21)], {7: 5_000_000})
+    else:
+        rig.sender.send(1, 5_000_000)
     rig.sender.send(40)
 
 
@@ -262,7 +342,6 @@ def flood(rig: Rig) -> None:
 
 def full_disk(rig: Rig) -> None:
     """Both are away, and the queues' file system has no room for what comes."""
-    assert isinstance(rig.sender, BareSender)
     for backend in rig.backends.values():
         backend.behave(code=14)
     for _ in range(60):

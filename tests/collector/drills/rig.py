@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from scripts.collectorgen import parts
 from scripts.collectorgen.choices import Choice
 from tests.collector.drills.senders import BareSender, SdkSender
 from tests.collector.generated import NOWHERE, TOKEN, GeneratedCollector
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _QUIET = 5.0  # seconds
-_PARKING = ("parked", "unparked")
+_TLS_FILES = {"OTELCOL_TLS_CERT_FILE": "tls.crt", "OTELCOL_TLS_KEY_FILE": "tls.key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Rig:
     recorder_options: Mapping[str, Any] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     disk: str = ""
+    over_http: bool = False
 
     def __enter__(self) -> Self:
         with ExitStack() as starting:
@@ -86,8 +89,14 @@ class Rig:
             self.exporter_token = self.collector.data / "exporter-token"
             self.exporter_token.write_text(TOKEN)
             self.collector.env["OTELCOL_EXPORTER_TOKEN_FILE"] = str(self.exporter_token)
+            for (variable, name), source in zip(_TLS_FILES.items(), self.certificates.server, strict=True):
+                file = self.collector.data / name
+                file.write_bytes(source.read_bytes())
+                self.collector.env[variable] = str(file)
             self.collector.through_start = True
             self.collector.arguments, self.collector.disk = self.arguments, self.disk
+            if self.over_http:
+                self.collector.arguments += (_by_http(self.tempo.url),)
             starting.enter_context(self.collector)
             self._running = starting.pop_all()
         self.sender: BareSender | SdkSender = self.bare_sender()
@@ -110,7 +119,11 @@ class Rig:
     def use(self, sdk: Sdk | None) -> None:
         """Send by an SDK instead of bare requests."""
         if sdk is not None:
-            self.sender = SdkSender(sdk, self.collector.url, self.logs)
+            secured = {
+                "OTEL_EXPORTER_OTLP_CERTIFICATE": str(self.certificates.authority),
+                "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{TOKEN}",
+            }
+            self.sender = SdkSender(sdk, self.collector.url, self.logs, secured)
 
     def settle(self, *, seconds: float = 20.0) -> None:
         """Wait until the ledger says that nothing is on the way any more, or until nothing has changed for a while."""
@@ -166,6 +179,20 @@ class Rig:
             told=self.sender.told,
             expected=expected,
         )
+
+
+def _by_http(url: str) -> str:
+    """An argument by which spans go to Tempo by OTLP/HTTP, with all else as it is."""
+    exporters = {"otlp_http/tempo": _plain(parts.otlp_exporter("tempo", url, tls="none"))}
+    pipelines = {"traces/tempo": {"exporters": list(exporters)}}
+    return "--config=yaml:" + json.dumps({"exporters": exporters, "service": {"pipelines": pipelines}})
+
+
+def _plain(node: Any) -> Any:
+    """Settings without their comments."""
+    if isinstance(node, dict):
+        return {key: _plain(value) for key, value in node.items() if not key.startswith("#")}
+    return node
 
 
 def _held(samples: list[Sample], backend: str) -> int:

@@ -34,7 +34,8 @@ def run_drill(drill: Drill, logs: Path, certificates: Certificates, sdk: Sdk | N
     if drill.token_backends:
         options["token_file"] = folder / "backend-token"
         options["token_file"].write_text(TOKEN)
-    with Rig(folder, certificates, drill.choice, drill.env, options, drill.arguments, drill.disk) as rig:
+    parts = drill.choice, drill.env, options, drill.arguments, drill.disk, drill.over_http
+    with Rig(folder, certificates, *parts) as rig:
         rig.use(sdk)
         drill.run(rig)
         rig.sender.finish()

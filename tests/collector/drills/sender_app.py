@@ -1,7 +1,8 @@
 """An application of the drills: `python sender_app.py upstream|ours`, one command a line on standard input.
 
-`send N` ends N spans, at most 500 a second of them, and answers with their ids; the end of input ends the program as an
-application ends. Under `ours` it is started by `otel-distro run`, under `upstream` it sets the SDK up by itself.
+`send N SIZE` ends N spans, at most 500 a second of them, with an attribute of SIZE bytes, and answers with their ids;
+the end of input ends the program as an application ends. Under `ours` it is started by `otel-distro run`, under
+`upstream` it sets the SDK up by itself.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ def _upstream() -> None:
     trace.set_tracer_provider(provider)
 
 
-def _send(count: int) -> list[str]:
+def _send(count: int, size: int) -> list[str]:
     tracer = trace.get_tracer("drills")
     ids = []
     for number in range(count):
         with tracer.start_as_current_span("GET /orders/{id}", kind=trace.SpanKind.SERVER) as span:
             span.set_attribute("http.route", "/orders/{id}")
             span.set_attribute("drill.number", number)
+            if size:
+                span.set_attribute("payload", "x" * size)
             ids.append(f"{span.get_span_context().span_id:016x}")
         time.sleep(0.002)
     return ids
@@ -40,7 +43,8 @@ def main() -> None:
     if sys.argv[1] == "upstream":
         _upstream()
     for line in sys.stdin:
-        print(json.dumps(_send(int(line.split()[1]))), flush=True)
+        _, count, size = line.split()
+        print(json.dumps(_send(int(count), int(size))), flush=True)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,16 @@ def healthy_whole_and_the_rest_counted() -> Verdict:
 
 
 def refused_but_nothing_lost(outcome: Outcome) -> list[str]:
-    """The sender was told 503 at least once, and what was acknowledged has arrived or is counted, to the span."""
-    found = [] if "503" in outcome.told else ["nothing was refused"]
-    return _nothing_sent(outcome) + found + _counted(outcome)
+    """The sender was told 503 at least once, and what was acknowledged has arrived or is counted, to the span.
+
+    Of upstream's SDK nobody knows what was acknowledged: it gives up what was refused for longer than it tries again.
+    """
+    if outcome.sender == "upstream SDK":
+        return _nothing_sent(outcome) + [
+            line for name, fate in outcome.fates.items() for line in _too_often(name, fate, 0)
+        ]
+    told = "503" in outcome.told if outcome.sender == "bare" else outcome.told != "nothing"
+    return _nothing_sent(outcome) + ([] if told else ["nothing was refused"]) + _counted(outcome)
 
 
 def distro_loses_nothing(outcome: Outcome) -> list[str]:
@@ -53,6 +60,30 @@ def distro_loses_nothing(outcome: Outcome) -> list[str]:
     for name, fate in outcome.fates.items():
         keeps = outcome.sender != "upstream SDK"
         found += [f"{name}: {fate.missing} missing"] if keeps and fate.missing else []
+        found += _too_often(name, fate, 0)
+    return found
+
+
+def upgraded(spans: int) -> Verdict:
+    """0 missing, 0 duplicated; what an older collector received, this one has delivered without having received it."""
+
+    def check(outcome: Outcome) -> list[str]:
+        found = _nothing_sent(outcome)
+        for name, fate in outcome.fates.items():
+            found += [f"{name}: {fate.missing} missing"] if fate.missing else []
+            found += _too_often(name, fate, 0)
+            found += [] if fate.ledger_missing == -spans else [f"{name}: the ledger says {fate.ledger_missing} missing"]
+        return found
+
+    return check
+
+
+def the_sender_is_told(outcome: Outcome) -> list[str]:
+    """What was acknowledged arrives once; what was not, the sender knows of."""
+    found = _nothing_sent(outcome)
+    for name, fate in outcome.fates.items():
+        unsaid = fate.missing and (outcome.sender == "bare" or outcome.told == "nothing")
+        found += [f"{name}: {fate.missing} missing, and nobody said so"] if unsaid else []
         found += _too_often(name, fate, 0)
     return found
 
