@@ -64,9 +64,14 @@ class RecorderServer(Server):
         lines = http_get(f"{self.url}/ids").decode().splitlines()
         return {span: int(times) for span, times in (line.split() for line in lines)}
 
+    def stats(self) -> dict[str, int]:
+        """`requests`, `spans`, `distinct` (spans of different ids) and `duplicates` so far."""
+        found: dict[str, int] = json.loads(http_get(f"{self.url}/stats"))
+        return found
+
     def requests(self) -> int:
         """Requests so far, in this process, whatever they were answered with."""
-        return int(json.loads(http_get(f"{self.url}/stats"))["requests"])
+        return self.stats()["requests"]
 
     def wait_for_spans(self, count: int, *, seconds: float = 20.0) -> None:
         """Wait until `count` different spans were stored.
@@ -75,7 +80,7 @@ class RecorderServer(Server):
             TimeoutError: they were not after `seconds`.
         """
         wait_until(
-            lambda: json.loads(http_get(f"{self.url}/stats"))["distinct"] >= count,
+            lambda: self.stats()["distinct"] >= count,
             seconds=seconds,
             what=f"{count} spans in {self.name}",
         )
