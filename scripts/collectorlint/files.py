@@ -12,6 +12,7 @@ from scripts.collectorlint.keys import old_names
 from scripts.collectorlint.located import documents
 from scripts.collectorlint.model import Config, Finding
 from scripts.collectorlint.rules import RULES
+from scripts.collectorlint.workloads import copies, ephemeral_mounts, nameless_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,12 +61,12 @@ def _allowed(finding: Finding, lines: list[str]) -> bool:
 
 def _configs(text: str) -> Iterator[Config]:
     read = documents(text)
-    ephemeral = tuple(mount for document in read for mount in _ephemeral_mounts(document.value))
+    manifests = [document.value for document in read]
     for document in read:
         if _is_config(document):
             yield Config(document)
         elif isinstance(document.value, dict) and document.value.get("kind") == "ConfigMap":
-            yield from _in_config_map(document, text, ephemeral)
+            yield from _in_config_map(document, manifests)
 
 
 def _is_config(document: Document) -> bool:
@@ -73,32 +74,17 @@ def _is_config(document: Document) -> bool:
     return isinstance(value, dict) and isinstance(value.get("service"), dict) and "pipelines" in value["service"]
 
 
-def _in_config_map(document: Document, text: str, ephemeral: tuple[str, ...]) -> Iterator[Config]:
+def _in_config_map(document: Document, manifests: list[Any]) -> Iterator[Config]:
+    name = (document.value.get("metadata") or {}).get("name", "")
+    ephemeral = tuple(ephemeral_mounts(manifests))
+    replicas, nameless = copies(manifests, name), nameless_metrics(manifests, name)
     for key, content in (document.value.get("data") or {}).items():
         if not isinstance(content, str) or "pipelines:" not in content:
             continue
         # A block scalar begins on the line behind its key.
         for inner in documents(content, first_line=document.line("data", key) + 1):
             if _is_config(inner):
-                yield Config(inner, ephemeral)
-
-
-def _ephemeral_mounts(node: Any) -> Iterator[str]:
-    """Mount paths of emptyDir volumes, wherever a pod's template stands."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _ephemeral_mounts(item)
-    if not isinstance(node, dict):
-        return
-    volumes = node.get("volumes")
-    if isinstance(volumes, list) and "containers" in node:
-        empty = {volume["name"] for volume in volumes if isinstance(volume, dict) and "emptyDir" in volume}
-        for container in node["containers"]:
-            for mount in container.get("volumeMounts") or []:
-                if mount.get("name") in empty:
-                    yield str(mount["mountPath"])
-    for value in node.values():
-        yield from _ephemeral_mounts(value)
+                yield Config(inner, ephemeral, replicas, nameless)
 
 
 _INVALID = re.compile(r"'([^']*)' has invalid keys: (.*)")

@@ -31,6 +31,8 @@ class Config:
 
     document: Document
     ephemeral: tuple[str, ...] = ()  # mount paths that live as long as a pod
+    replicas: int | None = None  # collectors that read it at once; None where the file does not say
+    nameless: bool = False  # they are told to leave their own id out of span metrics
 
     def section(self, *path: str) -> dict[str, Any]:
         """The mapping at a path; empty where there is none."""

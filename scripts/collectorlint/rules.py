@@ -191,20 +191,41 @@ def _upstream_of(name: str, pipelines: dict[str, dict[str, Any]]) -> Iterator[st
 
 
 def span_metrics_of_replicas(config: Config) -> Iterator[Finding]:
-    """Several collectors that write one series overwrite each other."""
-    for section in ("connectors", "processors"):
-        for name, settings in config.items(section):
-            if kind(name) not in _SPAN_METRICS:
-                continue
-            excluded = listed(settings, "exclude_dimensions")
-            if settings.get("include_collector_instance_id") is False or "collector.instance.id" in excluded:
-                yield config.finding(
-                    (section, name),
-                    "span-metrics-replicas",
-                    f"{name} leaves collector.instance.id out: replicas write the same series, and counters jump",
-                    remedy="keep collector.instance.id, and sum over it in queries",
-                    source="opentelemetry-collector-contrib#21101, #33136",
-                )
+    """Several collectors that write one series overwrite each other: each must name itself, and nothing may take that away."""
+    if config.replicas == 1:
+        return
+    who = f"{config.replicas} collectors or more" if config.replicas else "replicas"
+    for name, settings in config.items("connectors"):
+        if kind(name) not in _SPAN_METRICS:
+            continue
+        excluded = "collector.instance.id" in listed(settings, "exclude_dimensions")
+        for path, what in (
+            *(
+                [(("connectors", name), f"{name} leaves collector.instance.id out")]
+                if excluded or config.nameless
+                else ()
+            ),
+            *(
+                ((("processors", taker)), f"{taker} takes collector.instance.id away")
+                for taker in _takers(config, name)
+            ),
+        ):
+            yield config.finding(
+                path,
+                "span-metrics-replicas",
+                f"{what}: {who} write the same series, and counters jump",
+                remedy="keep collector.instance.id, and sum over it in queries; or one replica for this pipeline",
+                source="opentelemetry-collector-contrib#21101, #33136; spanmetricsconnector README",
+            )
+
+
+def _takers(config: Config, connector: str) -> Iterator[str]:
+    """Processors behind span metrics that remove the collector's own id from the points."""
+    for _, pipeline in config.pipelines():
+        for processor in listed(pipeline, "processors") if connector in listed(pipeline, "receivers") else []:
+            said = str(config.section("processors").get(processor))
+            if "collector.instance.id" in said and ("delete" in said or "remove" in said):
+                yield processor
 
 
 def queue_that_stays(config: Config) -> Iterator[Finding]:

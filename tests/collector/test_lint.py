@@ -186,6 +186,71 @@ def test_config_maps_and_their_volumes_are_looked_at(tmp_path: Path) -> None:
     assert "directory: /var/lib/otelcol/a" in manifest.splitlines()[found[0].line - 1]
 
 
+MANIFESTS = """\
+kind: ConfigMap
+metadata: {name: gateway}
+data:
+  config.yaml: |
+%s
+---
+kind: Deployment
+metadata: {name: gateway}
+spec:
+  replicas: %d
+  template:
+    spec:
+      containers:
+        - {name: otelcol, args: [%s]}
+      volumes:
+        - {name: config, configMap: {name: gateway}}
+"""
+_EXCLUDED = SOUND.replace("    dimensions: []", "    exclude_dimensions: [collector.instance.id]")
+_GATE = "--feature-gates=-connector.spanmetrics.includeCollectorInstanceID"
+_SCALER = """\
+---
+kind: HorizontalPodAutoscaler
+spec: {scaleTargetRef: {kind: Deployment, name: gateway}, maxReplicas: 4}
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "deployed", "who"),
+    [
+        (_EXCLUDED, (1, "--x", ""), None),
+        (_EXCLUDED, (3, "--x", ""), "3 collectors"),
+        (_EXCLUDED, (1, "--x", _SCALER), "4 collectors"),
+        (SOUND, (3, "--x", ""), None),
+        (SOUND, (3, _GATE, ""), "3 collectors"),
+        (SOUND, (1, _GATE, ""), None),
+    ],
+)
+def test_span_metrics_of_several_replicas_need_the_collectors_id(
+    config: str, deployed: tuple[int, str, str], who: str | None, tmp_path: Path
+) -> None:
+    """One collector needs none; several do, whether the configuration, an argument or a scaler makes them several."""
+    inner = "".join(f"    {line}\n" for line in config.splitlines())
+    manifest = MANIFESTS % (inner, *deployed[:2]) + deployed[2]
+    found = [each for each in findings(written(tmp_path, manifest)) if each.rule == "span-metrics-replicas"]
+    assert len(found) == (1 if who else 0)
+    for finding in found:
+        assert str(who) in finding.why
+        assert "span_metrics:" in manifest.splitlines()[finding.line - 1]
+
+
+def test_a_processor_that_takes_the_collectors_id_away_is_found(tmp_path: Path) -> None:
+    """Behind span metrics, not elsewhere."""
+    taking = SOUND.replace(
+        "  tail_sampling:\n",
+        "  attributes/less:\n    actions: [{key: collector.instance.id, action: delete}]\n  tail_sampling:\n",
+    )
+    assert findings(written(tmp_path, taking)) == []
+    behind = taking.replace(
+        "receivers: [span_metrics]", "receivers: [span_metrics]\n      processors: [attributes/less]"
+    )
+    (found,) = [each for each in findings(written(tmp_path, behind)) if each.rule == "span-metrics-replicas"]
+    assert behind.splitlines()[found.line - 1].strip() == "attributes/less:"
+
+
 def test_unknown_keys_are_the_collectors_word(tmp_path: Path) -> None:
     """With a collector at hand, a key that it does not know is named with its line."""
     text = SOUND.replace("limit_percentage: 80", "limit_percentage: 80\n    limit_percents: 1").replace(
