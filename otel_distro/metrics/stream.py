@@ -61,6 +61,7 @@ class Stream:
         self._lock = RLock()
         self._began = _now()
         self._series: dict[tuple[tuple[str, Any], ...], Series] = {}
+        self._full = False
 
     def series(self, attributes: Mapping[str, Any]) -> Series:
         """The series of these attributes, or the overflow series when there is no room for another.
@@ -106,7 +107,9 @@ class Stream:
             if found is not None:
                 return found
             if len(self._series) >= self._means.limit - 1 and attributes is not OVERFLOW:
-                self._warn()
+                if not self._full:  # once: to find the attribute that is to blame walks over every series
+                    self._full = True
+                    self._warn()
                 return self.series(OVERFLOW)
             series = self._make(attributes)
             self._bind(series)

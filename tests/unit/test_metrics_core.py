@@ -196,6 +196,27 @@ def test_a_full_stream_keeps_no_memory_of_what_it_refused() -> None:
     assert len(counter.binder.known) <= 5
 
 
+def test_what_there_is_no_room_for_costs_the_same_whatever_the_limit() -> None:
+    """Who is to blame is looked for once; every further attribute set is refused without a walk over all series."""
+
+    def calls(limit: int) -> int:
+        made, seen = Setup(cardinality_limit=limit), 0
+
+        def count(*_: object) -> None:
+            nonlocal seen
+            seen += 1
+
+        counter = made.meter.create_counter("c")
+        for number in range(limit + 1):
+            counter.add(1, {"n": str(number)})
+        sys.setprofile(count)
+        counter.add(1, {"n": "new"})
+        sys.setprofile(None)
+        return seen
+
+    assert calls(500) == calls(5)
+
+
 def test_an_unknown_aggregation_falls_back_with_one_line() -> None:
     """A third party's aggregation class cannot be had; the default one is used and named."""
 
