@@ -40,7 +40,7 @@ UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
 def bytes_of(quantity: str) -> int:
-    """256Mi, or GOMEMLIMIT's 200MiB."""
+    """256Mi, or GOMEMLIMIT's 150MiB."""
     number, unit = re.fullmatch(r"(\d+)([KMG]i)B?", quantity).groups()  # type: ignore[union-attr]
     return int(number) * UNITS[unit]
 
@@ -184,12 +184,12 @@ def test_the_disk_holds_what_the_queues_may(overlay: str, name: str, certificate
 
 
 @pytest.mark.parametrize(("overlay", "name"), COLLECTORS)
-def test_go_collects_garbage_before_the_limit_is_reached(overlay: str, name: str) -> None:
-    """GOMEMLIMIT is 70 to 90 % of the container's limit."""
+def test_go_collects_garbage_before_the_limiter_refuses(overlay: str, name: str) -> None:
+    """GOMEMLIMIT is below the limiter's soft limit of 60 %, which counts garbage too; and not so low that it hurts."""
     workload = workload_of(overlay, name)
     (container,) = workload["spec"]["template"]["spec"]["containers"]
     (limit,) = (entry["value"] for entry in container["env"] if entry["name"] == "GOMEMLIMIT")
-    assert 0.7 < bytes_of(limit) / bytes_of(container["resources"]["limits"]["memory"]) < 0.9
+    assert 0.5 < bytes_of(limit) / bytes_of(container["resources"]["limits"]["memory"]) < 0.6
 
 
 def test_a_sampler_is_alone() -> None:
