@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, WebSocket, WebSocketDisconnect
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
@@ -171,7 +171,6 @@ async def observed(scope: dict[str, Any], received: list[Any], fails_at: int, ca
     return sent, events, [(type(end), str(end)) for end in ended], waiting
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(_scopes, st.lists(_received, max_size=5), st.sampled_from([0, 0, 1, 2]), st.sampled_from([0, 0, 0, 1, 2]))
 def test_an_application_behaves_as_if_it_were_alone(
     scope: dict[str, Any], received: list[Any], fails_at: int, cancel_at: int

@@ -19,7 +19,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import (
@@ -164,7 +164,6 @@ def upstream(views: list[View]) -> Callable[[list[Any]], MeterProvider]:
     )
 
 
-@settings(max_examples=300, deadline=None)
 @given(program=programs, views=st.sampled_from(list(VIEWS)))
 def test_any_program_gives_what_upstream_gives(program: list[Any], views: str) -> None:
     """Two readers, cumulative and delta, get the same metrics as from upstream, under every set of views."""
@@ -178,7 +177,6 @@ def test_any_program_gives_what_upstream_gives(program: list[Any], views: str) -
 signed = st.one_of(st.floats(1e-6, 1e6), st.floats(-1e6, -1e-6), st.just(0.0), st.integers(-5, 5))
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     values=st.lists(st.one_of(signed, st.none()), min_size=1, max_size=60),
     max_size=st.sampled_from([2, 4, 20, 160]),

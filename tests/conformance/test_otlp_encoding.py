@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
@@ -31,10 +31,6 @@ from tests.otlp_data import batches, log_records, metrics_data, readable_span, s
 
 # kept over all examples, as in a process: what was cached for one must not leak into another
 SPANS, METRICS, LOGS = SpanEncoder(), MetricEncoder(), LogEncoder()
-MANY = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
-SOME = settings(MANY, max_examples=80)
 
 
 def read(message_type: Any, body: bytes) -> Any:
@@ -79,7 +75,6 @@ def from_json(message_type: Any, body: bytes) -> Any:
     return json_format.ParseDict(fix(json.loads(body)), message_type())
 
 
-@MANY
 @given(batches(spans))
 def test_spans_are_what_upstream_encodes(batch: list[Any]) -> None:
     """Any span with legal fields gives the same message as upstream's encoder, grouped alike and in the same order."""
@@ -89,7 +84,6 @@ def test_spans_are_what_upstream_encodes(batch: list[Any]) -> None:
     assert (encoded.items, encoded.lost) == (len(batch), 0)
 
 
-@SOME
 @given(batches(spans))
 def test_upstreams_own_spans_are_what_upstream_encodes(batch: list[Any]) -> None:
     """The same holds for upstream's ReadableSpan, whose attributes went through its own cleaning."""
@@ -98,7 +92,6 @@ def test_upstreams_own_spans_are_what_upstream_encodes(batch: list[Any]) -> None
     assert plain(ours) == plain(encode_spans(readable))
 
 
-@SOME
 @given(batches(spans), batches(spans))
 def test_bodies_may_be_joined(first: list[Any], second: list[Any]) -> None:
     """Two encoded chunks put together are one request with the items of both."""
@@ -108,7 +101,6 @@ def test_bodies_may_be_joined(first: list[Any], second: list[Any]) -> None:
     assert sorted(found) == sorted(span.context.span_id.to_bytes(8, "big") for span in first + second)
 
 
-@MANY
 @given(metrics_data())
 def test_metrics_are_what_upstream_encodes(data: Any) -> None:
     """Sums, gauges, histograms of both kinds and exemplars give the same message as upstream's encoder."""
@@ -117,7 +109,6 @@ def test_metrics_are_what_upstream_encodes(data: Any) -> None:
     assert encoded.lost == 0
 
 
-@MANY
 @given(batches(log_records))
 def test_log_records_are_what_upstream_encodes(batch: list[Any]) -> None:
     """Any log record with legal fields gives the same message as upstream's encoder."""
@@ -126,7 +117,6 @@ def test_log_records_are_what_upstream_encodes(batch: list[Any]) -> None:
     assert (encoded.items, encoded.lost) == (len(batch), 0)
 
 
-@SOME
 @given(batches(spans), metrics_data(), batches(log_records))
 def test_json_stands_for_the_same_messages(batch: list[Any], data: Any, records: list[Any]) -> None:
     """OTLP/JSON of all three signals, read by protobuf's own JSON reader, is the message of the binary encoding."""
@@ -143,7 +133,6 @@ def test_json_stands_for_the_same_messages(batch: list[Any], data: Any, records:
         assert str(from_json(message_type, ours.body)) == str(read(message_type, binary.encode(items).body))
 
 
-@SOME
 @given(st.lists(batches(spans), max_size=3))
 def test_what_is_kept_does_not_change_the_output(several: list[list[Any]]) -> None:
     """An encoder that has seen other data makes the very bytes that a new one makes."""

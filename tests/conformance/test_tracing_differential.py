@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
@@ -43,9 +42,6 @@ UPSTREAM_SAMPLERS = {
     "traceidratio": TraceIdRatioBased(0.5),
     "parentbased_traceidratio": ParentBasedTraceIdRatio(0.5),
 }
-many = hypothesis_settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
 
 
 class Counting(IdGenerator):
@@ -129,7 +125,6 @@ def ended(provider: TracerProvider, program: Any) -> tuple[list[Span], list[Read
 
 
 @given(program=programs.programs, limits=programs.limits)
-@many
 def test_programs_leave_the_same_spans(program: Any, limits: dict[str, Any]) -> None:
     """Any sequence of calls, under any limits, leaves equal spans in equal order, with our own ids in equal places."""
     started, theirs = ended(upstream(limits), program)
@@ -145,7 +140,6 @@ def test_programs_leave_the_same_spans(program: Any, limits: dict[str, Any]) -> 
     sampler=st.sampled_from(sorted(UPSTREAM_SAMPLERS)),
     limits=st.just(DEFAULTS) | programs.limits,
 )
-@many
 def test_samplers_and_third_party_ids_give_the_same_spans(program: Any, sampler: str, limits: dict[str, Any]) -> None:
     """Every sampler of the specification decides alike for the same ids, which come from a third party's generator."""
     their_ids, our_ids = Counting(), Counting()
@@ -170,7 +164,6 @@ def test_samplers_and_third_party_ids_give_the_same_spans(program: Any, sampler:
         st.just(TraceState([("k", "v")])),
     ),
 )
-@many
 def test_flat_samplers_answer_as_upstreams(name: str, ratio: float, trace_id: int, parent: SpanContext | None) -> None:
     """`should_sample` of a flat sampler gives upstream's decision, attributes, tracestate and description."""
     theirs: Sampler = UPSTREAM_SAMPLERS[name]
@@ -226,7 +219,6 @@ class Picky(Sampler):
 
 
 @given(program=programs.programs)
-@many
 def test_third_parties_see_the_same_calls(program: Any) -> None:
     """Processors, samplers and id generators of third parties get the same calls with the same arguments, in order."""
     logs = []

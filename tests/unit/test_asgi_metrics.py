@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -186,7 +186,6 @@ def test_applications_share_their_instruments():
         assert rig.lines == []
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), min_size=2, max_size=12))
 def test_concurrent_requests_never_mix_sizes(sizes):
     """Whatever is in flight at the same time, each route's sizes are its own (contrib #5081)."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -116,7 +116,6 @@ async def _observed(app: Any, scope: Any, sending_fails: int) -> tuple[Any, ...]
     return sent, received, None, "", sorted(map(str, scope))
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(
     _scopes,
     st.lists(st.one_of(_messages, st.just("receive")), max_size=5),

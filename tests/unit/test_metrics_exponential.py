@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
@@ -42,7 +42,6 @@ def series(cells: Any, max_size: int) -> ExponentialSeries:
     return made
 
 
-@settings(max_examples=300, deadline=None)
 @given(value=st.floats(1e-300, 1e300), scale=st.integers(-10, 0))
 def test_a_value_lies_within_its_bucket_at_low_scales(value: float, scale: int) -> None:
     """`base**index < value <= base**(index + 1)`, in exact arithmetic."""
@@ -61,7 +60,6 @@ def test_powers_of_two_close_their_bucket(scale: int) -> None:
             assert index + 1 == (exponent << max(0, scale))
 
 
-@settings(max_examples=200, deadline=None)
 @given(program=st.lists(values, min_size=1, max_size=40), max_size=st.sampled_from([2, 3, 20, 160]))
 def test_every_measurement_is_in_the_bucket_of_its_scale(program: list[float], max_size: int) -> None:
     """After any program the buckets are those of the values at the final scale, and fit into `max_size`."""
@@ -81,7 +79,6 @@ def test_every_measurement_is_in_the_bucket_of_its_scale(program: list[float], m
     assert got.zeros == program.count(0.0)
 
 
-@settings(max_examples=60, deadline=None)
 @given(program=st.lists(values, min_size=1, max_size=12), max_size=st.sampled_from([2, 4, 20]))
 def test_a_process_that_dies_at_any_write_leaves_what_it_had_counted(program: list[float], max_size: int) -> None:
     """In every state the cells were ever in, the counts are those before or after the measurement in progress."""
@@ -94,7 +91,6 @@ def test_a_process_that_dies_at_any_write_leaves_what_it_had_counted(program: li
             assert decode(state, 0, max_size).count in (done, done + 1)
 
 
-@settings(max_examples=100, deadline=None)
 @given(one=st.lists(values, max_size=20), two=st.lists(values, max_size=20), max_size=st.sampled_from([2, 20, 160]))
 def test_merging_two_is_counting_both(one: list[float], two: list[float], max_size: int) -> None:
     """The merge of two processes' histograms is that of all values, at a scale no finer than both."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_distro.metrics.shared import fold as folding
@@ -45,7 +45,6 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(program=steps)
 def test_a_group_shows_what_one_process_would(program: list[Any]) -> None:
     """Whatever four processes measure, whoever dies and whenever is scraped: the sums are those of all of them."""
@@ -178,7 +177,6 @@ def test_cells_are_never_seen_torn(base: Path) -> None:
     assert seen <= set(values)
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=200), cut=st.integers(0, 60))
 def test_records_are_whole_or_not_there(data: bytes, cut: int) -> None:
     """However a sequence of records is cut, the whole ones come back, and damage is an error."""
@@ -198,7 +196,6 @@ def test_records_are_whole_or_not_there(data: bytes, cut: int) -> None:
 attribute_values = st.one_of(st.text(max_size=5), st.booleans(), st.integers(), st.floats(allow_nan=False), st.none())
 
 
-@settings(max_examples=100, deadline=None)
 @given(attributes=st.dictionaries(st.text(min_size=1, max_size=5), attribute_values, max_size=4))
 def test_attributes_come_back_and_their_order_does_not_matter(attributes: dict[str, Any]) -> None:
     """The index gives what was put in; equal attributes are equal bytes."""

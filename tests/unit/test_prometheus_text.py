@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -328,7 +328,6 @@ def measure(meter: Any, described: tuple[str, str, str, str, list[Any]]) -> None
         method(number * 3.7, one)
 
 
-@settings(max_examples=400, deadline=None)
 @given(
     program=st.lists(st.tuples(kinds, valid_names, units, anything, st.lists(attributes, max_size=3)), max_size=6),
     scope=st.tuples(st.text(min_size=1, max_size=5), anything, attributes),
@@ -354,7 +353,6 @@ def test_no_name_unit_help_or_label_ever_breaks_a_line(
         assert line.startswith("#") or re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{.*\})? \S+", line)
 
 
-@settings(max_examples=200, deadline=None)
 @given(value=st.text(st.characters(), max_size=8) | st.text(st.sampled_from('\ud800\udfff\\"\n\r\x00a'), max_size=8))
 def test_label_values_come_back_as_they_went_in(value: str) -> None:
     """Parsing gives the attribute's value again; lone surrogates, which UTF-8 cannot say, become U+FFFD."""

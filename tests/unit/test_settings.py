@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as settings_
 from hypothesis import strategies as st
 
 from otel_distro.settings import Settings, describe, parse, repair
@@ -195,7 +194,6 @@ def test_every_variable_is_described_once() -> None:
     assert all(variable.meaning.endswith(".") and variable.source for _, variable in described)
 
 
-@settings_(deadline=None)
 @given(st.dictionaries(st.sampled_from([name for name, _ in describe()]), st.text(max_size=60), max_size=12))
 def test_any_environment_gives_settings(environ: dict[str, str]) -> None:
     """Whatever the values are: settings come back, problems are lines, repair converges."""

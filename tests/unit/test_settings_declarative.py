@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as settings_
 from hypothesis import strategies as st
 
 from otel_distro.settings import Problem, Settings, Weight, parse, repair
@@ -357,7 +356,6 @@ SCHEMA_LIKE = st.recursive(
 )
 
 
-@settings_(deadline=None)
 @given(SCHEMA_LIKE)
 def test_any_document_gives_settings(document: Any) -> None:
     """Whatever a file holds, settings come back and every complaint is one line."""

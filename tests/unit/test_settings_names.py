@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as settings_
 from hypothesis import strategies as st
 
 import otel_distro
@@ -181,7 +180,6 @@ def test_starlettes_exclusions_are_fastapis() -> None:
     assert parse(both)[0].instrumentation.http.fastapi_excluded_urls == ("ready",)
 
 
-@settings_(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(NAMES)), st.text(max_size=300), max_size=6))
 def test_any_alias_gives_settings_and_lines(environ: dict[str, str]) -> None:
     """Whatever stands in a name as common as ENVIRONMENT, nothing is raised and each line is one line."""
