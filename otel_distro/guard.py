@@ -11,8 +11,9 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
+
+from otel_distro.records import dataclass
 
 P = ParamSpec("P")
 T = TypeVar("T")

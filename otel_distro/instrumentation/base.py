@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import ClassVar, Protocol
 
@@ -12,6 +11,7 @@ from opentelemetry.trace import TracerProvider
 from otel_distro import settings
 from otel_distro.answers import Answers
 from otel_distro.guard import Guard
+from otel_distro.records import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 from otel_distro._compat import entry_points
 from otel_distro.guard import Guard
+from otel_distro.records import dataclass
 
 if TYPE_CHECKING:
     from opentelemetry.instrumentation.dependencies import DependencyConflict

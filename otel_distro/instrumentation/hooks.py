@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from otel_distro.guard import Guard
+from otel_distro.records import dataclass
 
 from .calls import guarded
 

@@ -7,7 +7,8 @@ does not understand it leaves out.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+
+from otel_distro.records import dataclass, field
 
 MAX_SUMMARY = 255
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from otel_distro import settings
 from otel_distro.guard import LOGGER_NAME, Guard
 from otel_distro.import_hooks import ImportHooks
+from otel_distro.records import dataclass
 
 from .correlation import Correlation
 from .join import Join, Take

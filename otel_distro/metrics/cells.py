@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
+
+from otel_distro.records import dataclass
 
 from .exemplars import SLOT
 from .identity import StreamIdentity

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from otel_distro.records import dataclass
 
 
 class Kind(Enum):

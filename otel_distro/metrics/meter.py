@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from opentelemetry.metrics import Meter as ApiMeter
@@ -14,6 +13,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_distro._compat_metrics import InstrumentKind
 from otel_distro.guard import Guard
+from otel_distro.records import dataclass, field
 
 from . import aggregation, instruments
 from .instruments import Binder, LeanInstrument, LeanObservable

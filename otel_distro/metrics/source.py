@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, compress, count, repeat
 from operator import gt
 from typing import Protocol
+
+from otel_distro.records import dataclass, field
 
 from .cells import Entry
 from .exemplars import SLOT, unpack

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from threading import RLock
 from time import time_ns
 from typing import Any
 
 from otel_distro.guard import Guard
+from otel_distro.records import dataclass
 
 from . import exponential
 from .aggregation import Aggregation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from opentelemetry.metrics import Instrument
@@ -13,6 +12,7 @@ from opentelemetry.sdk.metrics.view import View
 from otel_distro import _compat_metrics as _compat
 from otel_distro._compat_metrics import InstrumentKind
 from otel_distro.guard import Guard
+from otel_distro.records import dataclass, field
 
 from .aggregation import DROP, LAST, SUM, Aggregation, explicit, exponential
 from .identity import Kind, Merge, StreamIdentity

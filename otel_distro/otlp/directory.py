@@ -16,7 +16,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+
+from otel_distro.records import dataclass
 
 _LOCK = "lock"
 _NAME = re.compile(r"(\d{20})-(\d{9})-(\d{1,9})\.otlp")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import MeterProvider
@@ -12,6 +11,7 @@ from opentelemetry.trace import TracerProvider
 
 from otel_distro.guard import Guard
 from otel_distro.process import Deadline
+from otel_distro.records import dataclass, field
 
 if TYPE_CHECKING:
     from logging import LogRecord

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
@@ -19,6 +18,7 @@ from otel_distro.metrics.groups import Groups
 from otel_distro.metrics.shared import SharedStore
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.own_metrics import Settled
+from otel_distro.records import dataclass
 from otel_distro.tracing import LeanTracerProvider
 
 from . import _exporters, _logs, _own, _queues, _scrapes

@@ -8,7 +8,6 @@ only themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -19,6 +18,7 @@ from otel_distro.metrics.cells import Entry
 from otel_distro.metrics.exponential import Buckets, decode
 from otel_distro.metrics.identity import Kind, StreamIdentity
 from otel_distro.metrics.source import Exemplar
+from otel_distro.records import dataclass, field
 
 from . import names
 

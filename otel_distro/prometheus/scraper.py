@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import zlib
-from dataclasses import dataclass
 
 from otel_distro.metrics.source import Source
+from otel_distro.records import dataclass
 
 from .negotiate import negotiate
 from .render import Renderer

@@ -12,10 +12,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from otel_distro.guard import Guard
+from otel_distro.records import dataclass, field
 
 from .scraper import Answer
 

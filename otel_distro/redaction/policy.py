@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from urllib.parse import unquote_plus
 
 from otel_distro.guard import Guard
+from otel_distro.records import dataclass
 
 REDACTED = "REDACTED"
 """The mark of what was hidden: it stands in the place of the value."""

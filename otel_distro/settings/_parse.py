@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
+
+from otel_distro.records import replace
 
 from . import _aliases, _names, _rules
 from ._problem import Problem, Weight

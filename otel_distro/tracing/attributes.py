@@ -7,7 +7,6 @@ Source: OpenTelemetry specification, common, "Attribute" and "Attribute limits".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
@@ -15,6 +14,7 @@ from opentelemetry.util.types import AnyValue
 
 from otel_distro import settings
 from otel_distro.guard import Guard
+from otel_distro.records import dataclass
 
 KEPT: frozenset[type] = frozenset({str, bool, int, float, bytes, NoneType})
 """Types (not their subclasses) whose values are taken as they are where no length is set."""

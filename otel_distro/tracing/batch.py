@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from opentelemetry.context import Context, attach
 from opentelemetry.context import detach as detach_context
@@ -24,6 +23,7 @@ from otel_distro._compat import FLAGS, SUPPRESS_ALL
 from otel_distro.bell import Bell
 from otel_distro.guard import Guard
 from otel_distro.process import Deadline, in_forked_child
+from otel_distro.records import dataclass, field
 
 from .processors import takes_timeout
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from starlette.routing import Mount
 
 from otel_distro.instrumentation.asgi import FastApiInstrumentation
 from otel_distro.instrumentation.asgi.exchange import Exchange
+from otel_distro.records import replace
 from tests.asgi_rig import MODULES, get, rigged, scope_of
 
 _header_names = st.one_of(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass, fields
 from typing import Any
 
 from opentelemetry.metrics import Meter, MeterProvider
 from opentelemetry.trace import Span, Tracer, TracerProvider
+
+from otel_distro.records import dataclass
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -52,9 +53,9 @@ class Options:
     def over(self, others: Options) -> Options:
         """These options, and those of `others` where these say nothing."""
         values: dict[str, Any] = {}
-        for field in fields(self):
-            own = getattr(self, field.name)
-            values[field.name] = getattr(others, field.name) if own is None else own
+        for name in self.__slots__:
+            own = getattr(self, name)
+            values[name] = getattr(others, name) if own is None else own
         return Options(**values)
 
 

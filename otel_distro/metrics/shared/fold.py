@@ -12,11 +12,11 @@ import json
 import os
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from otel_distro.metrics.cells import CELL
+from otel_distro.records import dataclass, field
 
 from . import records, runtime
 from .member import Member, Place

@@ -7,7 +7,6 @@ work takes longer than about a millisecond without giving the interpreter to oth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from otel_distro.metrics import exponential
 from otel_distro.metrics.cells import Entry
 from otel_distro.metrics.identity import Kind, Merge, StreamIdentity
 from otel_distro.metrics.series import OVERFLOW
+from otel_distro.records import dataclass, field, replace
 
 from . import records
 from .member import Place

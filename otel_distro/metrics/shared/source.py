@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from opentelemetry.sdk.metrics.export import MetricsData
@@ -16,6 +15,7 @@ from otel_distro.guard import Guard
 from otel_distro.metrics.exemplars import SLOT, unpack
 from otel_distro.metrics.provider import LeanMeterProvider
 from otel_distro.metrics.source import Exemplar, LocalSource, Snapshot, filled_slots, slot_times
+from otel_distro.records import dataclass, field
 
 from . import fold
 from .last import last_numbers

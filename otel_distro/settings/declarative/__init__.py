@@ -7,8 +7,8 @@ value exists once. Source: OpenTelemetry specification, "Declarative configurati
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 
+from otel_distro.records import dataclass, field, replace
 from otel_distro.settings._problem import Problem
 
 VARIABLE = "OTEL_CONFIG_FILE"
