@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,8 +26,6 @@ from tests.collector.traffic import send_traces
 from tests.servers.binaries import agent_binary, collector_binary, promtool_binary
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.otlp_servers import Certificates
     from tests.servers import Stack
 
@@ -120,7 +119,8 @@ def test_prometheus_of_the_laptop_scrapes_what_runs(tmp_path: Path) -> None:
         if mount["type"] == "bind":
             place = tmp_path / mount["target"].removeprefix("/etc/prometheus/")
             place.parent.mkdir(exist_ok=True)
-            shutil.copy(mount["source"], place)
+            (shutil.copytree if Path(mount["source"]).is_dir() else shutil.copy)(mount["source"], place)
+    assert list((tmp_path / "rules").glob("*.yml"))
     command = [promtool_binary(), "check", "config", str(tmp_path / "prometheus.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

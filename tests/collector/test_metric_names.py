@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from scripts.collectorgen.choices import Choice
 from tests.collector.drills.rig import Rig
 from tests.collector.drills.senders import BareSender
 from tests.collector.generated import TOKEN, GeneratedCollector
 from tests.collector.traffic import send_traces
-from tests.servers import CollectorServer, RecorderServer, total
+from tests.servers import Answer, CollectorServer, OtlpSink, RecorderServer, total
+from tests.servers.binaries import promtool_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +37,6 @@ ELSEWHERE = {
     "otelcol_receiver_refused_log_records_total": "receiverhelper documentation.md",
     "otelcol_receiver_refused_metric_points_total": "receiverhelper documentation.md",
     "otelcol_exporter_send_failed_log_records_total": "exporterhelper documentation.md",
-    "otelcol_exporter_send_failed_metric_points_total": "exporterhelper documentation.md",
 }
 
 
@@ -64,7 +67,26 @@ def scrapes(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
         time.sleep(3)  # decided, and refused by queues that are too small for it
         found["faults"] = rig.samples()
     found["plain"] = _plain(folder)
+    found["refused"] = _refused(folder, certificates)
     return found
+
+
+def _refused(folder: Path, certificates: Certificates) -> list[Sample]:
+    """A gateway whose Prometheus answers 400 and whose Sentry 403, both for good: nothing is parked for them."""
+    with OtlpSink() as prometheus, OtlpSink() as sentry:
+        prometheus.answer, sentry.answer = Answer(400), Answer(403)
+        env = {
+            "PROMETHEUS_OTLP_ENDPOINT": prometheus.url,
+            "SENTRY_OTLP_TRACES_ENDPOINT": f"{sentry.url}/v1/traces",
+            "OTELCOL_SPAN_METRICS_INTERVAL": "500ms",
+        }
+        with GeneratedCollector(folder, Choice("gateway", sentry=True), certificates, env=env) as collector:
+            send_traces(collector.url, "refused", 1)
+            collector.wait_for_metric(
+                "otelcol_exporter_send_failed_metric_points_total", 1, exporter="otlp_http/prometheus"
+            )
+            collector.wait_for_metric("otelcol_exporter_send_failed_spans_total", 2, exporter="otlp_http/sentry")
+            return collector.metrics()
 
 
 def _plain(folder: Path) -> list[Sample]:
@@ -109,6 +131,54 @@ def test_every_name_in_use_is_scraped(scrapes: dict[str, list[Sample]]) -> None:
     assert [(name, path) for name, path in used if name not in known] == []
 
 
+_SELECTED = re.compile(r"(?<![:\w])([a-z_][a-z0-9_]*)\{([^}]*)\}")
+_LABEL = re.compile(r"([a-z_]+)\s*(?:=~|!~|!=|=)")
+_BY_PROMETHEUS = {"job", "instance"}
+#: Not of a collector: Prometheus' own, and the counter of the distro's applications.
+_OTHERS = {"up", "otel_distro_span_produced_total"}
+
+
+def expressions() -> Iterator[str]:
+    """Every expression of the collectors' rules and dashboard."""
+    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules" / "collector.yml").read_text())["groups"]
+    yield from (rule["expr"] for group in groups for rule in group["rules"])
+    board = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "collector.json").read_text())
+    yield from (target["expr"] for panel in board["panels"] for target in panel["targets"])
+
+
+def test_every_name_and_label_of_rules_and_dashboard_is_scraped(scrapes: dict[str, list[Sample]]) -> None:
+    """Also names that applications have as well, and the labels: an alert on a label that is gone never fires."""
+    labels: dict[str, set[str]] = {}
+    for sample in (sample for samples in scrapes.values() for sample in samples):
+        labels.setdefault(sample.name, set()).update(sample.labels)
+    used = [found for text in expressions() for found in _SELECTED.findall(text) if found[0] not in _OTHERS]
+    assert len(used) > 20
+    gone = [name for name, _ in used if name not in labels and name not in ELSEWHERE]
+    assert gone == []
+    for name, selector in used:
+        if name in labels:
+            assert set(_LABEL.findall(selector)) - _BY_PROMETHEUS <= labels[name], (name, selector)
+
+
+def test_every_expression_names_its_metrics_with_braces() -> None:
+    """So that the test above sees each of them."""
+    for text in expressions():
+        assert (
+            re.findall(r"\b(?:otelcol|rpc|http)_[a-z0-9_]+\b(?!\{)", re.sub(r"\{[^}]*\}|by \([^)]*\)", "{", text)) == []
+        )
+
+
+def test_alerts_fire_when_they_should_and_not_before() -> None:
+    """promtool runs tests/collector/rules against the rules, each of which has a case in which it fires."""
+    command = [promtool_binary(), "test", "rules", str(ROOT / "tests" / "collector" / "rules" / "collector.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = (ROOT / "tests" / "collector" / "rules" / "collector.yml").read_text()
+    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules" / "collector.yml").read_text())["groups"]
+    alerts = [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
+    assert [alert for alert in alerts if f'alertname="{alert}"' not in cases] == []
+
+
 def test_names_end_as_published_rules_expect(scrapes: dict[str, list[Sample]]) -> None:
     """Counters end in _total: since 0.152 the defaults drop that."""
     for name in ("otelcol_exporter_sent_spans", "otelcol_receiver_accepted_spans"):
@@ -126,6 +196,16 @@ def test_refusals_are_counted_where_we_say(scrapes: dict[str, list[Sample]]) -> 
     calls = "rpc_server_call_duration_seconds_count"
     assert total(samples, calls, rpc_response_status_code="UNAUTHENTICATED")
     assert not total(samples, "otelcol_receiver_refused_spans_total")
+
+
+def test_what_is_not_parked_is_counted_by_its_code(scrapes: dict[str, list[Sample]]) -> None:
+    """Points that Prometheus and spans that Sentry refuse for good: by exporter and code, not by a log line alone."""
+    samples = scrapes["refused"]
+    points, spans = (f"otelcol_exporter_send_failed_{items}_total" for items in ("metric_points", "spans"))
+    assert total(samples, points, error_permanent="true", error_type="InvalidArgument", exporter="otlp_http/prometheus")
+    assert (
+        total(samples, spans, error_permanent="true", error_type="PermissionDenied", exporter="otlp_http/sentry") == 2
+    )
 
 
 def test_a_drop_is_counted_by_its_reason(scrapes: dict[str, list[Sample]]) -> None:
