@@ -6,19 +6,17 @@ from typing import Any
 
 from scripts.collectorgen import parts
 
-
-def _connection(tls: str) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "brokers": ["${env:KAFKA_BROKERS:-127.0.0.1:9092}"],
-        "protocol_version": "2.1.0",
-    }
-    return settings | ({"tls": parts.client_tls(tls=tls)} if tls != "none" else {})
+_BROKERS = ["${env:KAFKA_BROKERS:-127.0.0.1:9092}"]
+_TOPIC = "${env:KAFKA_TRACES_TOPIC:-otlp_spans}"
 
 
 def exporter(*, tls: str) -> dict[str, Any]:
     """What an ingest tier writes."""
-    return _connection(tls) | {
-        "traces": {"topic": "${env:KAFKA_TRACES_TOPIC:-otlp_spans}", "encoding": "otlp_proto"},
+    return {
+        "brokers": _BROKERS,
+        "protocol_version": "2.1.0",
+        **_tls(tls),
+        "traces": {"topic": _TOPIC, "encoding": "otlp_proto"},
         "#partition_traces_by_id": "All spans of a trace in one partition, and so at one consumer.",
         "partition_traces_by_id": True,
         "timeout": "10s",
@@ -38,17 +36,18 @@ def exporter(*, tls: str) -> dict[str, Any]:
 
 def receiver(*, tls: str) -> dict[str, Any]:
     """What a sampling tier reads."""
-    return _connection(tls) | {
-        "traces": {"topics": ["${env:KAFKA_TRACES_TOPIC:-otlp_spans}"], "encoding": "otlp_proto"},
+    return {
+        "brokers": _BROKERS,
+        **_tls(tls),
+        "topic": _TOPIC,
+        "#group_id": "Replicas of one group share the partitions; a new group begins with what is there.",
         "group_id": "${env:KAFKA_GROUP:-otelcol-consume}",
-        "#initial_offset": "A new group begins with what is there, not with what comes next.",
-        "initial_offset": "earliest",
-        "message_marking": {
-            "#after": "An offset is committed behind the pipeline. tail_sampling holds spans in memory: kill -9 loses those.",
-            "after": True,
-            "on_error": False,
-            "#on_permanent_error": "A message that nobody can read must not hold up its partition; it is counted as failed.",
-            "on_permanent_error": True,
-        },
-        "error_backoff": {"enabled": True, "initial_interval": "1s", "max_interval": "30s", "max_elapsed_time": 0},
+        "#session_timeout": "So long the partitions of a replica that was killed wait for another.",
+        "session_timeout": "${env:KAFKA_SESSION_TIMEOUT:-10s}",
+        "#commit_interval": "Offsets are committed behind what is decided and queued; a kill -9 doubles what was queued since the last commit.",
+        "commit_interval": "${env:KAFKA_COMMIT_INTERVAL:-100ms}",
     }
+
+
+def _tls(tls: str) -> dict[str, Any]:
+    return {"tls": parts.client_tls(tls=tls)} if tls != "none" else {}

@@ -145,7 +145,7 @@ def _ingest(build: Build) -> None:
 
 
 def _consume(build: Build) -> None:
-    receiver = build.add("receivers", "kafka", kafka.receiver(tls=build.choice.tls))
+    receiver = build.add("receivers", "kafka_traces", kafka.receiver(tls=build.choice.tls))
     _sampled(build, receiver, build.entrance())
     _metrics(build, None, [])
 

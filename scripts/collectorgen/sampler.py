@@ -16,7 +16,7 @@ def tail_sampling() -> dict[str, Any]:
         "block_on_overflow": True,
         "#decision_cache": "Late spans follow the decision of their trace; far larger than the table, an id is 16 bytes.",
         "decision_cache": {"sampled_cache_size": 500000, "non_sampled_cache_size": 500000},
-        "#drop_pending_traces_on_shutdown": "An orderly stop decides what it holds. kill -9 loses it: docs/collector.md.",
+        "#drop_pending_traces_on_shutdown": "An orderly stop decides what it holds, and kill -9 loses it; behind Kafka it is read again: docs/collector.md.",
         "drop_pending_traces_on_shutdown": False,
         "policies": _policies(),
     }

@@ -12,7 +12,7 @@ _COLLECTOR = Path(__file__).resolve().parents[2] / "collector"
 
 
 @pytest.mark.timeout(600)  # a first run compiles the collector's libraries for the tests
-@pytest.mark.parametrize("module", ["components", "start"])
+@pytest.mark.parametrize("module", ["components", "kafkatraces", "start"])
 def test_go_module_is_sound(module: str) -> None:
     """`go vet` and `go test` find nothing, with the locked versions."""
     environment = os.environ | {"GOFLAGS": "-mod=readonly", "GOWORK": "off", "GOTOOLCHAIN": "local"}

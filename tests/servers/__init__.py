@@ -5,6 +5,7 @@ from tests.servers.base import MissingBinary, Server, ServerError, free_port
 from tests.servers.collector import CollectorServer
 from tests.servers.exposition import Sample, parse_exposition, total
 from tests.servers.jaeger import JaegerServer
+from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.prometheus import PrometheusServer
 from tests.servers.recorder import RecorderServer
@@ -19,6 +20,7 @@ __all__ = [
     "Answer",
     "CollectorServer",
     "JaegerServer",
+    "KafkaServer",
     "LogEntry",
     "MetricPoint",
     "MissingBinary",

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/collector/pipeline"
 	"go.uber.org/zap"
 
+	"otel-distro.example/components/delivery"
 	"otel-distro.example/components/ledger"
 )
 
@@ -102,18 +103,18 @@ func (f *fan[T]) deliver(ctx context.Context, data T, total, truncated, oversize
 			if refusals[i] == nil {
 				accepted = true
 				// Now, not after the others: a kill between a queue's write and this line leaves the sheet unbalanced.
-				f.received(each, total)
+				f.received(each, f.taken(ctx, each, total, oversized))
 			}
 		}
 	}
-	if !accepted && f.leaves == "" {
+	if !accepted && (f.leaves == "" || delivery.Returns(ctx)) {
 		f.counters.refuse(ctx, total)
 		return joined(refusals)
 	}
 	f.counters.oversized(ctx, truncated, oversized)
 	f.account(ctx, refusals, total, oversized)
 	if !accepted {
-		return joined(refusals) // behind a sampler nobody comes again: it logs the error and forgets, so it is a counted drop
+		return joined(refusals) // this sampler does not come again: it logs the error and forgets, so it is a counted drop
 	}
 	if sent > 0 {
 		f.follow(ctx, data, sent)
@@ -132,6 +133,14 @@ func (f *fan[T]) portion(each branch[T], index int, data T) T {
 
 func (f *fan[T]) allMutate() bool {
 	return !slices.ContainsFunc(f.backends, func(each branch[T]) bool { return !each.mutates })
+}
+
+// taken is what came into a branch's keeping: a sampler behind Kafka keeps nothing before its decision, and counts it then.
+func (f *fan[T]) taken(ctx context.Context, each branch[T], total, oversized int) int {
+	if receipt := delivery.From(ctx); receipt != nil && receipt.Account == each.backend {
+		return oversized
+	}
+	return total
 }
 
 func (f *fan[T]) received(each branch[T], items int) {
@@ -160,7 +169,11 @@ func (f *fan[T]) account(ctx context.Context, refusals []error, total, oversized
 	}
 }
 
+// follow feeds the followers; what an earlier owner of its partition has read, it has counted.
 func (f *fan[T]) follow(ctx context.Context, data T, items int) {
+	if receipt := delivery.From(ctx); receipt != nil && receipt.Again {
+		return
+	}
 	for _, each := range f.followers {
 		portion := data
 		if each.mutates {

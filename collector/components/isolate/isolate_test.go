@@ -23,6 +23,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pipeline"
 
+	"otel-distro.example/components/delivery"
 	"otel-distro.example/components/ledger"
 )
 
@@ -268,4 +269,45 @@ func TestReasonsAreAClosedSet(t *testing.T) {
 	} {
 		require.Equal(t, reason, reasonOf(err))
 	}
+}
+
+// A batch that comes again when all refuse it is no drop, and leaves the sampler's account once.
+func TestBehindASamplerThatComesAgainNothingIsDropped(t *testing.T) {
+	at := newHost(t)
+	full := true
+	gate, err := consumer.NewTraces(func(context.Context, ptrace.Traces) error {
+		if full {
+			return exporterhelper.ErrQueueIsFull
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	made := started(t, at, &Config{Leaves: "sampler"}, map[pipeline.ID]consumer.Traces{tempo: gate})
+	ctx := delivery.WithReturn(context.Background())
+	require.Error(t, made.ConsumeTraces(ctx, batch("a", "b", "c")))
+	require.Empty(t, at.sheet())
+	full = false
+	require.NoError(t, made.ConsumeTraces(ctx, batch("a", "b", "c")))
+	require.Equal(t, map[ledger.Entry]int64{
+		{Signal: "traces", Backend: "tempo", Stage: "received", In: true}: 3,
+		{Signal: "traces", Backend: "sampler", Stage: "kept"}:             3,
+	}, at.sheet())
+}
+
+// What a sampler keeps for Kafka it counts itself, and what another has read before is not counted again by followers.
+func TestBehindKafkaTheSamplerCountsAndFollowersCountOnce(t *testing.T) {
+	at, followed := newHost(t), new(consumertest.TracesSink)
+	sampler := pipeline.NewIDWithName(pipeline.SignalTraces, "sampler")
+	keeper, err := consumer.NewTraces(func(ctx context.Context, _ ptrace.Traces) error {
+		delivery.From(ctx).Account = "sampler"
+		return nil
+	})
+	require.NoError(t, err)
+	made := started(t, at, &Config{Followers: []pipeline.ID{red}}, map[pipeline.ID]consumer.Traces{sampler: keeper, red: followed})
+	for _, again := range []bool{false, true} {
+		receipt := delivery.NewReceipt(delivery.NewPartition(), again, func(bool) {})
+		require.NoError(t, made.ConsumeTraces(delivery.With(context.Background(), receipt), batch("a", "b")))
+	}
+	require.Equal(t, 2, followed.SpanCount())
+	require.Empty(t, at.sheet())
 }
