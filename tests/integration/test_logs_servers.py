@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -290,78 +289,3 @@ def test_a_reader_that_has_stopped_holds_up_no_request(tmp_path: Path) -> None:
             server.process.wait(20)
     finally:
         os.close(reading)
-
-
-CONCURRENT = """
-import asyncio, logging, otel_distro
-from fastapi import FastAPI
-app = FastAPI()
-log = logging.getLogger("shop")
-
-@app.get("/{number}")
-async def item(number: int):
-    otel_distro.set_user(f"u{number}")
-    otel_distro.set_context(tenant=f"t{number}")
-    log.info("first %d", number)
-    await asyncio.sleep(0)
-    await asyncio.gather(child(number), asyncio.sleep(0.01))
-    log.info("last %d", number)
-    return {}
-
-async def child(number):
-    await asyncio.sleep(0.001)
-    log.info("child %d", number)
-
-async def call(number):
-    async def receive():
-        return {"type": "http.request", "body": b"", "more_body": False}
-    async def send(message):
-        pass
-    path = f"/{number}"
-    headers = [(b"host", b"h"), (b"x-request-id", f"request-{number}".encode())]
-    await app({"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"",
-               "headers": headers, "scheme": "http", "http_version": "1.1", "client": ("c", 1), "server": ("s", 80),
-               "root_path": "", "asgi": {"version": "3.0"}}, receive, send)
-
-async def main():
-    await asyncio.gather(*[call(number) for number in range(10_000)])
-
-asyncio.run(main())
-"""
-
-
-def test_ten_thousand_concurrent_requests_mix_nothing(tmp_path: Path) -> None:
-    """10,000 requests at once with different users, tenants and ids: each line and each record has its own."""
-    (tmp_path / "program.py").write_text(CONCURRENT)
-    with OtlpSink() as sink, (tmp_path / "lines").open("wb") as lines:
-        done = subprocess.run(
-            [sys.executable, "-m", "otel_distro", "run", sys.executable, "program.py"],
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
-                "OTEL_METRICS_EXPORTER": "none",
-                "OTEL_TRACES_EXPORTER": "none",
-                "OTEL_DISTRO_LOGS": "json,otlp",
-                "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
-                "OTEL_BLRP_MAX_QUEUE_SIZE": "100000",
-                "OTEL_DISTRO_SHUTDOWN_TIMEOUT": "20000",
-            },
-            cwd=tmp_path,
-            stderr=lines,
-            timeout=150,
-            check=True,
-        )
-        assert done.returncode == 0
-        records: list[Any] = sink.logs
-    told = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
-    assert len(told) == len(records) == 30_000
-    traces: dict[str, str] = {}
-    for line in told:
-        number = line["message"].split()[1]
-        ids = (line["request_id"], line["user"], line["tenant"])
-        assert ids == (f"request-{number}", f"u{number}", f"t{number}")
-        assert traces.setdefault(number, line["trace_id"]) == line["trace_id"]
-    assert len(set(traces.values())) == 10_000
-    for record in records:
-        number = str(record.body).split()[1]
-        assert (record.attributes["user.id"], record.attributes["tenant.id"]) == (f"u{number}", f"t{number}")
-        assert record.trace_id == traces[number]
