@@ -31,8 +31,11 @@ SUPPRESS_KEY: str = context_api._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001
 SUPPRESS_HTTP_KEY: str = context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY  # noqa: SLF001
 """The same for HTTP clients alone: the layer above makes the span."""
 
-SUPPRESS_ALL: Mapping[str, bool] = {SUPPRESS_KEY: True, SUPPRESS_HTTP_KEY: True, "suppress_instrumentation": True}
-"""What a thread that exports telemetry puts into its context; some libraries still read the last key, an older one."""
+OLD_SUPPRESS_KEY: Final = "suppress_instrumentation"
+"""What `SUPPRESS_KEY` was before it had a constant; some libraries still use it."""
+
+SUPPRESS_ALL: Mapping[str, bool] = {SUPPRESS_KEY: True, SUPPRESS_HTTP_KEY: True, OLD_SUPPRESS_KEY: True}
+"""What a thread that exports telemetry puts into its context."""
 
 # A SpanContext is a tuple: an index costs a third of the property, building it without its constructor half
 TRACE_ID: Final = 0
@@ -195,6 +198,7 @@ __all__ = [
     "FLAGS",
     "IS_REMOTE",
     "IS_VALID",
+    "OLD_SUPPRESS_KEY",
     "SPAN_ID",
     "SPAN_KEY",
     "STATE",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from otel_distro import sampling, settings
 from otel_distro.guard import Guard
@@ -23,15 +25,53 @@ from otel_distro.tracing import LeanTracerProvider
 Point = tuple[Mapping[str, Any], Any]
 
 
+class TakingBrief(SimpleSpanProcessor):
+    """Takes spans that were never an object, as the OTLP exporter's queue does, and makes them one for the test."""
+
+    def finisher(self, name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Callable[..., ReadableSpan]:
+        """Makes what can be read of such a span."""
+
+        def finished(  # noqa: PLR0917 - the encoder's
+            trace_id: int, span_id: int, parent: SpanContext | None, start: int, end: int, more: Mapping[str, Any]
+        ) -> ReadableSpan:
+            flags = TraceFlags(TraceFlags.SAMPLED | (parent.trace_flags if parent else TraceFlags.RANDOM_TRACE_ID))
+            context = SpanContext(trace_id, span_id, False, flags, parent.trace_state if parent else None)
+            attributes_of_it = {**more, **attributes}
+            return ReadableSpan(
+                name, context, parent, attributes=attributes_of_it, kind=kind, start_time=start, end_time=end
+            )
+
+        return finished
+
+    def take(self, piece: tuple[Resource, InstrumentationScope, ReadableSpan]) -> None:
+        """Keep it."""
+        resource, scope, bare = piece
+        made = ReadableSpan(
+            bare.name,
+            bare.context,
+            bare.parent,
+            resource,
+            bare.attributes,
+            kind=bare.kind,
+            instrumentation_scope=scope,
+            start_time=bare.start_time,
+            end_time=bare.end_time,
+        )
+        self.span_exporter.export((made,))
+
+
 class Recording:
     """A lean tracer and meter provider whose output stays here.
 
     Args:
         environ: environment variables the settings are parsed from.
         sampler: by its specified name.
+        brief: spans that nobody can see before they have ended are never an object.
     """
 
-    def __init__(self, environ: Mapping[str, str] | None = None, sampler: str = "parentbased_always_on") -> None:
+    def __init__(
+        self, environ: Mapping[str, str] | None = None, sampler: str = "parentbased_always_on", *, brief: bool = False
+    ) -> None:
         self.lines: list[str] = []
         self.guard = Guard(level=logging.INFO, output=lambda _level, text: self.lines.append(text))
         parsed, _ = settings.parse(environ or {})
@@ -44,7 +84,8 @@ class Recording:
             limits=parsed.traces.limits,
             guard=self.guard,
         )
-        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        processor = TakingBrief if brief else SimpleSpanProcessor
+        self.tracer_provider.add_span_processor(processor(self._exporter))
         self.meter_provider = LeanMeterProvider(resource=resource, guard=self.guard, readers=[self._reader])
         self.toolbox = Toolbox(self.tracer_provider, self.meter_provider, parsed.instrumentation, self.guard)
 

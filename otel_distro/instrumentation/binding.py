@@ -17,12 +17,16 @@ from opentelemetry.trace import (
     Span,
     SpanContext,
     SpanKind,
+    TraceFlags,
     Tracer,
     set_span_in_context,
 )
 from opentelemetry.util.types import AnyValue
 
+from otel_distro.tracing.brief import Briefs
+
 Attributes = Mapping[str, Any]
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 
 class Starts(Protocol):
@@ -31,6 +35,15 @@ class Starts(Protocol):
     @property
     def takes_late_attributes(self) -> bool:
         """Whether `begin` may be given no attributes, and a recording span's `attributes` be replaced after it."""
+        ...
+
+    @property
+    def brief(self) -> object | None:
+        """Whether spans may be made at their end alone: None where not, and `briefs` must not be called."""
+        ...
+
+    def briefs(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue]) -> Briefs:
+        """Spans that are made at their end alone; see `LeanTracer.briefs`."""
         ...
 
     def begin(
@@ -54,12 +67,20 @@ class Records(Protocol):
         """Take one measurement; `span` becomes its exemplar."""
         ...
 
+    def took(self, seconds: float, now: float, ids: tuple[int, int] | None) -> None:
+        """Take a duration of a span that is no object; see `otel_distro.metrics.series.Series.took`."""
+        ...
+
 
 class Adds(Protocol):
     """A counter bound to one set of attributes."""
 
     def add(self, value: float, span: Span | None = None) -> None:
         """Add to the sum; `span` becomes its exemplar."""
+        ...
+
+    def step(self, value: int) -> None:
+        """Add one or take one away; no exemplar."""
         ...
 
 
@@ -73,9 +94,14 @@ class ApiTracer:
     __slots__ = ("_tracer",)
 
     takes_late_attributes = False
+    brief = None
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
+
+    def briefs(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue]) -> Briefs:
+        """Not for tracers of others."""
+        raise TypeError("a tracer that is not lean makes whole spans")
 
     def begin(
         self,
@@ -108,6 +134,13 @@ class _Series:
 
     add = record
 
+    def step(self, value: int) -> None:
+        self._take(value, self._attributes)
+
+    def took(self, seconds: float, now: float, ids: tuple[int, int] | None) -> None:
+        del now
+        self.record(seconds, None if ids is None else NonRecordingSpan(SpanContext(*ids, False, _SAMPLED)))
+
 
 class _Nothing:
     __slots__ = ()
@@ -116,6 +149,12 @@ class _Nothing:
         """Do nothing."""
 
     add = record
+
+    def step(self, value: int) -> None:
+        """Do nothing."""
+
+    def took(self, seconds: float, now: float, ids: tuple[int, int] | None) -> None:
+        """Do nothing."""
 
 
 NOTHING = _Nothing()

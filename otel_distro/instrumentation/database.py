@@ -5,17 +5,22 @@ Source: semantic conventions 1.44, "Database client spans" and "Database client 
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, time_ns
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter
 from opentelemetry.trace import Span, StatusCode
 
+from otel_distro._compat import SPAN_KEY
 from otel_distro.context import current_scope
 from otel_distro.spent import Spent
+from otel_distro.tracing import LeanSpan
+from otel_distro.tracing.brief import Briefs
+from otel_distro.tracing.context import span_context_in
 
-from .binding import NOTHING, Records, histogram_series
-from .calls import error_type
+from .binding import NOTHING, Records, Starts, histogram_series
+from .calls import CLIENT, error_type
 
 # Databases answer faster than HTTP servers; these are the boundaries the semantic conventions advise.
 DURATION_BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
@@ -52,7 +57,7 @@ class Operation:
         batch: several operations in one call.
     """
 
-    __slots__ = ("_duration", "_failures", "_histogram", "_metric_attributes", "attributes", "batch", "name")
+    __slots__ = ("_briefs", "_duration", "_failures", "_histogram", "_metric_attributes", "attributes", "batch", "name")
 
     def __init__(self, name: str, attributes: dict[str, Any], histogram: Histogram | None, batch: bool) -> None:
         self.name = name
@@ -60,6 +65,7 @@ class Operation:
         self.attributes = attributes
         self._histogram = histogram
         self._metric_attributes = {key: attributes[key] for key in _METRIC_ATTRIBUTES if key in attributes}
+        self._briefs: Briefs | None = None
         self._duration: Records | None = None
         self._failures: dict[tuple[str, str | None], Records] = {}
 
@@ -94,6 +100,36 @@ class Operation:
             spent = scope.spent or scope.spending()
             if spent is not None:
                 self._spend(spent, seconds)
+
+    def ended(self, tracer: Starts, context: Context, started: float) -> None:
+        """The call went well, and its span is made now.
+
+        Args:
+            tracer: one with `brief`.
+            context: in which the call began.
+            started: by `time.perf_counter`.
+        """
+        now, end_time = perf_counter(), time_ns()
+        seconds = now - started
+        briefs, duration = self._briefs, self._duration
+        if briefs is None or briefs.tracer is not tracer:  # type: ignore[comparison-overlap]  # a lean one is both
+            briefs = self._briefs = tracer.briefs(self.name, CLIENT, self.attributes)
+        if duration is None:
+            duration = self._duration = self._bound()
+        span: Any = context.get(SPAN_KEY)
+        parent = span.context if span.__class__ is LeanSpan else span_context_in(context)
+        scope = current_scope()
+        duration.took(seconds, now, briefs.ended(parent, scope, end_time - int(seconds * 1e9), end_time))
+        if scope is not None:
+            spent = scope.spent or scope.spending()
+            if spent is not None:
+                self._spend(spent, seconds)
+
+    def failed(self, tracer: Starts, context: Context, started: float, error: BaseException, code: str | None) -> None:
+        """The call ended with `error`, and its span is made now; see `ended` and `fail`."""
+        start_time = time_ns() - int((perf_counter() - started) * 1e9)
+        span = tracer.begin(self.name, CLIENT, span_context_in(context), self.attributes.copy(), start_time=start_time)
+        self.fail(span, started, error, code)
 
     def _spend(self, spent: Spent, seconds: float) -> None:
         spent.sql(self, seconds)

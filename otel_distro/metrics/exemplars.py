@@ -10,11 +10,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
-from time import monotonic, time_ns
+from time import perf_counter, time_ns
 from typing import Any, Final
 
 from opentelemetry.sdk.metrics import Exemplar
-from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, TraceFlags
 
 SLOT: Final = 48  # bytes: crc32 of the rest as 8 bytes, value, seconds, trace id in two halves, span id
 _BODY = struct.Struct("<ddQQQ")
@@ -61,7 +61,7 @@ class Reservoir:
         elif not self.always:
             return
         now = time_ns()
-        self.due[slot] = monotonic() + _EVERY
+        self.due[slot] = perf_counter() + _EVERY
         self.kept[slot] = Exemplar(dropped, value, now, span_id, trace_id)
         if self._region is not None:
             at = self._start + slot * SLOT
@@ -70,6 +70,11 @@ class Reservoir:
     def since(self, after: int) -> list[Exemplar]:
         """Exemplars younger than `after` (ns since the epoch), by slot."""
         return [e for e in self.kept if e is not None and e.time_unix_nano > after]
+
+
+def sampled(trace_id: int, span_id: int) -> Span:
+    """A sampled span of these ids, for exemplars of spans that are no objects."""
+    return NonRecordingSpan(SpanContext(trace_id, span_id, False, TraceFlags(TraceFlags.SAMPLED)))
 
 
 def pack(value: float, seconds: float, trace_id: int, span_id: int) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import floor, frexp, ldexp, log
 from sys import float_info
 from threading import RLock
-from time import monotonic
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import Span
@@ -194,7 +194,7 @@ class ExponentialSeries(Distribution):
             self.minimum = min(self.minimum, value)
             self.maximum = max(self.maximum, value)
         reservoir = self._reservoir
-        if reservoir is not None and (span is not None or reservoir.always) and monotonic() >= reservoir.due[0]:
+        if reservoir is not None and (span is not None or reservoir.always) and perf_counter() >= reservoir.due[0]:
             reservoir.offer(0, value, span, dropped)
         for other in self.also:
             other.measure(value, span, dropped)

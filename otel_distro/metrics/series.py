@@ -10,13 +10,13 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from math import inf
 from sys import float_info
-from time import monotonic, time
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import Span
 
 from .cells import Block, Cells
-from .exemplars import Reservoir
+from .exemplars import Reservoir, sampled
 from .identity import Kind
 
 if TYPE_CHECKING:
@@ -84,6 +84,21 @@ class Series:
         """`measure`, as gauges call it."""
         self.measure(value, span, dropped)
 
+    def took(self, seconds: float, now: float, ids: tuple[int, int] | None) -> None:
+        """Take a duration of a span that is no object.
+
+        Args:
+            seconds: finite, not negative.
+            now: by `time.perf_counter`.
+            ids: trace id and span id where it is sampled, for the exemplar; None for none.
+        """
+        del now
+        self.measure(seconds, None if ids is None else sampled(*ids))
+
+    def step(self, value: int) -> None:
+        """Add one or take one away, as an instrumentation of ours counts what goes on."""
+        self.measure(value)
+
     def observe(self, value: float, number: int) -> None:
         """Take what a callback reported.
 
@@ -137,13 +152,20 @@ class SumSeries(Series):
         cells = self._cells
         cells[self._at] += value
         reservoir = self._reservoir
-        if reservoir is not None and (span is not None or reservoir.always) and monotonic() >= reservoir.due[0]:
+        if reservoir is not None and (span is not None or reservoir.always) and perf_counter() >= reservoir.due[0]:
             reservoir.offer(0, value, span, dropped)
         if self.also:
             for other in self.also:
                 other.measure(value, span, dropped)
 
     add = record = set = measure
+
+    def step(self, value: int) -> None:
+        """Add one or take one away, without the looks that a number of ours does not need; no exemplar."""
+        if self.also:
+            self.measure(value)
+        else:
+            self._cells[self._at] += value
 
     def value(self) -> float:
         """The sum so far."""
@@ -172,7 +194,7 @@ class LastSeries(Series):
         cells[at] = value
         cells[at + 1] = now
         reservoir = self._reservoir
-        if reservoir is not None and (span is not None or reservoir.always) and monotonic() >= reservoir.due[0]:
+        if reservoir is not None and (span is not None or reservoir.always) and perf_counter() >= reservoir.due[0]:
             reservoir.offer(0, value, span, dropped)
         if self.also:
             for other in self.also:
@@ -269,13 +291,30 @@ class HistogramSeries(Distribution):
         if value > self.maximum:  # noqa: PLR1730
             self.maximum = value
         reservoir = self._reservoir
-        if reservoir is not None and (span is not None or reservoir.always) and monotonic() >= reservoir.due[bucket]:
+        if reservoir is not None and (span is not None or reservoir.always) and perf_counter() >= reservoir.due[bucket]:
             reservoir.offer(bucket, value, span, dropped)
         if self.also:
             for other in self.also:
                 other.measure(value, span, dropped)
 
     add = record = set = measure
+
+    def took(self, seconds: float, now: float, ids: tuple[int, int] | None) -> None:
+        """See `Series.took`: `measure` without the looks that a duration of ours does not need."""
+        if self.also:
+            Series.took(self, seconds, now, ids)
+            return
+        bucket = bisect_left(self._bounds, seconds)
+        cells, at = self._cells, self._at
+        cells[at + 1 + bucket] += 1.0
+        cells[at] += seconds
+        if seconds < self.minimum:  # noqa: PLR1730 - see `measure`
+            self.minimum = seconds
+        if seconds > self.maximum:  # noqa: PLR1730
+            self.maximum = seconds
+        reservoir = self._reservoir
+        if reservoir is not None and (ids is not None or reservoir.always) and now >= reservoir.due[bucket]:
+            reservoir.offer(bucket, seconds, None if ids is None else sampled(*ids), NOTHING)
 
     def value(self) -> tuple[float, ...]:
         """`(sum, bucket counts...)` so far."""

@@ -24,8 +24,10 @@ from otel_distro.guard import Guard
 from otel_distro.process import Deadline, in_forked_child
 
 from ._batch import Encoded, Piece
+from .encode_traces import SpanEncoder
 
-_SAMPLED = 1
+SAMPLED = 1
+"""The bit of a context's flags that says that its span is exported."""
 _NEVER = sys.maxsize
 _MOST_BYTES = 1_000_000
 """Of a batch, and one item more: joining and sending so many takes milliseconds, in which the interpreter is held."""
@@ -82,6 +84,8 @@ class PieceQueue:
 
     items = "spans"
     variable = "OTEL_BSP_MAX_QUEUE_SIZE"
+    target = "the collector"
+    part = "exporter otlp"
 
     def __init__(self, exporter: PieceExporter, encoder: PieceEncoder, *, batch: settings.Batch, guard: Guard) -> None:
         self._exporter = exporter
@@ -183,9 +187,9 @@ class PieceQueue:
             return True
         self._counts["queue_full"] += 1
         self._guard.warn(
-            f"exporter otlp: {self._size} {self.items} wait, further ones are dropped and counted; "
-            f"raise {self.variable} if the collector is well",
-            once=f"{self.items} queue full",
+            f"{self.part}: {self._size} {self.items} wait, further ones are dropped and counted; "
+            f"raise {self.variable} if {self.target} is well",
+            once=f"{self.items} queue full, {self.part}",
         )
         return False
 
@@ -273,18 +277,40 @@ class PieceQueue:
 
 
 class SpanQueue(PieceQueue, SpanProcessor):
-    """The span processor of an `OtlpSpanExporter`."""
+    """The span processor of an `OtlpSpanExporter`.
+
+    Attributes:
+        finisher: the encoder's; see `SpanEncoder.finisher`.
+    """
+
+    def __init__(self, exporter: PieceExporter, encoder: SpanEncoder, *, batch: settings.Batch, guard: Guard) -> None:
+        super().__init__(exporter, encoder, batch=batch, guard=guard)
+        self.finisher = encoder.finisher
+        self._receivers: tuple[Callable[[ReadableSpan, Piece], None], ...] = ()
+
+    def share(self, receive: Callable[[ReadableSpan, Piece], None]) -> None:
+        """Have `receive` called with each span and what was encoded of it; it must neither raise nor wait.
+
+        A span that was never an object cannot be given away: such come only where this queue is the sole processor.
+        """
+        self._receivers += (receive,)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take an ended, sampled span; takes no lock and never waits."""
         context = span.context
-        if context is None or not context[FLAGS] & _SAMPLED:
+        if context is None or not context[FLAGS] & SAMPLED:
             return
-        # what `put` does, without the call
+        piece = self._piece(span)
+        for receive in self._receivers:
+            receive(span, piece)
+        self.take(piece)
+
+    def take(self, piece: Piece) -> None:
+        """Take an ended, sampled span that is encoded already; takes no lock and never waits."""
         queue = self._queue
         waiting = len(queue)
         if waiting >= self._room and not self._make_room():
             return
-        queue.append(self._piece(span))
+        queue.append(piece)
         if waiting >= self._mark:
             self._call_thread()

@@ -21,6 +21,7 @@ from otel_distro.guard import Guard
 from otel_distro.process import Deadline
 
 from .attributes import SpanLimits
+from .brief import TakesBrief
 
 
 class Processors(PipelineFields, SynchronousMultiSpanProcessor):
@@ -36,6 +37,7 @@ class Processors(PipelineFields, SynchronousMultiSpanProcessor):
         ends: called with the ended span; may raise, which `Span.end` hands to `failed`.
         kept: types of values that need no look as a span's attribute.
         room: a span that ends with more attributes than this is brought under the limits.
+        brief: the only processor, where it takes spans that were never an object; None where one has to be made.
         on_error: called with a span's context and an exception that it records, or that leaves it unrecorded; it must
             not raise. None when nobody cares.
     """
@@ -50,6 +52,7 @@ class Processors(PipelineFields, SynchronousMultiSpanProcessor):
         self.processors: tuple[SpanProcessor, ...] = ()
         self.starts: Callable[[Span, Context | None], None] | None = None
         self.ends: Callable[[ReadableSpan], None] = _nothing
+        self.brief: TakesBrief | None = None
         self.on_error: Callable[[SpanContext, BaseException], None] | None = None
         self._changing = threading.Lock()
 
@@ -64,6 +67,8 @@ class Processors(PipelineFields, SynchronousMultiSpanProcessor):
         starting = [processor for processor in processors if overrides(processor, "on_start")]
         ending = [processor for processor in processors if overrides(processor, "_on_ending")]
         self.starts = self._fan_out_starts(starting) if starting else None
+        alone = processors[0] if len(processors) == 1 and not (starting or ending) and self.room >= 0 else None
+        self.brief = alone if isinstance(alone, TakesBrief) else None
         if not processors:
             self.ends = _nothing
         elif len(processors) == 1 and not ending:

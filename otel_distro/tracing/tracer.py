@@ -31,6 +31,7 @@ from otel_distro.context import current, current_scope
 from otel_distro.sampling import FlatSampler
 
 from .attributes import bounded
+from .brief import Briefs, Rule, TakesBrief
 from .context import current_span_context, span_context_in, use_span
 from .ids import RandomIds
 from .processors import Processors
@@ -102,6 +103,22 @@ class LeanTracer(Tracer):
         """
         return self._short and self._processors.starts is None
 
+    @property
+    def brief(self) -> TakesBrief | None:
+        """Who takes spans that are made at their end alone, see `briefs`; None where somebody wants more."""
+        return self._processors.brief if self._short else None
+
+    def briefs(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue]) -> Briefs:
+        """Spans of this name, kind and attributes that nobody can see before they have ended.
+
+        Args:
+            name: what the operation is called.
+            kind: its place between caller and called.
+            attributes: clean; must not change.
+        """
+        rule = Rule(self._bits, self._parent_based, self._bound)
+        return Briefs(self, self._processors, rule, name, kind, attributes)
+
     def begin(  # noqa: PLR0917 - keywords would cost what the short way saves
         self,
         name: str,
@@ -110,6 +127,7 @@ class LeanTracer(Tracer):
         attributes: dict[str, AnyValue],
         start_time: int | None = None,
         context: Context | None = None,
+        make: Callable[..., LeanSpan] = new_span,
     ) -> LeanSpan | UnsampledSpan:
         """Start a span without making it current, for instrumentations of ours.
 
@@ -120,6 +138,7 @@ class LeanTracer(Tracer):
             attributes: becomes the span's own: not copied, not looked at, so keys and values must be clean.
             start_time: nanoseconds since the epoch; now when None.
             context: where the parent came from, for samplers and processors of third parties that read baggage.
+            make: `late_span` for a `LateSpan`; only where the tracer `takes_late_attributes`.
 
         Returns:
             The span, or one that only carries its context on when the sampler drops it. Both have `finish`, `fail`,
@@ -149,7 +168,7 @@ class LeanTracer(Tracer):
             attributes = {**told.record.attributes, **attributes}
         if start_time is None:
             start_time = time_ns()
-        return new_span(name, own, parent, kind, start_time, attributes, self.scope, processors)
+        return make(name, own, parent, kind, start_time, attributes, self.scope, processors)
 
     def start_span(  # noqa: PLR0917 - the API's
         self,

@@ -22,6 +22,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext, Status
 
 from otel_distro.otlp.encode_json import JsonLogEncoder, JsonMetricEncoder, JsonSpanEncoder
 from otel_distro.otlp.encode_logs import LogEncoder
@@ -90,6 +91,30 @@ def test_upstreams_own_spans_are_what_upstream_encodes(batch: list[Any]) -> None
     readable = [readable_span(span) for span in batch]
     ours = without_link_states(read(ExportTraceServiceRequest, SPANS.encode(readable).body))
     assert plain(ours) == plain(encode_spans(readable))
+
+
+@given(spans(st.none(), st.none()), st.dictionaries(st.text(min_size=1), st.text(), max_size=3))
+def test_a_span_that_was_never_an_object_is_encoded_like_one(span: Any, more: dict[str, str]) -> None:
+    """What is known of a kind of spans beforehand, and the rest at the end, give the bytes' meaning of a whole span."""
+    span.attributes = {key: value for key, value in (span.attributes or {}).items() if key not in more}
+    start, end = (time or 0 for time in (span.start_time, span.end_time))
+    ids = (span.context.trace_id, span.context.span_id)
+    parent = None
+    if span.parent is not None:
+        # a child is of its parent's trace, and its state is the parent's
+        parent = SpanContext(ids[0], span.parent.span_id, span.parent.is_remote, trace_state=span.context.trace_state)
+    span.context = SpanContext(*ids, False, trace_state=parent.trace_state if parent else None)
+    span.parent, span.start_time, span.end_time = parent, start, end
+    span.status, span.events, span.links = Status(), (), ()
+    span.dropped_attributes = span.dropped_events = span.dropped_links = 0
+    finished = SPANS.finisher(span.name, span.kind, span.attributes)
+    for _ in range(2):  # the second time what the parent's children have in common is known
+        piece = (None, None, finished(*ids, parent, start, end, more))
+        brief = read(ExportTraceServiceRequest, SPANS.join([piece]).body).resource_spans[0].scope_spans[0].spans[0]
+    span.attributes = {**more, **span.attributes}
+    span.resource = span.instrumentation_scope = None
+    whole = read(ExportTraceServiceRequest, SPANS.encode([span]).body).resource_spans[0].scope_spans[0].spans[0]
+    assert plain(brief) == plain(whole)
 
 
 @given(batches(spans), batches(spans))

@@ -35,10 +35,10 @@ def port() -> Iterator[int]:
     thread.join()
 
 
-@pytest.fixture
-def recording() -> Iterator[Recording]:
-    """redis-py, instrumented; nothing of the distro may have failed in a test."""
-    recording = Recording()
+@pytest.fixture(params=["whole", "brief"])
+def recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
+    """redis-py, instrumented, with spans that are objects and without; nothing of the distro may have failed."""
+    recording = Recording(brief=request.param == "brief")
     with instrumented(RedisInstrumentation, recording):
         yield recording
     assert recording.failures == []

@@ -22,10 +22,10 @@ SECRET = "joe@example.org"
 MODERN = sa.__version__ >= "2"
 
 
-@pytest.fixture
-def recording() -> Iterator[Recording]:
-    """SQLAlchemy, instrumented; nothing of the distro may have failed in a test."""
-    recording = Recording()
+@pytest.fixture(params=["whole", "brief"])
+def recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
+    """SQLAlchemy, instrumented, with spans that are objects and without; nothing of the distro may have failed."""
+    recording = Recording(brief=request.param == "brief")
     with instrumented(SqlalchemyInstrumentation, recording):
         yield recording
     assert recording.failures == []

@@ -10,6 +10,7 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
+from otel_distro._compat import OLD_SUPPRESS_KEY, SUPPRESS_KEY
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.calls import CLIENT, current, suppressed
@@ -79,8 +80,25 @@ class Clients:
         self._replaced.clear()
 
     def _command(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        guard, hooks, ended, failed = self._guard, self._hooks, self._ended_briefly, self._failed_briefly
+
         @wraps(original)
         def execute_command(client: Any, *args: Any, **options: Any) -> Any:
+            if hooks.wanted or self.tracer.brief is None or not args:
+                return whole(client, *args, **options)
+            started = perf_counter()
+            try:
+                reply = original(client, *args, **options)
+            except BaseException as error:
+                guard.call(_PART, None, failed, client, args, started, error)
+                raise
+            try:
+                ended(client, args, started, reply)
+            except Exception as error:  # noqa: BLE001 - the reply is the application's
+                guard.failed(_PART, error)
+            return reply
+
+        def whole(client: Any, *args: Any, **options: Any) -> Any:
             begun = self._begin(client, args, options)
             if begun is None:
                 return original(client, *args, **options)
@@ -95,8 +113,25 @@ class Clients:
         return execute_command
 
     def _async_command(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        guard, hooks, ended, failed = self._guard, self._hooks, self._ended_briefly, self._failed_briefly
+
         @wraps(original)
         async def execute_command(client: Any, *args: Any, **options: Any) -> Any:
+            if hooks.wanted or self.tracer.brief is None or not args:
+                return await whole(client, *args, **options)
+            started = perf_counter()
+            try:
+                reply = await original(client, *args, **options)
+            except BaseException as error:
+                guard.call(_PART, None, failed, client, args, started, error)
+                raise
+            try:
+                ended(client, args, started, reply)
+            except Exception as error:  # noqa: BLE001 - the reply is the application's
+                guard.failed(_PART, error)
+            return reply
+
+        async def whole(client: Any, *args: Any, **options: Any) -> Any:
             begun = self._begin(client, args, options)
             if begun is None:
                 return await original(client, *args, **options)
@@ -205,6 +240,26 @@ class Clients:
                 operation.fail(span, started, error, status_code(error))
         except Exception as failure:  # noqa: BLE001 - see above
             self._guard.failed(_PART, failure)
+
+    def _ended_briefly(self, client: Any, args: tuple[Any, ...], started: float, reply: Any) -> None:
+        """A command that went well: all that is to be told of it is looked up and made now."""
+        context = current()
+        if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed(context):
+            return
+        operation = self._commands.operation(client, args)
+        operation.ended(self.tracer, context, started)
+        if operation.looks_up:
+            operation.count(reply)
+
+    def _failed_briefly(self, client: Any, args: tuple[Any, ...], started: float, error: BaseException) -> None:
+        context = current()
+        if suppressed(context):
+            return
+        operation = self._commands.operation(client, args)
+        if isinstance(error, self._watch_error):
+            operation.ended(self.tracer, context, started)
+        else:
+            operation.failed(self.tracer, context, started, error, status_code(error))
 
 
 def _count_each(lookups: Lookups, replies: list[Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from otel_distro._compat import SUPPRESS_KEY
+from otel_distro._compat import OLD_SUPPRESS_KEY, SUPPRESS_KEY
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.calls import CLIENT, current, suppressed
@@ -106,9 +106,48 @@ class Statements:
                 event.remove(Engine, "before_cursor_execute", self.before_cursor_execute)
 
     def _wrapper(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        operation_of, guard = self._operation, self._guard
+        guard, whole, ended, failed = self._guard, self._whole(original), self._ended, self._failed
 
         @wraps(original)
+        def execute_context(
+            conn: Any, dialect: Any, constructor: Any, statement: Any, parameters: Any, *args: Any, **kwargs: Any
+        ) -> Any:
+            if self._has_extras or self.tracer.brief is None or (parameters and len(parameters) > 1):
+                return whole(conn, dialect, constructor, statement, parameters, *args, **kwargs)
+            started = perf_counter()
+            try:
+                result = original(conn, dialect, constructor, statement, parameters, *args, **kwargs)
+            except BaseException as error:
+                guard.call(_PART, None, failed, conn, statement, started, error)
+                raise
+            try:
+                ended(conn, dialect, statement, started)
+            except Exception as error:  # noqa: BLE001 - the result is the application's
+                guard.failed(_PART, error)
+            return result
+
+        return execute_context
+
+    def _ended(self, conn: Any, dialect: Any, statement: Any, started: float) -> None:
+        """A statement that went well: all that is to be told of it is looked up and made now."""
+        context = current()
+        if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed(context):
+            return
+        state, operation = self._states.get(id(dialect)), None
+        if state is not None:
+            operation = state.statements.get(statement if statement.__class__ is str else statement.string)
+        (operation or self._learn(conn, statement, batch=False)).ended(self.tracer, context, started)
+
+    def _failed(self, conn: Any, statement: Any, started: float, error: BaseException) -> None:
+        context, cause = current(), _cause(error)
+        if not suppressed(context):
+            operation = self._learn(conn, statement, batch=False)
+            operation.failed(self.tracer, context, started, cause, status_code(cause))
+
+    def _whole(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The same with a span that others can see from the start."""
+        guard = self._guard
+
         def execute_context(
             conn: Any, dialect: Any, constructor: Any, statement: Any, parameters: Any, *args: Any, **kwargs: Any
         ) -> Any:
@@ -119,7 +158,7 @@ class Statements:
             try:
                 context = current()
                 if not (context and suppressed(context)):
-                    operation = operation_of(conn, dialect, statement, parameters)
+                    operation = self._learn(conn, statement, batch=bool(parameters) and len(parameters) > 1)
                     begun = self.tracer.begin(operation.name, CLIENT, parent_in(context), operation.attributes.copy())
                     if self._has_extras or operation.batch:
                         token = self._extras(conn, begun, operation, parameters, context)
@@ -130,7 +169,8 @@ class Statements:
                 result = original(conn, dialect, constructor, statement, parameters, *args, **kwargs)
             except BaseException as error:
                 if span is not None and operation is not None:
-                    guard.call(_PART, None, _failed, operation, span, started, error)
+                    cause = _cause(error)
+                    guard.call(_PART, None, operation.fail, span, started, cause, status_code(cause))
                 raise
             finally:
                 if token is not None:
@@ -144,15 +184,12 @@ class Statements:
 
         return execute_context
 
-    def _operation(self, conn: Any, dialect: Any, statement: Any, parameters: Any) -> Operation:
-        text: str = statement if statement.__class__ is str or isinstance(statement, str) else statement.string
-        state = self._states.get(id(dialect))
-        if state is None:
-            state = self._engines.learn(conn.engine)
-        batch = bool(parameters) and len(parameters) > 1
-        return (state.batches if batch else state.statements).get(text) or self._engines.learn_statement(
-            state, text, batch=batch
-        )
+    def _learn(self, conn: Any, statement: Any, *, batch: bool) -> Operation:
+        """The operation of a statement, also of one that has not been seen before."""
+        text: str = statement if isinstance(statement, str) else statement.string
+        state = self._engines.learn(conn.engine)
+        known = (state.batches if batch else state.statements).get(text)
+        return known or self._engines.learn_statement(state, text, batch=batch)
 
     def _extras(
         self, conn: Any, span: Span, operation: Operation, parameters: Any, context: Context
@@ -177,10 +214,9 @@ class Statements:
         return statement, parameters
 
 
-def _failed(operation: Operation, span: Span, started: float, error: BaseException) -> None:
+def _cause(error: BaseException) -> BaseException:
     original = getattr(error, "orig", None)
-    cause = original if isinstance(original, BaseException) else error
-    operation.fail(span, started, cause, status_code(cause))
+    return original if isinstance(original, BaseException) else error
 
 
 def status_code(error: BaseException) -> str | None:

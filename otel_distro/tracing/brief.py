@@ -1,0 +1,181 @@
+"""Spans that nobody can see before they have ended: never an object, only what is exported of them.
+
+A statement or a command runs no code that could look for the current span. So all that a span of it costs can be paid
+at its end, and what is alike in all of them only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.util.types import AnyValue
+
+from otel_distro.context import Scope
+
+if TYPE_CHECKING:
+    from .processors import Processors
+
+_LOW_BITS = (1 << 64) - 1
+_SAMPLED = 1
+_NOTHING: Mapping[str, AnyValue] = {}
+
+Ids = tuple[int, int]
+"""Trace id and span id of a sampled span."""
+
+Finished = Callable[[int, int, SpanContext | None, int, int, Mapping[str, Any]], bytes]
+"""Trace id, span id, parent, start and end in nanoseconds since the epoch, further attributes; gives the bytes."""
+
+
+@runtime_checkable
+class TakesBrief(Protocol):
+    """A span processor that needs no object."""
+
+    def finisher(self, name: str, kind: SpanKind, attributes: Mapping[str, Any], /) -> Finished:
+        """What makes a span of its ids, parent, times and further attributes."""
+        ...
+
+    def take(self, piece: tuple[Any, Any, bytes], /) -> None:
+        """Take an ended, sampled span: its resource, its scope, and what the `finisher` made."""
+        ...
+
+
+class Begins(Protocol):
+    """The tracer, for spans that have to be objects after all."""
+
+    @property
+    def scope(self) -> InstrumentationScope:
+        """Whose spans these are."""
+        ...
+
+    def begin(
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: SpanContext | None,
+        attributes: dict[str, AnyValue],
+        start_time: int | None = None,
+    ) -> Any:
+        """See `LeanTracer.begin`."""
+        ...
+
+
+class Rule(NamedTuple):
+    """How ids are drawn and traces chosen; see `LeanTracer`.
+
+    Attributes:
+        bits: draws so many random bits.
+        parent_based: whether a parent decides.
+        bound: traces are sampled whose low 64 bits are below it.
+    """
+
+    bits: Callable[[int], int]
+    parent_based: bool
+    bound: int
+
+
+class Briefs:
+    """Spans of one name, kind and set of attributes; made by `LeanTracer.briefs`.
+
+    Args:
+        tracer: makes a span where the short way does not lead.
+        processors: limits, resource and who takes the spans.
+        rule: for ids and sampling.
+        name: of the spans.
+        kind: likewise.
+        attributes: likewise.
+
+    Attributes:
+        tracer: as given.
+    """
+
+    __slots__ = (
+        "_attributes",
+        "_bits",
+        "_bound",
+        "_finished",
+        "_kind",
+        "_name",
+        "_parent_based",
+        "_processors",
+        "_scope",
+        "_take",
+        "_taker",
+        "tracer",
+    )
+
+    _finished: Finished
+    _take: Callable[[tuple[Any, Any, bytes]], None]
+
+    def __init__(  # noqa: PLR0917 - made by the tracer alone
+        self,
+        tracer: Begins,
+        processors: Processors,
+        rule: Rule,
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, AnyValue],
+    ) -> None:
+        self.tracer = tracer
+        self._processors = processors
+        self._bits, self._parent_based, self._bound = rule
+        self._name = name
+        self._kind = kind
+        self._attributes = attributes
+        self._scope = tracer.scope
+        self._taker: TakesBrief | None = None
+
+    def ended(self, parent: SpanContext | None, scope: Scope | None, start: int, end: int) -> Ids | None:
+        """One of them has ended, without an error.
+
+        Args:
+            parent: valid, or None for a root.
+            scope: of the running code: user, tenant and what else the application said go onto the span.
+            start: nanoseconds since the epoch.
+            end: likewise.
+
+        Returns:
+            Its ids; None where it is not sampled.
+        """
+        if parent is None:
+            bits = self._bits(192)
+            trace_id, span_id = bits >> 64 or 1, bits & _LOW_BITS or 1
+            if trace_id & _LOW_BITS >= self._bound:
+                return None
+        else:
+            trace_id, _, _, flags, _, _ = parent
+            if not (flags & _SAMPLED if self._parent_based else trace_id & _LOW_BITS < self._bound):
+                return None
+            span_id = self._bits(64) or 1
+        record = None if scope is None else scope.record
+        more = _NOTHING if record is None else record.attributes
+        processors = self._processors
+        taker = processors.brief
+        if (taker is None or taker is not self._taker or more) and not self._fits(taker, more):
+            return self._as_object(parent, start, end)
+        encoded = self._finished(trace_id, span_id, parent, start, end, more)
+        self._take((processors.resource, self._scope, encoded))
+        return trace_id, span_id
+
+    def _fits(self, taker: TakesBrief | None, more: Mapping[str, AnyValue]) -> bool:
+        """Whether `taker` can have a span with these attributes as well, without a look at limits."""
+        own = self._attributes
+        if taker is None or len(own) + len(more) > self._processors.room or not own.keys().isdisjoint(more):
+            return False
+        if taker is not self._taker:
+            self._finished = taker.finisher(self._name, self._kind, own)
+            self._take = taker.take
+            self._taker = taker
+        return True
+
+    def _as_object(self, parent: SpanContext | None, start: int, end: int) -> Ids | None:
+        """A whole span: somebody wants to look at it by now, or what the application said is the same attribute."""
+        span = self.tracer.begin(self._name, self._kind, parent, {**self._attributes}, start)
+        span.finish(end)
+        context: Any = span.context
+        return context[:2] if span.is_recording() else None
+
+
+__all__ = ["Begins", "Briefs", "Ids", "Rule", "TakesBrief"]
