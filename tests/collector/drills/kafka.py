@@ -1,4 +1,4 @@
-"""Drills of the tier behind Kafka: samplers come and go, they and the broker are killed, and every trace stays whole."""
+"""Drills of the tier behind Kafka: samplers come and go, they and the broker are killed, every trace stays whole."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class KafkaDrill:
         env: of the collectors.
         payload: bytes of the largest span of a trace that is kept.
         short: belongs to the gate.
+        alone: kills the broker, which others use.
     """
 
     name: str
@@ -46,6 +47,7 @@ class KafkaDrill:
     env: Mapping[str, str] = field(default_factory=dict)
     payload: int = 0
     short: bool = False
+    alone: bool = False
 
 
 def run_kafka_drill(drill: KafkaDrill, broker: KafkaServer, logs: Path, certificates: Certificates) -> Outcome:
@@ -192,11 +194,13 @@ KAFKA_DRILLS: tuple[KafkaDrill, ...] = (
     KafkaDrill("Kafka: samplers scaled out, 1 to 3, under load", _ZERO, _scale_out, samplers=1),
     KafkaDrill("Kafka: samplers scaled in, 3 to 1, under load", _ZERO, _scale_in, samplers=3),
     KafkaDrill("Kafka: SIGTERM and start of each sampler under load", _ZERO, _rolling),
-    KafkaDrill("Kafka: one sampler more, then SIGTERM of the first, under load", _ZERO, _come_and_go, 1, short=True),
+    KafkaDrill("Kafka: one sampler more, SIGTERM of the first, under load", _ZERO, _come_and_go, 1, short=True),
     KafkaDrill("Kafka: kill -9 of one of two samplers under load", _KILLED, _killed, doubled=_TICK, short=True),
     KafkaDrill("Kafka: kill -9 of the only sampler, three times, under load", _KILLED, _killed_thrice, 1, 3 * _TICK),
-    KafkaDrill("Kafka: broker kill -9 and start under load", _ZERO, _broker_killed),
-    KafkaDrill("Kafka: broker away, ingest kill -9 with a queue", _ZERO, _broker_and_ingest_killed, short=True),
+    KafkaDrill("Kafka: broker kill -9 and start under load", _KILLED, _broker_killed, doubled=_TICK, alone=True),
+    KafkaDrill(
+        "Kafka: broker away, ingest kill -9 with a queue", _ZERO, _broker_and_ingest_killed, short=True, alone=True
+    ),
     KafkaDrill("Kafka: every sampler away for a while", _ZERO, _no_samplers),
     KafkaDrill(
         "Kafka: both backends away, their queues full, kill -9 of a sampler",

@@ -121,7 +121,8 @@ class KafkaRig:
             self.ingest.wait_for_metric("otelcol_exporter_sent_spans_total", 1)
             for _ in range(self.samplers_at_start):
                 self.add_sampler()
-            wait_until(self.reading, seconds=30, what="a sampler that reads")
+            if self.samplers:
+                wait_until(self.reading, seconds=30, what="a sampler that reads")
             self._running = starting.pop_all()
         return self
 
