@@ -8,7 +8,7 @@ its calls to databases and services cost.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextvars import Token
+from contextvars import ContextVar, Token
 from functools import partial, wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from time import perf_counter
@@ -17,12 +17,13 @@ from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Tracer, get_current_span
+from opentelemetry.trace import Span, SpanKind, Tracer
 from opentelemetry.util.types import AnyValue
 
 from ._version import __version__
 from .captures import captured_on, failed
 from .context import Record, RequestScope, close_scope, current, current_scope, open_scope, tell
+from .errors import note
 from .measure import timed
 from .tracing.context import attach_span, detach, error_status
 
@@ -48,7 +49,7 @@ class Operation:
         metrics: whether `operation.duration` and `operation.active` are measured.
     """
 
-    __slots__ = ("_attributes", "_kind", "_metrics", "_name", "_running")
+    __slots__ = ("_attributes", "_kind", "_metrics", "_name", "_open")
 
     def __init__(
         self, name: str | None, attributes: Mapping[str, AnyValue] | None, kind: SpanKind, *, metrics: bool
@@ -57,7 +58,7 @@ class Operation:
         self._attributes = dict(attributes or {})
         self._kind = kind
         self._metrics = metrics
-        self._running: dict[int, _Run] = {}
+        self._open: dict[_Block, None] = {}
 
     def begin(self) -> _Run | None:
         """Begin one run; None where that failed, and the application goes on without it."""
@@ -69,19 +70,30 @@ class Operation:
 
     def __enter__(self) -> Span:
         running = self.begin()
-        if running is None:
-            return trace.INVALID_SPAN
-        self._running[id(running.span)] = running
-        return running.span
+        block = _Block(self, running, _block.get())
+        self._open[block] = None
+        _block.set(block)
+        return trace.INVALID_SPAN if running is None else running.span
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # the current span tells whose end this is, unless the block has left another one behind
-        running = self._running.pop(id(get_current_span()), None)
-        if running is None and self._running:
-            _, running = self._running.popitem()
-        _end(running, error)
+        block = self._innermost()
+        if block is not None:
+            _end(block.running, error)
+
+    def _innermost(self) -> _Block | None:
+        """The block of this operation that the running code is in, closed; None where that is unknown."""
+        block = _block.get()
+        while block is not None and (block.operation is not self or block not in self._open):
+            block = block.outer
+        if block is not None:
+            self._open.pop(block, None)
+            _block.set(block.outer)
+        elif self._open:
+            # the end runs in another context than the beginning: an asynchronous generator that was abandoned
+            block, _ = self._open.popitem()
+        return block
 
     async def __aenter__(self) -> Span:
         return self.__enter__()
@@ -157,6 +169,26 @@ def operation(
     return made(name) if callable(name) else made
 
 
+class _Block:
+    """A `with` block of an operation, in the context it was entered in.
+
+    Args:
+        operation: whose block it is.
+        running: its run, None where that could not begin.
+        outer: the block around it.
+    """
+
+    __slots__ = ("operation", "outer", "running")
+
+    def __init__(self, operation: Operation, running: _Run | None, outer: _Block | None) -> None:
+        self.operation = operation
+        self.running = running
+        self.outer = outer
+
+
+_block: ContextVar[_Block | None] = ContextVar("otel_distro_block", default=None)
+
+
 class _Run:
     """One run of an operation, from its begin to `end`."""
 
@@ -220,6 +252,9 @@ class _Run:
                     if not captured_on(error, span):
                         span.record_exception(error)
                     span.set_status(error_status(error))
+        if scope is not None and isinstance(error, Exception):
+            # whoever logs it later has no context of this operation any more
+            note(error, span.get_span_context(), scope.recorded())
         self.pause()
         span.end()
         if self._labels is not None:

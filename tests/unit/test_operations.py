@@ -24,6 +24,7 @@ from otel_distro import (
     set_context,
     set_user,
 )
+from otel_distro.errors import noted
 from otel_distro.loggers import CAPTURES as LOGGER_NAME
 from tests.asgi_rig import one_route, rigged, test_client
 from tests.recording import Recording
@@ -166,6 +167,55 @@ def test_one_object_serves_many_blocks(recording: Recording) -> None:
     assert {span.parent.span_id for span in inner} == set(outer)
     assert all((span.attributes or {})["operation.outcome"] == "success" for span in spans)
     assert not trace.get_current_span().is_recording()
+
+
+@pytest.fixture
+def without_sdk(shared: Recording) -> Iterator[None]:
+    """No provider: every span is `INVALID_SPAN`, one and the same object."""
+    reset_trace_globals()
+    trace.set_tracer_provider(trace.NoOpTracerProvider())
+    yield
+    reset_trace_globals()
+    trace.set_tracer_provider(shared.tracer_provider)
+
+
+@pytest.mark.usefixtures("without_sdk")
+def test_blocks_side_by_side_without_a_recording_tracer_end_their_own() -> None:
+    """Where every span is the one that records nothing, each block still ends its own run, whatever the order."""
+    block = operation("work", metrics=False)
+    known: list[object] = []
+
+    async def work(number: int) -> None:
+        with block:
+            set_user(f"u{number}")
+            await asyncio.sleep(0.001 * (3 - number))
+            record = context.current()
+            known.append(None if record is None or record.user is None else record.user.id)
+        assert context.current() is None
+
+    async def main() -> None:
+        await asyncio.gather(*[work(number) for number in range(3)])
+
+    asyncio.run(main())
+    assert sorted(map(str, known)) == ["u0", "u1", "u2"]
+
+
+def test_what_leaves_an_outermost_operation_remembers_it(recording: Recording) -> None:
+    """A scheduler logs a job's exception when the job is over: the line still finds trace, user and ids."""
+
+    @operation("job")
+    def job() -> None:
+        set_user("u1")
+        raise Broken("no")
+
+    with pytest.raises(Broken) as raised:
+        job()
+    (span,) = recording.take()
+    told, known = noted(raised.value)
+    assert told is not None
+    assert known is not None
+    assert span.context is not None
+    assert (told.span_id, known.user) == (span.context.span_id, ("u1", None, None))
 
 
 def test_a_generators_consumer_is_not_in_its_span(recording: Recording) -> None:
