@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from opentelemetry.util.http import detect_synthetic_user_agent
 from opentelemetry.util.types import AnyValue
 
 from otel_distro.bounded import BoundedCache
@@ -106,6 +105,8 @@ class Origins:
 
     def _agent(self, agent: bytes) -> tuple[str, str | None]:
         text = _text(agent)[:MAX_USER_AGENT]
+        from opentelemetry.util.http import detect_synthetic_user_agent  # conventions come along, which a start need not
+
         return self._agents.keep(agent, (text, detect_synthetic_user_agent(text)), len(agent) + 64)
 
     def _learn(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Origin:
