@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +30,8 @@ from .origin import Origin, Origins
 from .summary import Summary
 
 if TYPE_CHECKING:
+    from opentelemetry.instrumentation.propagators import ResponsePropagator
+
     from otel_distro.answers import Answers
 
     from .native import NativeApp
