@@ -8,12 +8,21 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / ".test"
+CACHE = Path(
+    os.environ.get("OTEL_DISTRO_CACHE")
+    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").joinpath("otel-distro")
+)
+HOME = CACHE / "environments" / hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
+"""Outside the tree, so that a new checkout in its place finds them; each place has its own: the project is in them."""
+LINK = ROOT / ".test"
+"""Where people find them: `.test/main/bin`."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Environment:
         python: `major.minor`.
         groups: dependency groups of `pyproject.toml`.
         pins: further requirements, each with the reason beside it.
-        unit: the files of `tests/unit` that this environment may decide, without `test_` and `.py`.
+        unit: the files of `tests/unit` that this environment may decide, without `test_` and `.py`; after a minus, not.
         integration: likewise of `tests/integration`.
     """
 
@@ -73,16 +82,47 @@ SENTRY_3 = ("sentry-sdk==3.0.0b2",)
 GRPC = ("opentelemetry-exporter-otlp-proto-grpc==1.45.1",)
 
 MAIN = Environment("main", "3.11", ("test", "lint"))
+# rules on texts and numbers alone, which neither a Python nor a library decides
+PURE = (
+    *("readme", "robustness_page", "known_cases", "metrics_doc", "bench_*", "console_tree", "prometheus_text"),
+    *("metrics_exponential", "propagation", "instr_redaction", "instr_sql_summary", "otlp_values", "sentry_words"),
+)
+ANY_PYTHON = ("*", *(f"-{stem}" for stem in PURE))
 # threads, forks and the end of the interpreter are what Pythons do differently; libraries decide what is patched
-OF_PYTHON = ("exits", "launch", "stock_launcher", "context_processes", "metrics_group", "otlp_queue", "runtime_group")
-OF_LIBRARIES = ("instr_*", "health_service", "logs_servers")
-PATCHED = ("asgi*", "instr*", "health*", "context", "request_ids", "spent", "operations", "logs_others", "sentry*")
+OF_PYTHON = ("exits", "launch", "stock_launcher", "context_processes", "otlp_queue", "runtime_group", "instr_*")
+OF_LIBRARIES = ("instr_*", "health_service")
+PATCHED = ("asgi*", "instr*", "health*", "request_ids", "spent", "-asgi_settings", "-instr_redaction")
+TOLD = ("context", "operations", "logs_others", "sentry*", "-sentry_settings", "-sentry_words")
 OTHERS = (
-    Environment("python3.12", "3.12", pins=GRPC, integration=(*OF_PYTHON, "instr_*", "grpc")),
-    Environment("python3.13", "3.13", pins=SENTRY_3, integration=(*OF_PYTHON, "instr_*", "sentry_*")),
-    Environment("oldest", "3.11", pins=OLDEST, unit=PATCHED, integration=(*OF_LIBRARIES, "launch", "sentry_*")),
+    Environment("python3.12", "3.12", pins=GRPC, unit=ANY_PYTHON, integration=(*OF_PYTHON, "grpc")),
+    Environment(
+        "python3.13", "3.13", pins=SENTRY_3, unit=ANY_PYTHON, integration=(*OF_PYTHON, "metrics_group", "sentry_*")
+    ),
+    Environment(
+        "oldest",
+        "3.11",
+        pins=OLDEST,
+        unit=(*PATCHED, *TOLD),
+        integration=(*OF_LIBRARIES, "launch", "logs_servers", "sentry_*"),
+    ),
     Environment("middle", "3.11", pins=MIDDLE, unit=PATCHED, integration=OF_LIBRARIES),
 )
+
+
+def files_of(suite: str, stems: Iterable[str]) -> list[str]:
+    """The files of a suite that `stems` name, those after a minus left out."""
+    named = {False: set[Path](), True: set[Path]()}
+    for stem in stems:
+        named[stem.startswith("-")].update(ROOT.glob(f"tests/{suite}/test_{stem.removeprefix('-')}.py"))
+    return sorted(str(path.relative_to(ROOT)) for path in named[False] - named[True])
+
+
+def python_of(environment: Environment) -> str:
+    """The interpreter of an environment; ends the program where there is none."""
+    python = find_python(environment.python)
+    if python is None:
+        sys.exit(f"scripts/test: Python {environment.python} is needed and not found")
+    return python
 
 
 def find_python(version: str) -> str | None:
@@ -109,6 +149,7 @@ def find_python(version: str) -> str | None:
 
 def make(environment: Environment, python: str) -> None:
     """Make the environment with the project in it, or leave it as it is when nothing that it depends on has changed."""
+    _link()
     target = HOME / environment.name
     stamp = target / "stamp"
     wanted = _fingerprint(environment, python)
@@ -135,8 +176,23 @@ def _uv() -> str:
     return str(uv)
 
 
+def _link() -> None:
+    """Let the tree's `.test` lead to the environments."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    if LINK.is_symlink() and LINK.resolve() == HOME.resolve():
+        return
+    if LINK.is_symlink():
+        LINK.unlink()
+    else:
+        shutil.rmtree(LINK, ignore_errors=True)
+    LINK.symlink_to(HOME)
+
+
 def _fingerprint(environment: Environment, python: str) -> str:
-    text = (ROOT / "pyproject.toml").read_text() + repr(environment) + python + str(ROOT)
+    """Changes with what is installed and nothing else."""
+    described = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    parts = [described[name] for name in ("build-system", "project", "dependency-groups")]
+    text = repr((parts, environment.groups, environment.pins, python, str(ROOT)))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
