@@ -53,13 +53,26 @@ def say(level: int, text: str) -> None:
     """
     try:
         logger = logging.getLogger(LOGGER_NAME)
-        if not logger.disabled and logger.hasHandlers():
+        if not logger.disabled and shows(logger):
             logger.log(level, "%s", text)
         elif sys.stderr is not None:
             sys.stderr.write(f"otel-distro: {logging.getLevelName(level).lower()}: {text}\n")
             sys.stderr.flush()
     except Exception:  # noqa: BLE001 - a closed stderr or a broken log handler must not end the application
         return
+
+
+def shows(logger: logging.Logger | None) -> bool:
+    """Whether a record of this logger gets to a handler that may show it.
+
+    Handlers of OpenTelemetry's send records, and what is said of the sending must not depend on it.
+    """
+    while logger is not None:
+        for handler in logger.handlers:
+            if not type(handler).__module__.startswith("opentelemetry."):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 class Guard:

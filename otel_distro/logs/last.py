@@ -6,6 +6,8 @@ import logging
 import sys
 from typing import Any
 
+from otel_distro.guard import shows
+
 
 class LastLines(logging.StreamHandler[Any]):
     """`logging.lastResort` for every level, on the stream that was asked for.
@@ -33,7 +35,7 @@ class OwnLines(LastLines):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, unless it goes on to a handler of the application's."""
-        if not logging.root.handlers:
+        if not shows(logging.root):
             super().emit(record)
 
 

@@ -88,6 +88,10 @@ def set_up(
     if chosen.lines:
         formats_for = _formats(chosen, resource, environ)
         made.lines = _take_lines(chosen, formats_for, guard)
+        if "json" in chosen.lines:
+            from .uncaught import Uncaught
+
+            Uncaught(made.lines, formats_for, correlation.put_on, take, guard).watch()
         _show_api_records(provider, join)
     elif chosen.correlation:
         level = logging.INFO if chosen.root_level is None else chosen.root_level

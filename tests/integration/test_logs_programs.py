@@ -62,6 +62,49 @@ def test_formats_of_an_application_may_show_the_ids() -> None:
     assert run(bare, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="logging").stdout == "False\n"
 
 
+UNCAUGHT = """
+import threading, otel_distro
+def work():
+    raise KeyError("password=c4n4ry")
+thread = threading.Thread(target=work, name="worker"); thread.start(); thread.join()
+@otel_distro.operation("job")
+def job():
+    otel_distro.set_user("u1")
+    raise ValueError("token=c4n4ry")
+job()
+"""
+
+
+def fails(code: str, **environ: str) -> list[str]:
+    """Lines on stderr of a program that ends with exit code 1, as Python has it."""
+    command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment(**environ), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    return done.stderr.splitlines()
+
+
+def test_uncaught_exceptions_are_json_lines_and_records() -> None:
+    """Main thread and others: a redacted line each with the ids of the operation, also by OTLP; exit codes stay."""
+    with OtlpSink() as sink:
+        lines = fails(UNCAUGHT, OTEL_DISTRO_LOGS="json,otlp", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+        records = {record.attributes["exception.type"]: record for record in sink.logs}
+    thread, main = [json.loads(line) for line in lines]
+    assert (thread["logger"], thread["message"]) == ("threading.excepthook", "uncaught exception in worker")
+    assert (main["logger"], main["level"], main["user"]) == ("sys.excepthook", "CRITICAL", "u1")
+    assert (main["exception"]["type"], main["exception"]["frames"][-1]["function"]) == ("ValueError", "job")
+    assert "c4n4ry" not in "".join(lines)
+    assert records.keys() == {"KeyError", "ValueError"}
+    assert records["ValueError"].trace_id == main["trace_id"]
+    assert "c4n4ry" not in str(records)
+
+
+def test_an_applications_own_excepthook_stays() -> None:
+    """Whoever sets a hook, before or after, has it called; and without JSON lines Python prints as ever."""
+    own = "import sys; sys.excepthook = lambda kind, *_: print('mine', kind.__name__, file=sys.stderr); 1 / 0"
+    assert fails(own, OTEL_DISTRO_LOGS="json") == ["mine ZeroDivisionError"]
+    assert fails("1 / 0")[-1] == "ZeroDivisionError: division by zero"
+
+
 def on_terminal(code: str, **environ: str) -> str:
     """What a terminal shows of a program's stderr."""
     primary, secondary = pty.openpty()

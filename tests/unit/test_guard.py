@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from otel_distro.guard import Guard, one_line
+import pytest
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+
+from otel_distro.guard import Guard, one_line, shows
 
 
 class Broken(Exception):
@@ -76,3 +79,18 @@ def test_the_level_is_passed_on() -> None:
     levels: list[int] = []
     Guard(output=lambda level, text: levels.append(level)).failed("p", "x")
     assert levels == [logging.WARNING]
+
+
+def test_handlers_that_send_records_show_nothing() -> None:
+    """Where OpenTelemetry's handler is the only one, what the distro says goes to stderr and not into the sending."""
+    with pytest.warns(DeprecationWarning, match="LoggingHandler"):
+        sending = LoggingHandler(logger_provider=LoggerProvider(shutdown_on_exit=False))
+    logger, child = logging.Logger("parent"), logging.Logger("child")
+    child.parent = logger
+    assert not shows(child)
+    logger.addHandler(sending)
+    assert not shows(child)
+    logger.addHandler(logging.NullHandler())
+    assert shows(child)
+    child.propagate = False
+    assert not shows(child)
