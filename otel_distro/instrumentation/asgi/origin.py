@@ -104,9 +104,10 @@ class Origins:
         return attributes
 
     def _agent(self, agent: bytes) -> tuple[str, str | None]:
-        text = _text(agent)[:MAX_USER_AGENT]
-        from opentelemetry.util.http import detect_synthetic_user_agent  # conventions come along, which a start need not
+        # late: conventions come along, which a start need not
+        from opentelemetry.util.http import detect_synthetic_user_agent
 
+        text = _text(agent)[:MAX_USER_AGENT]
         return self._agents.keep(agent, (text, detect_synthetic_user_agent(text)), len(agent) + 64)
 
     def _learn(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Origin:
