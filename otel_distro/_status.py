@@ -6,6 +6,7 @@ Reading it opens no session and sends nothing; where telemetry waits for a sign 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -188,6 +189,16 @@ def _parts(session: Session, pipeline: Pipeline) -> Iterator[Part]:
         yield Part("/metrics", on=session.serves, detail=f"{metrics.prometheus_host}:{metrics.prometheus_port}")
     names = chosen.general.propagators
     yield Part("propagators", on=bool(names), detail=", ".join(names) or "OTEL_PROPAGATORS=none")
+    yield _health()
+
+
+def _health() -> Part:
+    # where nobody asked for health, nothing of it is imported, and nothing is for this page
+    module = sys.modules.get("otel_distro.health.setup")
+    health = None if module is None else module.this_process()
+    if health is None or not health.adopted:
+        return Part("health", on=False, detail="OTEL_DISTRO_HEALTH=off")
+    return Part("health", on=True, detail=health.summary)
 
 
 def _exporters_of(signal: str, names: Sequence[str]) -> str:

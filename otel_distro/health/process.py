@@ -73,6 +73,16 @@ class Health:
         }
         return {path: route for kind, some in paths.items() for route in (HealthRoute(self, kind),) for path in some}
 
+    @property
+    def summary(self) -> str:
+        """The phase and the newest result of each check, in one line; no check is run for it."""
+        told = [self.lifecycle.phase.value, *self.lifecycle.reasons]
+        for probe in self.registry.probes():
+            last = probe.last
+            why = "" if last is None or last.reason is None else f" ({last.reason})"
+            told.append(f"{probe.check.name} {'not asked yet' if last is None else last.status.value}{why}")
+        return ", ".join(told)
+
     async def answer(self, kind: Kind, scope: Any) -> tuple[int, bytes]:
         """Status code and body for a request; the checks run side by side, each within its timeout."""
         outcomes = await self.outcomes() if kind.checks else ()

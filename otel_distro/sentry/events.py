@@ -10,6 +10,7 @@ from opentelemetry import baggage
 from otel_distro.context import Record
 from otel_distro.context import current as current_record
 from otel_distro.guard import Guard
+from otel_distro.logs.fields import SAMPLED, SERVICE, SPAN_ID, TRACE_ID
 
 from .crumbs import Crumbs
 from .link import Link
@@ -18,6 +19,8 @@ from .requests import current_request
 _LONGEST_TAG = 200
 _LONGEST_BAGGAGE = 64
 _USER = "user."
+_CORRELATION = (TRACE_ID, SPAN_ID, SAMPLED, SERVICE)
+"""What log records carry for formats; sentry-sdk takes it for fields that the application gave."""
 
 Json = MutableMapping[str, Any]
 
@@ -62,6 +65,11 @@ class Events:
         return log
 
     def _complete(self, event: Json, hint: MutableMapping[str, Any]) -> None:
+        extra = event.get("extra")
+        if isinstance(extra, dict):
+            # the trace's context and the event's tags say the same
+            for name in _CORRELATION:
+                extra.pop(name, None)
         raised = hint.get("exc_info")
         found = self._link.find(raised[1] if raised else None)
         record = current_record()

@@ -54,6 +54,18 @@ def test_functions_are_checks_by_decorator_and_by_call(process: Health) -> None:
     assert checks(process)["index"] == ("up", True)
 
 
+def test_the_newest_results_are_told_in_one_line_without_a_run(process: Health) -> None:
+    """What `otel_distro.status()` says of health: the phase, what is waited for, and what is known of each check."""
+    runs: list[int] = []
+    health.check("index", lambda: runs.append(1) or False)
+    assert process.summary == "running, index not asked yet"
+    checks(process)
+    ready = health.hold("loading the model")
+    assert process.summary == "starting, loading the model, index down (the check says no)"
+    ready()
+    assert runs == [1]
+
+
 def test_dependencies_are_checked_under_the_names_they_are_given(process: Health, tmp_path: Path) -> None:
     """Engines are critical and the rest degrades, unless the call says otherwise."""
     engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/x.db")

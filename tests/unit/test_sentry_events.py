@@ -61,6 +61,13 @@ def test_what_the_application_told_sentry_itself_stays() -> None:
     assert (event["user"], event["tags"]) == ({"id": "own"}, {"tenant.id": "own"})
 
 
+def test_the_ids_of_log_records_are_no_fields_of_the_application() -> None:
+    """An event of a log record has its `extra`, without what correlation has put on the record."""
+    ids = {"otelTraceID": "1", "otelSpanID": "2", "otelTraceSampled": True, "otelServiceName": "shop"}
+    assert events()({"extra": {**ids, "order": 7}}, {})["extra"] == {"order": 7}
+    assert events()({"extra": [1]}, {})["extra"] == [1]
+
+
 def test_baggage_becomes_tags_where_it_is_allowed() -> None:
     """Anybody may send baggage: only keys of the list become tags, cut at 64 characters, and it names no user."""
     context = baggage.set_baggage("tenant", "x" * 100)

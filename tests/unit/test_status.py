@@ -53,6 +53,7 @@ def test_what_runs_is_listed_with_its_numbers() -> None:
         "metrics": False,
         "logs": False,
         "propagators": True,
+        "health": False,
     }
     assert state.exporters[0].queue["queue_full"] == 5
     assert state.exporters[0].senders[0]["dropped"] == {"too old": 3}
