@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 
+from otel_distro.patterns import late
 from otel_distro.records import dataclass, field
 
 MAX_SUMMARY = 255
 
-_TOKEN = re.compile(
+_TOKEN = late(
     r'(?P<name>(?:"(?:[^"]|"")*+"|`(?:[^`]|``)*+`|\[[^\]\[]*\]|[^\W\d][\w$#@]*+)'
     r'(?:\s*+\.\s*+(?:"(?:[^"]|"")*+"|`(?:[^`]|``)*+`|\[[^\]\[]*\]|[^\W\d][\w$#@]*+))*+)'
     r"|(?P<mark>[(),;])|(?P<other>[^\s\w(),;]++|\w++)"
@@ -29,7 +30,7 @@ _SKIPPED_BEFORE_TARGET = frozenset(
     {"IF", "NOT", "EXISTS", "ONLY", "LATERAL", "CONCURRENTLY", "IGNORE", "LOW_PRIORITY", "UNIQUE", "TEMPORARY", "TEMP"}
     | {"OR", "REPLACE", "MATERIALIZED", "UNLOGGED", "GLOBAL", "LOCAL"}
 )
-_CTE = re.compile(r"([^\W\d]\w*+)\s*+(?:\([^()]*+\)\s*+)?\bAS\s++(?:(?:NOT\s++)?MATERIALIZED\s*+)?\(", re.IGNORECASE)
+_CTE = late(r"([^\W\d]\w*+)\s*+(?:\([^()]*+\)\s*+)?\bAS\s++(?:(?:NOT\s++)?MATERIALIZED\s*+)?\(", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def summarize(text: str) -> Summary:
         text: sanitised already, so that no literal can look like a name.
     """
     scan = _Scan()
-    hidden = frozenset(m.group(1) for m in _CTE.finditer(text)) if text[:5].upper() == "WITH " else frozenset()
-    for match in _TOKEN.finditer(text):
+    hidden = frozenset(m.group(1) for m in _CTE().finditer(text)) if text[:5].upper() == "WITH " else frozenset()
+    for match in _TOKEN().finditer(text):
         if match.lastgroup == "mark":
             _mark(scan, match.group())
         elif match.lastgroup == "name":

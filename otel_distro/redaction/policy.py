@@ -12,6 +12,7 @@ from importlib import import_module
 from urllib.parse import unquote_plus
 
 from otel_distro.guard import Guard
+from otel_distro.patterns import late
 from otel_distro.records import dataclass
 
 REDACTED = "REDACTED"
@@ -68,20 +69,20 @@ class _InForce:
     policy = Policy()
 
 
-_PARAMETER = re.compile(
+_PARAMETER = late(
     r"token(?!i[sz]|s?[-_.]?(?:count|limit|type|usage|budget))|secret(?!ar)|passw|passphrase|pwd|credential|"
     r"signature|^sig$|api[-_.]?key|access[-_.]?key|private[-_.]?key|^key$|auth(?!or(?!i[sz]))|session|^sid$|jwt|^code$|^otp$|"
     r"^pin$|^pass$|cookie|^awsaccesskeyid$",
     re.IGNORECASE,
 )
 # `max_tokens=512` of a language model's API counts words
-_COUNT = re.compile(
+_COUNT = late(
     r"(?:^|[-_.])(?:max|min|num|n|total|prompt|completion|input|output|used|cached|reasoning|remaining|new)"
     r"(?:[-_.]\w{1,20})?[-_.]?tokens?$|^(?:max|min|num|total|prompt|input|output)\w{0,10}Tokens$",
     re.IGNORECASE,
 )
 # narrower: a message says "code=404" and "tokens: 512", which hide nothing
-_FIELD = re.compile(
+_FIELD = late(
     r"passw|passphrase|secret(?!ar)|credential|api[-_. ]?key|private[-_. ]?key|access[-_. ]?key|authori[sz]ation|"
     r"cookie|jwt|token$|(?:^|[-_.])(?:pass|pwd|pw|auth|dsn|otp|pin|sid|signature|session[-_.]?(?:id|key))$|session[-_.]?id$",
     re.IGNORECASE,
@@ -123,14 +124,14 @@ def _pattern(variable: str, names: Sequence[str], guard: Guard) -> re.Pattern[st
 def is_secret_parameter(name: str) -> bool:
     """Whether the name of a query parameter speaks of a secret: `access_token` does, `author`, `max_tokens` do not."""
     plain = unquote_plus(name[:256]) if "%" in name else name[:256]
-    return _decides(plain, lambda: _PARAMETER.search(plain) is not None and _COUNT.search(plain) is None)
+    return _decides(plain, lambda: _PARAMETER().search(plain) is not None and _COUNT().search(plain) is None)
 
 
 @lru_cache(maxsize=1024)
 def is_secret_field(name: str) -> bool:
     """Whether the name of a log's field speaks of a secret: `password` does, `tokens` and `code` do not."""
     plain = name[:256]
-    return _decides(plain, lambda: _FIELD.search(plain) is not None)
+    return _decides(plain, lambda: _FIELD().search(plain) is not None)
 
 
 @lru_cache(maxsize=1024)

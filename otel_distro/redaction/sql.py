@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+
+from otel_distro.patterns import late
 
 from .policy import PLACEHOLDER
 
@@ -35,10 +38,10 @@ _IDENTIFIERS = r"(?P<identifier>`(?:[^`]|``)*+(?:`|\Z))"
 _BRACKETED = r"(?P<bracketed>\[[^\]\[]*\])"
 
 
-def _literals(*alternatives: str) -> re.Pattern[str]:
+def _literals(*alternatives: str) -> Callable[[], re.Pattern[str]]:
     # nothing below starts with another character, and nearly all characters of a statement are others
     first = r"(?=[-'\"`/#$\[.\d])"
-    return re.compile(first + "(?:" + "|".join((*alternatives, _NUMBERS, _IDENTIFIERS, _COMMENTS)) + ")", re.DOTALL)
+    return late(first + "(?:" + "|".join((*alternatives, _NUMBERS, _IDENTIFIERS, _COMMENTS)) + ")", re.DOTALL)
 
 
 _STANDARD = _literals(_STANDARD_QUOTED, _DOLLAR_QUOTED, _DOUBLE_QUOTED)
@@ -53,8 +56,8 @@ _SPECIAL = {
     "bigquery": _literals(_BACKSLASH_QUOTED, _DOUBLE_QUOTED_STRING),
 }
 _PARAMETER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+(?:::[\w ]+(?:\(\?\))?)?)"
-_IN_LIST = re.compile(rf"(\bIN\s*\()\s*{_PARAMETER}(?:\s*,\s*{_PARAMETER})+\s*\)", re.IGNORECASE)
-_PLAIN_IDENTIFIER = re.compile(r'"[^\W\d][\w .$-]{0,62}"')
+_IN_LIST = late(rf"(\bIN\s*\()\s*{_PARAMETER}(?:\s*,\s*{_PARAMETER})+\s*\)", re.IGNORECASE)
+_PLAIN_IDENTIFIER = late(r'"[^\W\d][\w .$-]{0,62}"')
 
 
 def sanitize_sql(statement: str, dialect: str) -> str:
@@ -76,7 +79,7 @@ def sanitize_sql(statement: str, dialect: str) -> str:
         pattern = _SPECIAL.get(dialect, _STANDARD)
         if dialect not in _STANDARD_DIALECTS and "\\" in text:
             text = text[: _first_quote(text)]
-    return _IN_LIST.sub(r"\1?)", pattern.sub(_masked, text)).strip()
+    return _IN_LIST().sub(r"\1?)", pattern().sub(_masked, text)).strip()
 
 
 def _masked(match: re.Match[str]) -> str:
@@ -86,7 +89,7 @@ def _masked(match: re.Match[str]) -> str:
     if kind in {"comment", "hash"}:
         return " "
     # a double-quoted text that cannot be a name is a string to SQLite and to MySQL in its default mode
-    if kind == "double" and _PLAIN_IDENTIFIER.fullmatch(match.group()):
+    if kind == "double" and _PLAIN_IDENTIFIER().fullmatch(match.group()):
         return match.group()
     return PLACEHOLDER
 

@@ -9,13 +9,12 @@ from opentelemetry.util.types import AnyValue
 
 from otel_distro.bounded import BoundedCache
 from otel_distro.guard import Guard
+from otel_distro.patterns import late
 
 HIDDEN = "[REDACTED]"
 _REMEMBERED = 16_384  # characters of names
 # hidden whatever the user captures: credentials, cookies and what proxies put credentials into
-_SECRET = re.compile(
-    r"authori[sz]ation|authenticat|cookie|token|secret|passw|credential|api[-_]?key|session|signature|jwt"
-)
+_SECRET = late(r"authori[sz]ation|authenticat|cookie|token|secret|passw|credential|api[-_]?key|session|signature|jwt")
 _UNKNOWN = ("", False)
 
 
@@ -68,7 +67,7 @@ class Capture:
         name = raw.decode("latin-1").lower()
         key: tuple[str, bool] | None = None
         if self._patterns.fullmatch(name):
-            hidden = _SECRET.search(name) or (self._hidden is not None and self._hidden.search(name))
+            hidden = _SECRET().search(name) or (self._hidden is not None and self._hidden.search(name))
             key = (self._prefix + name, bool(hidden))
         return self._keys.keep(raw, key, len(raw) + 32)
 
