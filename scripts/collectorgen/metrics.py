@@ -13,6 +13,7 @@ def otlp(scheme: str, *, tls: str) -> parts.Settings:
         "tls": parts.client_tls(tls=tls),
         "compression": "${env:OTELCOL_BACKEND_COMPRESSION:-none}",
         "timeout": "10s",
+        "middlewares": [{"id": "park/prometheus"}],
         "retry_on_failure": parts.retry(),
         "#sending_queue": "One consumer keeps the points of a series in their order.",
         "sending_queue": parts.queue("prometheus", consumers=1),

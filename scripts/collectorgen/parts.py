@@ -66,6 +66,23 @@ def ledger() -> Settings:
     }
 
 
+def room() -> Settings:
+    """Of a connector at an entrance: senders are refused before a disk is full."""
+    return {
+        "#directory": "A queue whose disk is full loses what it was about to send: senders are refused before, and keep it.",
+        "directory": STORAGE,
+        "min_free_bytes": "${env:OTELCOL_DISK_RESERVE_BYTES:-67108864}",
+    }
+
+
+def counted() -> Settings:
+    """Only the counting of `park`."""
+    return {
+        "#max_bytes": "Points are counted by code and not parked: they would arrive behind younger ones of their series.",
+        "max_bytes": 0,
+    }
+
+
 def storage(name: str) -> Settings:
     """The file behind one queue."""
     directory = f"{STORAGE}/{name}"
@@ -81,6 +98,8 @@ def storage(name: str) -> Settings:
             "#on_start": "The file never shrinks by itself: give the disk back at the start and after an outage.",
             "on_start": True,
             "on_rebound": True,
+            "#rebound_needed_threshold_mib": "A file that has grown beyond this is made smaller once 10 MiB are left in it.",
+            "rebound_needed_threshold_mib": 32,
             "cleanup_on_start": True,
             "directory": directory,
         },

@@ -117,7 +117,7 @@ def _agent(build: Build) -> None:
     exporter = parts.otlp_exporter("gateway", _GATEWAY, tls=choice.tls, token=choice.token)
     build.add("exporters", "otlp_grpc/gateway", exporter)
     _isolated(build, "traces", receiver, entrance, {"gateway": "otlp_grpc/gateway"})
-    build.pipeline("metrics", [receiver], entrance, ["otlp_grpc/gateway"])
+    _isolated(build, "metrics", receiver, entrance, {"gateway": "otlp_grpc/gateway"})
     if choice.logs != "none":
         _isolated(build, "logs", receiver, entrance, {"gateway": "otlp_grpc/gateway"})
 
@@ -163,6 +163,7 @@ def _isolated(
     settings: parts.Settings = {
         "#max_span_bytes": "A larger span is truncated, or dropped alone: it would take its whole batch along.",
         "max_span_bytes": 3000000,
+        **parts.room(),
     }
     if followers:
         settings["#followers"] = "Fed once a backend has accepted; their refusal never makes a sender come again."
@@ -184,6 +185,7 @@ def _sampled(build: Build, receiver: str, entrance: list[str]) -> None:
             "max_span_bytes": 3000000,
             "#followers": "Requests are counted before any is sampled away.",
             "followers": ["traces/red"],
+            **parts.room(),
         },
     )
     followers = tuple(name for name in _followers(build) if name != "traces/red")
@@ -233,10 +235,15 @@ def _feed(build: Build, connector: str, followers: tuple[str, ...]) -> None:
 def _metrics(build: Build, receiver: str | None, entrance: list[str]) -> None:
     """Metrics of applications, where they come here, and span metrics."""
     exporter = _metrics_exporter(build)
+    way = exporter
+    if build.choice.metrics == "otlp":  # the one way that says what arrived, and so has an account in the ledger
+        way = build.add("connectors", "isolate/metrics", {"max_span_bytes": 0, **parts.room()})
     resource = build.add("processors", "transform/red", parts.red_resource())
-    build.pipeline("metrics/red", ["span_metrics"], [resource], [exporter])
+    build.pipeline("metrics/red", ["span_metrics"], [resource], [way])
     if receiver:
-        build.pipeline("metrics", [receiver], entrance, [exporter])
+        build.pipeline("metrics", [receiver], entrance, [way])
+    if way != exporter:
+        build.pipeline("metrics/prometheus", [way], [], [exporter])
 
 
 def _metrics_exporter(build: Build) -> str:
@@ -246,6 +253,7 @@ def _metrics_exporter(build: Build) -> str:
     if build.choice.metrics == "remote-write":
         return build.add("exporters", "prometheus_remote_write", metrics.remote_write(scheme, tls=build.choice.tls))
     build.extension("file_storage/prometheus", parts.storage("prometheus"))
+    build.extension("park/prometheus", parts.counted())
     return build.add("exporters", "otlp_http/prometheus", metrics.otlp(scheme, tls=build.choice.tls))
 
 
@@ -271,7 +279,7 @@ def _logs(build: Build, receiver: str, entrance: list[str]) -> None:
             },
         )
     if backends:
-        build.add("connectors", "isolate/logs", {"max_span_bytes": 0})
+        build.add("connectors", "isolate/logs", {"max_span_bytes": 0, **parts.room()})
         build.pipeline("logs", [receiver], entrance, ["isolate/logs"])
         for name, exporter in backends.items():
             build.pipeline(f"logs/{name}", ["isolate/logs"], [], [exporter])

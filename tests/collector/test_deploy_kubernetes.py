@@ -173,9 +173,10 @@ def test_the_disk_holds_what_the_queues_may(overlay: str, name: str, certificate
     container = pod_container(overlay, workload, secrets(certificates))
     config = yaml.safe_load(config_of(container))
     queues = [found for found in config["exporters"].values() if "storage" in found.get("sending_queue", {})]
-    parked = [name for name in config["extensions"] if name.startswith("park/")]
+    settings = {name: each for name, each in config["extensions"].items() if name.startswith("park/")}
+    parked = [name for name, each in settings.items() if each["max_bytes"] != 0]
     queue = int(container.environment.get("OTELCOL_QUEUE_BYTES", 2**30))
-    needed = 1.1 * (len(queues) * queue + len(parked) * 2**28)
+    needed = 1.1 * (len(queues) * queue + len(parked) * 2**28) + 2**26  # OTELCOL_DISK_RESERVE_BYTES
     claims = workload["spec"].get("volumeClaimTemplates")
     if claims:
         assert bytes_of(claims[0]["spec"]["resources"]["requests"]["storage"]) >= needed

@@ -33,6 +33,7 @@ func NewFactory() connector.Factory {
 type tracesConnector struct {
 	*fan[ptrace.Traces]
 	trim trimmer
+	room room
 }
 
 func newTraces(_ context.Context, set connector.Settings, cfg component.Config, next consumer.Traces) (connector.Traces, error) {
@@ -56,24 +57,32 @@ func newTraces(_ context.Context, set connector.Settings, cfg component.Config, 
 		td.CopyTo(copied)
 		return copied
 	}
-	return &tracesConnector{built, trimmer{config.MaxSpanBytes}}, nil
+	return &tracesConnector{built, trimmer{config.MaxSpanBytes}, config.room()}, nil
 }
 
 // ConsumeTraces is the answer to the sender.
 func (c *tracesConnector) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
 	total := td.SpanCount()
+	if err := c.room.refusal(); err != nil {
+		c.counters.refuse(ctx, total)
+		return err
+	}
 	truncated, dropped := c.trim.traces(td)
 	return c.deliver(ctx, td, total, truncated, dropped)
 }
 
-type metricsConnector struct{ *fan[pmetric.Metrics] }
+type metricsConnector struct {
+	*fan[pmetric.Metrics]
+	room room
+}
 
 func newMetrics(_ context.Context, set connector.Settings, cfg component.Config, next consumer.Metrics) (connector.Metrics, error) {
 	router, ok := next.(connector.MetricsRouterAndConsumer)
 	if !ok {
 		return nil, fmt.Errorf("isolate: %T is no router of pipelines", next)
 	}
-	built, err := newFan(set, cfg.(*Config), pipeline.SignalMetrics, router.PipelineIDs(), func(id pipeline.ID) (door[pmetric.Metrics], error) {
+	config := cfg.(*Config)
+	built, err := newFan(set, config, pipeline.SignalMetrics, router.PipelineIDs(), func(id pipeline.ID) (door[pmetric.Metrics], error) {
 		found, err := router.Consumer(id)
 		if err != nil {
 			return door[pmetric.Metrics]{}, err
@@ -88,22 +97,30 @@ func newMetrics(_ context.Context, set connector.Settings, cfg component.Config,
 		md.CopyTo(copied)
 		return copied
 	}
-	return &metricsConnector{built}, nil
+	return &metricsConnector{built, config.room()}, nil
 }
 
 // ConsumeMetrics is the answer to the sender.
 func (c *metricsConnector) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
+	if err := c.room.refusal(); err != nil {
+		c.counters.refuse(ctx, md.DataPointCount())
+		return err
+	}
 	return c.deliver(ctx, md, md.DataPointCount(), 0, 0)
 }
 
-type logsConnector struct{ *fan[plog.Logs] }
+type logsConnector struct {
+	*fan[plog.Logs]
+	room room
+}
 
 func newLogs(_ context.Context, set connector.Settings, cfg component.Config, next consumer.Logs) (connector.Logs, error) {
 	router, ok := next.(connector.LogsRouterAndConsumer)
 	if !ok {
 		return nil, fmt.Errorf("isolate: %T is no router of pipelines", next)
 	}
-	built, err := newFan(set, cfg.(*Config), pipeline.SignalLogs, router.PipelineIDs(), func(id pipeline.ID) (door[plog.Logs], error) {
+	config := cfg.(*Config)
+	built, err := newFan(set, config, pipeline.SignalLogs, router.PipelineIDs(), func(id pipeline.ID) (door[plog.Logs], error) {
 		found, err := router.Consumer(id)
 		if err != nil {
 			return door[plog.Logs]{}, err
@@ -118,10 +135,14 @@ func newLogs(_ context.Context, set connector.Settings, cfg component.Config, ne
 		ld.CopyTo(copied)
 		return copied
 	}
-	return &logsConnector{built}, nil
+	return &logsConnector{built, config.room()}, nil
 }
 
 // ConsumeLogs is the answer to the sender.
 func (c *logsConnector) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
+	if err := c.room.refusal(); err != nil {
+		c.counters.refuse(ctx, ld.LogRecordCount())
+		return err
+	}
 	return c.deliver(ctx, ld, ld.LogRecordCount(), 0, 0)
 }

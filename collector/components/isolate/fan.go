@@ -56,6 +56,7 @@ func newFan[T any](set connector.Settings, config *Config, signal pipeline.Signa
 		if err != nil {
 			return nil, err
 		}
+		entrance.mutates = entrance.mutates && !slices.Contains(config.Stored, id)
 		found := branch[T]{entrance, id.String(), id.Name()}
 		if slices.Contains(config.Followers, id) {
 			built.followers = append(built.followers, found)

@@ -17,9 +17,9 @@ var Type = component.MustNewType("park")
 
 // Config of the park extension.
 type Config struct {
-	// Directory of the parked batches, one file each, made when it is not there; one extension's own.
+	// Directory of the parked batches, one file each, made when it is not there; one extension's own. Not needed for MaxBytes 0.
 	Directory string `mapstructure:"directory"`
-	// MaxBytes on disk. A batch that does not fit is dropped by its exporter, which counts it by code.
+	// MaxBytes on disk. A batch that does not fit is dropped by its exporter, which counts it by code. 0: nothing is parked.
 	MaxBytes int64 `mapstructure:"max_bytes"`
 	// RetryInterval between two offers of what is parked.
 	RetryInterval time.Duration `mapstructure:"retry_interval"`
@@ -30,10 +30,10 @@ type Config struct {
 // Validate is called by the collector.
 func (c *Config) Validate() error {
 	switch {
-	case c.Directory == "":
+	case c.Directory == "" && c.MaxBytes > 0:
 		return errors.New("directory is required")
-	case c.MaxBytes <= 0:
-		return errors.New("max_bytes must be above 0")
+	case c.MaxBytes < 0:
+		return errors.New("max_bytes must not be below 0")
 	case c.RetryInterval <= 0:
 		return errors.New("retry_interval must be above 0")
 	case c.MaxAge <= 0:

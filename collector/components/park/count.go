@@ -8,20 +8,22 @@ import (
 
 // Where the collector's own messages keep what is counted. They are of an internal package, so they are read by name; a
 // message that looks otherwise is counted by its bytes.
-var levels = [2][3]string{{"ResourceSpans", "ScopeSpans", "Spans"}, {"ResourceLogs", "ScopeLogs", "LogRecords"}}
-
-// countMessage is the number of spans or log records of an export request.
-func countMessage(message any) int {
-	value := reflect.ValueOf(message)
-	for _, names := range levels {
-		if count, ok := countLevel(value, names[:]); ok {
-			return count
-		}
-	}
-	return countBody(marshalled(message))
+var levels = map[string][3]string{
+	"traces": {"ResourceSpans", "ScopeSpans", "Spans"},
+	"logs":   {"ResourceLogs", "ScopeLogs", "LogRecords"},
+	metrics:  {"ResourceMetrics", "ScopeMetrics", "Metrics"},
 }
 
-func countLevel(value reflect.Value, names []string) (int, bool) {
+// countMessage is the number of spans, log records or points of an export request.
+func countMessage(signal string, message any) int {
+	names := levels[signal]
+	if count, ok := countLevel(reflect.ValueOf(message), names[:], signal == metrics); ok {
+		return count
+	}
+	return countBody(signal, marshalled(message))
+}
+
+func countLevel(value reflect.Value, names []string, points bool) (int, bool) {
 	value = reflect.Indirect(value)
 	if value.Kind() != reflect.Struct {
 		return 0, false
@@ -30,12 +32,17 @@ func countLevel(value reflect.Value, names []string) (int, bool) {
 	if !list.IsValid() || list.Kind() != reflect.Slice {
 		return 0, false
 	}
-	if len(names) == 1 {
+	if len(names) == 1 && !points {
 		return list.Len(), true
 	}
 	total := 0
 	for i := range list.Len() {
-		count, ok := countLevel(list.Index(i), names[1:])
+		count, ok := 0, false
+		if len(names) == 1 {
+			count, ok = countPoints(list.Index(i))
+		} else {
+			count, ok = countLevel(list.Index(i), names[1:], points)
+		}
 		if !ok {
 			return 0, false
 		}
@@ -44,13 +51,43 @@ func countLevel(value reflect.Value, names []string) (int, bool) {
 	return total, true
 }
 
-// countBody counts in the bytes of a request: resource groups are its field 1, scopes their field 2, items theirs. Traces and
-// logs have the same numbers.
-func countBody(body []byte) int {
+// countPoints of one metric: Data is one of Metric_Gauge{Gauge}, Metric_Sum{Sum}..., each with DataPoints.
+func countPoints(metric reflect.Value) (int, bool) {
+	data := reflect.Indirect(metric).FieldByName("Data")
+	if !data.IsValid() || data.Kind() != reflect.Interface {
+		return 0, false
+	}
+	if data.IsNil() {
+		return 0, true // a metric without points
+	}
+	kind := reflect.Indirect(data.Elem())
+	if kind.Kind() != reflect.Struct || kind.NumField() != 1 {
+		return 0, false
+	}
+	list := reflect.Indirect(kind.Field(0))
+	if list.Kind() != reflect.Struct || !list.FieldByName("DataPoints").IsValid() {
+		return 0, false
+	}
+	return list.FieldByName("DataPoints").Len(), true
+}
+
+// Fields of a metric that hold points: gauge, sum, histogram, exponential histogram, summary. Field 1 of each is its points.
+var kinds = []protowire.Number{5, 7, 9, 10, 11}
+
+// countBody counts in the bytes of a request: resource groups are its field 1, scopes their field 2, items theirs, for all signals.
+func countBody(signal string, body []byte) int {
 	total := 0
 	each(body, 1, func(group []byte) {
 		each(group, 2, func(scope []byte) {
-			each(scope, 2, func([]byte) { total++ })
+			each(scope, 2, func(item []byte) {
+				if signal != metrics {
+					total++
+					return
+				}
+				for _, kind := range kinds {
+					each(item, kind, func(data []byte) { each(data, 1, func([]byte) { total++ }) })
+				}
+			})
 		})
 	})
 	return total

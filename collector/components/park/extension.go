@@ -49,6 +49,9 @@ func newExtension(config *Config, backend string, set component.TelemetrySetting
 // Start opens the directory and begins to offer what lies in it.
 func (e *Extension) Start(_ context.Context, host component.Host) error {
 	e.book = ledger.Find(host)
+	if e.config.MaxBytes == 0 {
+		return nil // only counts
+	}
 	opened, err := openLot(e.config.Directory, e.config.MaxBytes)
 	if err != nil {
 		return err
@@ -110,6 +113,10 @@ func (e *Extension) settle(answer verdict, about ticket, body func() []byte) err
 		return nil
 	case answer.retry:
 		return answer.err
+	}
+	if e.lot == nil || about.Signal == metrics {
+		e.count(about, "dropped", answer.code, about.Items)
+		return answer.err // the exporter says it, and counts it by code as well
 	}
 	about.Code, about.Since = answer.code, e.lot.now()
 	if err := e.lot.put(about, body()); err != nil {

@@ -46,7 +46,7 @@ func (e *Extension) intercept(ctx context.Context, method string, request, reply
 	})
 	e.route.Store(&again)
 	err := invoke(ctx, method, request, reply, connection, options...)
-	about := ticket{Method: method, Signal: signal, Items: countMessage(request)}
+	about := ticket{Method: method, Signal: signal, Items: countMessage(signal, request)}
 	return e.settle(judged(err, marshalled(reply)), about, func() []byte { return marshalled(request) })
 }
 
@@ -73,14 +73,18 @@ func retryable(answer *status.Status) bool {
 	return false
 }
 
-// signalOf an OTLP method or path; empty for one that is neither traces nor logs. Metrics are not parked: their points would
-// arrive after younger ones of the same series.
+// metrics are counted and not parked: their points would arrive after younger ones of the same series.
+const metrics = "metrics"
+
+// signalOf an OTLP method or path; empty for another.
 func signalOf(method string) string {
 	switch {
 	case strings.Contains(method, "TraceService") || strings.HasSuffix(method, "/v1/traces"):
 		return "traces"
 	case strings.Contains(method, "LogsService") || strings.HasSuffix(method, "/v1/logs"):
 		return "logs"
+	case strings.Contains(method, "MetricsService") || strings.HasSuffix(method, "/v1/metrics"):
+		return metrics
 	}
 	return ""
 }

@@ -48,7 +48,7 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	encoding := request.Header.Get("Content-Encoding")
 	about := ticket{Method: request.URL.Path, Encoding: encoding, Type: request.Header.Get("Content-Type"), Signal: signal,
-		Items: countBody(plain(encoding, body))}
+		Items: countBody(signal, plain(encoding, body))}
 	if t.park.settle(answer, about, func() []byte { return body }) == nil && answer.err != nil {
 		return &http.Response{StatusCode: http.StatusOK, Status: "200 OK", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 			Header: http.Header{"Content-Type": {about.Type}}, Body: http.NoBody, Request: request}, nil

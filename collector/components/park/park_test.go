@@ -73,10 +73,14 @@ func (b *backend) accepted() []string {
 }
 
 func (b *backend) address(t *testing.T) string {
+	return serve(t, func(to *grpc.Server) { ptraceotlp.RegisterGRPCServer(to, b) })
+}
+
+func serve(t *testing.T, register func(*grpc.Server)) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	server := grpc.NewServer()
-	ptraceotlp.RegisterGRPCServer(server, b)
+	register(server)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return listener.Addr().String()
@@ -103,7 +107,7 @@ func newHost(t *testing.T) host {
 }
 
 func parked(t *testing.T, at host, config *Config) *Extension {
-	if config.Directory == "" {
+	if config.Directory == "" && config.MaxBytes > 0 {
 		config.Directory = filepath.Join(t.TempDir(), "tempo")
 	}
 	require.NoError(t, config.Validate())
@@ -288,17 +292,17 @@ func TestItemsAreCountedAlikeInMessagesAndInBytes(t *testing.T) {
 	}
 	body, err := plogotlp.NewExportRequestFromLogs(ld).MarshalProto()
 	require.NoError(t, err)
-	require.Equal(t, 6, countBody(body))
-	require.Zero(t, countBody([]byte{0xff, 0x01}))
+	require.Equal(t, 6, countBody("logs", body))
+	require.Zero(t, countBody("logs", []byte{0xff, 0x01}))
 	span, err := traces("a", "b", "c").MarshalProto()
 	require.NoError(t, err)
-	require.Equal(t, 3, countBody(span))
+	require.Equal(t, 3, countBody("traces", span))
 }
 
 func TestABadConfigurationIsNamed(t *testing.T) {
 	for problem, config := range map[string]*Config{
 		"directory":      {MaxBytes: 1, RetryInterval: 1, MaxAge: 1},
-		"max_bytes":      {Directory: "x", RetryInterval: 1, MaxAge: 1},
+		"max_bytes":      {Directory: "x", MaxBytes: -1, RetryInterval: 1, MaxAge: 1},
 		"retry_interval": {Directory: "x", MaxBytes: 1, MaxAge: 1},
 		"max_age":        {Directory: "x", MaxBytes: 1, RetryInterval: 1},
 	} {

@@ -320,11 +320,27 @@ DRILLS: tuple[Drill, ...] = (
         ),
     ),
     Drill(
-        "disk full, both backends away",
-        "503, the sender keeps it; what was acknowledged arrives",
+        "queues fill the disk, both backends away",
+        "503, the sender keeps it; what was acknowledged arrives, once",
         faults.full_disk,
-        verdicts.refused_but_nothing_lost,
+        verdicts.refused_and_nothing_lost,
+        env={"OTELCOL_DISK_RESERVE_BYTES": "16000000"},
+        # The file system is small, so a queue file is made smaller sooner.
+        arguments=tuple(
+            f"--config=yaml:extensions::file_storage/{backend}::compaction::rebound_{key}_threshold_mib: {size}"
+            for backend in ("tempo", "jaeger")
+            for key, size in (("needed", 2), ("trigger", 1))
+        ),
+        disk="36m",
         sdks=True,
-        disk="8m",
+    ),
+    Drill(
+        "somebody else fills the disk, both backends away",
+        "503 or counted, to the span",
+        faults.filled_disk,
+        verdicts.refused_but_nothing_lost,
+        env={"OTELCOL_DISK_RESERVE_BYTES": "1000000"},
+        disk="24m",
+        sdks=True,
     ),
 )

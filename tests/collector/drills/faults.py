@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import secrets
 import time
@@ -340,13 +341,34 @@ def flood(rig: Rig) -> None:
             running.result()
 
 
-def full_disk(rig: Rig) -> None:
-    """Both are away, and the queues' file system has no room for what comes."""
+def filled_disk(rig: Rig) -> None:
+    """Somebody else fills the queues' file system to the last byte, while both are away and spans are queued."""
     for backend in rig.backends.values():
         backend.behave(code=14)
-    for _ in range(60):
+    rig.sender.send(COUNT // 2)
+    time.sleep(1)
+    ballast = Path(f"/proc/{rig.collector.pid}/root{rig.collector.data}/queues/ballast")
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 65536):
+            pass
+    for _ in range(10):
+        rig.sender.send(20)
+    for backend in rig.backends.values():
+        backend.behave()
+    time.sleep(3)
+    ballast.unlink()
+    rig.sender.send(COUNT // 2)
+
+
+def full_disk(rig: Rig) -> None:
+    """Both are away, and the queues fill their file system."""
+    for backend in rig.backends.values():
+        backend.behave(code=14)
+    for _ in range(80):
         _large(rig.sender)
     for backend in rig.backends.values():
         backend.behave()
     time.sleep(3)
     rig.sender.send(40)
+    with contextlib.suppress(TimeoutError):  # a spool comes again after up to half a minute
+        rig.tempo.wait_for_spans(len(rig.sender.sent), seconds=0 if rig.sender.name == "upstream SDK" else 40)

@@ -54,6 +54,15 @@ def refused_but_nothing_lost(outcome: Outcome) -> list[str]:
     return _nothing_sent(outcome) + ([] if told else ["nothing was refused"]) + _counted(outcome)
 
 
+def refused_and_nothing_lost(outcome: Outcome) -> list[str]:
+    """As above, and nothing that was acknowledged is missing at all."""
+    found = refused_but_nothing_lost(outcome)
+    for name, fate in outcome.fates.items():
+        found += [f"{name}: {fate.missing} missing"] if fate.missing and outcome.sender != "upstream SDK" else []
+        found += [f"{name}: the ledger says {fate.ledger_missing} missing"] if fate.ledger_missing else []
+    return found
+
+
 def distro_loses_nothing(outcome: Outcome) -> list[str]:
     """What was acknowledged arrives once; what was not is the sender's, and this distribution's sender keeps it."""
     found = _nothing_sent(outcome)
