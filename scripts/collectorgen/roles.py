@@ -79,6 +79,7 @@ class Build:
 
     def document(self) -> dict[str, Any]:
         """The whole configuration; a section without components is left out."""
+        self._share()
         sections = {kind: found for kind, found in self.components.items() if found}
         return sections | {
             "service": {
@@ -87,6 +88,22 @@ class Build:
                 "pipelines": self.pipelines,
             }
         }
+
+    def _share(self) -> None:
+        """Say of each connector which branches change nothing: every exporter writes to disk, and no processor stands before."""
+        pipelines = {name: found for name, found in self.pipelines.items() if not name.startswith("#")}
+        queues = {name: found.get("sending_queue", {}) for name, found in self.components["exporters"].items()}
+        for name, settings in self.components["connectors"].items():
+            stored = [
+                branch
+                for branch, found in pipelines.items()
+                if name in found["receivers"]
+                and "processors" not in found
+                and all("storage" in queues.get(exporter, {}) for exporter in found["exporters"])
+            ]
+            if name.partition("/")[0] == "isolate" and stored:
+                settings["#stored"] = "Written to disk before they answer: they share a batch, where others get a copy."
+                settings["stored"] = stored
 
 
 def configuration(choice: Choice) -> dict[str, Any]:

@@ -114,6 +114,20 @@ def broken_rules(config: dict[str, Any], *, redacted: bool) -> list[str]:
         stores += [queue["storage"]] if "storage" in queue else []
     if len(set(stores)) != len(stores) or set(stores) - set(service["extensions"]):
         found.append("a store that is shared or not enabled")
+    return found + shared_batches(config)
+
+
+def shared_batches(config: dict[str, Any]) -> list[str]:
+    """Branches that share a batch although something in them may change it."""
+    found = []
+    for connector in config["connectors"].values():
+        for name in connector.get("stored", []):
+            branch = config["service"]["pipelines"][name]
+            queues = [
+                config["exporters"].get(exporter, {}).get("sending_queue", {}) for exporter in branch["exporters"]
+            ]
+            if "processors" in branch or not all("storage" in queue for queue in queues):
+                found.append(name)
     return found
 
 

@@ -160,6 +160,13 @@ func TestBranchesThatWriteNeverShareABatch(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, names(counted))
 }
 
+func TestStoredBranchesShareTheBatchItself(t *testing.T) {
+	first, second := new(mutator), new(consumertest.TracesSink)
+	made := started(t, newHost(t), &Config{Stored: []pipeline.ID{jaeger}}, map[pipeline.ID]consumer.Traces{jaeger: first, tempo: second})
+	require.NoError(t, made.ConsumeTraces(context.Background(), batch("a", "b")))
+	require.Equal(t, []string{"written over", "b"}, names(second), "no copy was made for the branch that is said to write to disk only")
+}
+
 func TestAnOversizedSpanIsShortenedAndItsNeighboursArriveWhole(t *testing.T) {
 	healthy := new(consumertest.TracesSink)
 	made := started(t, newHost(t), &Config{MaxSpanBytes: 100_000}, map[pipeline.ID]consumer.Traces{tempo: healthy})
