@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import re
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics
 
 from scripts.collectorgen.choices import Choice
 from tests.collector.drills.faults import full_queue
 from tests.collector.drills.rig import Rig
 from tests.collector.drills.senders import SdkSender
-from tests.servers import PrometheusServer, wait_until
+from tests.collector.generated import GeneratedCollector
+from tests.servers import Answer, OtlpSink, PrometheusServer, http_post, total, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.otlp_servers import Certificates
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "collector.md"
-_SMALL = {"OTELCOL_QUEUE_BYTES": "2000000"}
+# Span metrics come when they come, and nobody takes them here: only spans are counted.
+_SMALL = {"OTELCOL_QUEUE_BYTES": "2000000", "OTELCOL_SPAN_METRICS_INTERVAL": "10m"}
 
 
 def queries() -> tuple[str, str, str]:
@@ -77,3 +85,34 @@ def test_what_an_application_has_produced_is_what_was_received(certificates: Cer
             prometheus.wait_for_value(not_received, 0)
             stranger.send(20)
             prometheus.wait_for_value(not_received, -20)
+
+
+def gauge_points(count: int) -> bytes:
+    """A request with so many points."""
+    points = [NumberDataPoint(time_unix_nano=time.time_ns(), as_int=number) for number in range(count)]
+    metric = Metric(name="depth", gauge=Gauge(data_points=points))
+    group = ResourceMetrics(scope_metrics=[ScopeMetrics(metrics=[metric])])
+    return ExportMetricsServiceRequest(resource_metrics=[group]).SerializeToString()
+
+
+def test_points_have_an_account_from_the_agent_to_prometheus(certificates: Certificates, tmp_path: Path) -> None:
+    """Received, delivered and dropped by code, to the point, in the agent (gRPC) and in the gateway (HTTP)."""
+    with OtlpSink() as prometheus:
+        env: Mapping[str, str] = _SMALL | {"PROMETHEUS_OTLP_ENDPOINT": prometheus.url}
+        with GeneratedCollector(tmp_path, Choice("gateway"), certificates, env=env) as gateway:
+            leads_there = {"OTELCOL_GATEWAY_ENDPOINT": f"127.0.0.1:{gateway.ports['grpc']}"}
+            with GeneratedCollector(tmp_path, Choice("agent"), certificates, env=leads_there) as agent:
+                for points, answer in ((30, Answer()), (12, Answer(400))):
+                    prometheus.answer = answer
+                    headers = {"Content-Type": "application/x-protobuf"}
+                    assert http_post(f"{agent.url}/v1/metrics", gauge_points(points), headers) == 200
+                    stage = (
+                        {"stage": "delivered"} if answer.status == 200 else {"stage": "dropped", "reason": "HTTP 400"}
+                    )
+                    gateway.wait_for_metric("otelcol_ledger_items_total", points, signal="metrics", **stage)
+                for collector, backend, delivered in ((agent, "gateway", 42), (gateway, "prometheus", 30)):
+                    account = {"signal": "metrics", "backend": backend}
+                    seen = collector.metrics()
+                    assert total(seen, "otelcol_ledger_items_total", side="in", **account) == 42
+                    assert total(seen, "otelcol_ledger_items_total", side="out", **account) == 42
+                    assert total(seen, "otelcol_ledger_items_total", stage="delivered", **account) == delivered
