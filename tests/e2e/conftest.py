@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,9 +53,9 @@ def data() -> Iterator[Mapping[str, str]]:
         yield {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url()}
 
 
-@pytest.fixture
-def start(data: Mapping[str, str], logs: Path) -> Iterator[Start]:
-    """Start a service of the shop, with an empty cache; it ends with the test."""
+@contextmanager
+def starting(data: Mapping[str, str], logs: Path) -> Iterator[Start]:
+    """Starts services of the shop, which end with the block; the cache is empty at its begin."""
     with Redis.from_url(data["REDIS_URL"]) as cache:
         cache.flushall()
     with ExitStack() as running:
@@ -68,6 +68,14 @@ def start(data: Mapping[str, str], logs: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def inventory(start: Start, stack: Stack) -> Service:
-    """The second service, sending to the shared stack."""
-    return start("inventory", (*STOCK, "python", "-m", "shop.inventory"), stack.collector.url)
+def start(data: Mapping[str, str], logs: Path) -> Iterator[Start]:
+    """Start a service of the shop, with an empty cache; it ends with the test."""
+    with starting(data, logs) as begin:
+        yield begin
+
+
+@pytest.fixture(scope="session")
+def inventory(data: Mapping[str, str], stack: Stack) -> Iterator[Service]:
+    """The second service, sending to the shared stack; it keeps nothing of a request but what is in the database."""
+    with starting(data, LOGS / "shared") as begin:
+        yield begin("inventory", (*STOCK, "python", "-m", "shop.inventory"), stack.collector.url)

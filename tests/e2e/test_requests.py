@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.e2e.conftest import Start
+from tests.e2e.conftest import LOGS, Start, starting
 from tests.e2e.service import OURS, STOCK, Service
 from tests.e2e.test_launches import UVICORN
 from tests.e2e.traces import new_trace, one
@@ -15,9 +15,10 @@ from tests.servers import OtlpSink, Stack
 from tests.servers.waiting import wait_until
 
 
-@pytest.fixture
-def orders(start: Start, stack: Stack, inventory: Service) -> Service:
-    return start("orders", (*STOCK, *UVICORN), stack.collector.url, INVENTORY_URL=inventory.url)
+@pytest.fixture(scope="module")
+def orders(data: Mapping[str, str], stack: Stack, inventory: Service) -> Iterator[Service]:
+    with starting(data, LOGS / "requests") as start:
+        yield start("orders", (*STOCK, *UVICORN), stack.collector.url, INVENTORY_URL=inventory.url)
 
 
 def test_an_unhandled_exception_is_on_the_span(orders: Service, stack: Stack) -> None:
