@@ -60,8 +60,11 @@ def bare(directory: Path, *, seconds: float, rate: float = 200, workers: int = 4
         return p50, p99, most
 
 
-def outage(directory: Path, *, seconds: float, rate: float = 200, workers: int = 4) -> Outcome:
-    """An outage of `seconds` at `rate` requests a second over `workers`, with the spool in `directory`."""
+def outage(directory: Path, *, seconds: float, rate: float = 200, workers: int = 4, around: float = 1.5) -> Outcome:
+    """An outage of `seconds` at `rate` requests a second over `workers`, with the spool in `directory`.
+
+    The load begins `around` seconds before and ends as long after it.
+    """
     spool = directory / "spool"
     with OtlpSink() as sink:
         environ = {
@@ -74,7 +77,7 @@ def outage(directory: Path, *, seconds: float, rate: float = 200, workers: int =
         }
         with Served((*OURS, *_SERVER, str(workers)), environ, directory / "outage.log") as served:
             with Load(served.port, rate) as load:
-                time.sleep(1.5)
+                time.sleep(around)
                 before = served.memory()
                 sink.stop()
                 down, answered = time.monotonic(), len(load.answered)
@@ -83,7 +86,7 @@ def outage(directory: Path, *, seconds: float, rate: float = 200, workers: int =
                 after = served.memory()
                 files = sum(1 for path in spool.rglob("*") if path.is_file())
                 sink.start()
-                time.sleep(1)
+                time.sleep(around)
             began = time.monotonic()
             wanted = load.answered
             try:
