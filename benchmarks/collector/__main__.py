@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.collector import measure, report, setups
+from benchmarks.collector import build, measure, report, setups
+from benchmarks.collector.brokered import through_kafka
 from benchmarks.collector.results import FILE, Results
 from tests.otlp_servers import Certificates
 from tests.servers.binaries import collector_binary
@@ -36,13 +37,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--backlog-mb", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=FILE.parent)
     parser.add_argument("--render", action="store_true", help="write report, plot and page again from the raw figures")
+    parser.add_argument("--cold-build", action="store_true", help="only build everything in empty caches, and note it")
     chosen = parser.parse_args(arguments)
     if chosen.quick:
         chosen.rounds, chosen.seconds, chosen.backlog_mb = 1, 3.0, 200
     chosen.output.mkdir(parents=True, exist_ok=True)
     raw = chosen.output / "results.json"
-    if not chosen.render:
-        raw.write_text(json.dumps(_measured(chosen.rounds, chosen.seconds, chosen.backlog_mb), indent=1) + "\n")
+    known = json.loads(raw.read_text()) if raw.exists() else {}
+    if chosen.cold_build:
+        known["build"] = build.cold()
+    elif not chosen.render:
+        known |= _measured(chosen.rounds, chosen.seconds, chosen.backlog_mb)
+    raw.write_text(json.dumps(known, indent=1) + "\n")
     results = Results.load(raw)
     report.write(results, chosen.output)
     lost = sum(row.missing for row in (*results.steady(), *results.flat_out())) + results.backlog["missing"]
@@ -60,6 +66,12 @@ def _measured(rounds: int, seconds: float, backlog_mb: int) -> dict[str, Any]:
         rounds_of = partial(_rounds, rounds=rounds, seconds=seconds, logs=logs, certificates=certificates)
         steady = rounds_of(setups.STEADY, rate=measure.RATE)
         flat = rounds_of([setup for setup, _ in setups.FLAT_OUT], rate=0)
+        brokered: list[dict[str, Any]] = [{"title": title, "rounds": []} for title in ("ingest", "consume")]
+        for _ in range(rounds):
+            both = through_kafka(logs, certificates, rate=measure.RATE, seconds=seconds)
+            for kept, one in zip(brokered, both, strict=True):
+                kept["rounds"].append(asdict(one))
+                print(f"{kept['title']}: {one.cpu_us:.1f} us a span", file=sys.stderr)
         print(f"backlog of {backlog_mb} MB", file=sys.stderr)
         filled = measure.backlog(setups.BACKLOG, logs, certificates, size=backlog_mb * 1_000_000)
     return {
@@ -74,7 +86,7 @@ def _measured(rounds: int, seconds: float, backlog_mb: int) -> dict[str, Any]:
             "load_after": os.getloadavg()[0],
             "binary_bytes": Path(collector_binary()).stat().st_size,
         },
-        "steady": steady,
+        "steady": steady + brokered,
         "flat_out": [{**each, "wanted": wanted} for each, (_, wanted) in zip(flat, setups.FLAT_OUT, strict=True)],
         "backlog": filled.as_json(),
     }

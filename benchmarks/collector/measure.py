@@ -88,10 +88,11 @@ def _settled(rig: Rig, spans: int) -> None:
     if not _samples(rig.setup):
         rig.settle(spans)
         return
-    wait_until(lambda: _decided(rig) >= spans, seconds=120, what=f"decisions on {spans} spans")
+    wait_until(lambda: decided(rig) >= spans, seconds=120, what=f"decisions on {spans} spans")
 
 
-def _decided(rig: Rig) -> float:
+def decided(rig: Rig) -> float:
+    """Spans that a sampler has handed on, or not."""
     samples = rig.collector.metrics()
     return sum(
         total(samples, "otelcol_ledger_items_total", backend="sampler", stage=stage) or 0

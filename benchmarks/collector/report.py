@@ -43,7 +43,8 @@ def markdown(results: Results) -> str:
     head = (
         f"# The collector, {meta['date']}\n\n{meta['machine']}; load average {meta['load_before']:.2f} before, "
         f"{meta['load_after']:.2f} after; {meta['rounds']} rounds of {meta['seconds']:g} s, "
-        f"of which the least CPU time counts. Spans of 15 attributes, {results.queued_a_span:.0f} bytes, up to 512 a request from 32 processes."
+        "of which the least CPU time counts. Spans of 15 attributes, "
+        f"{results.queued_a_span:.0f} bytes, up to 512 a request from 32 processes."
     )
     parts = (head, "## Asked for", asked(results), "## Cost", costs(results), "## Backlog", backlog(results))
     return "\n\n".join((*parts, _build(results))).rstrip() + "\n"
@@ -150,12 +151,12 @@ def backlog(results: Results) -> str:
             )
         )
     table = _table(("phase", "seconds", "memory MB, most", "waiting GB", "disk GB, most", "cores"), rows)
-    found = results.backlog
+    found, times = results.backlog, results.backlog["drained_a_second"] / results.meta["rate"]
     return (
         f"{table}\n\n{found['sent']:,} spans were acknowledged, {found['refused']:,} refused; "
         f"{found['missing']} missing and {found['duplicates']} twice in the backends. {found['backlog_spans']:,} spans "
         f"waited for each backend; they drained in {found['drain_seconds']:.0f} s at {found['drained_a_second']:,.0f} "
-        f"spans/s to each, those that kept arriving included: {found['drained_a_second'] / results.meta['rate']:.1f} x arrival."
+        f"spans/s to each, those that kept arriving included: {times:.1f} x arrival."
     )
 
 
@@ -165,13 +166,13 @@ def asked(results: Results) -> str:
         (f"{row.title}: one core, flat out", f">= {row.wanted:,}", f"{row.a_core:,.0f}", f"{row.spans_a_second:,.0f}")
         for row in results.flat_out()
     ]
-    filling, draining = results.most("anonymous", "fill"), results.most("anonymous", "full", "drain")
+    halves = [f"{results.held(phase, half) / _MB:.0f} MB" for phase in ("fill", "drain") for half in (0, 1)]
     rows.append(
         (
-            f"memory while {results.most('waiting') / _GB:.1f} GB of backlog is written and drained",
+            f"memory while {results.most('waiting') / _GB:.1f} GB of backlog is written and drained, the most",
             "flat",
             "",
-            f"{filling / _MB:.0f} MB while written at full speed, {draining / _MB:.0f} MB while drained",
+            f"first half written {halves[0]}, second {halves[1]}; first half drained {halves[2]}, second {halves[3]}",
         )
     )
     drained = f"{results.backlog['drained_a_second']:,.0f}"
@@ -185,8 +186,8 @@ def _build(results: Results) -> str:
         return ""
     programs = ", ".join(f"{name} {size / _MB:.1f} MB" for name, size in build["bytes"].items())
     return (
-        f"Cold build with empty caches, downloads included, on {build['cores']} cores: {build['seconds'] / 60:.1f} minutes "
-        f"({build['cpu_seconds'] / 60:.1f} of CPU); {programs}."
+        f"Cold build of all with empty caches, downloads included, on {build['cores']} cores: "
+        f"{build['seconds'] / 60:.1f} minutes, {build['cpu_seconds'] / 60:.1f} of CPU time; {programs}."
     )
 
 

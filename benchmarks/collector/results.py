@@ -74,6 +74,13 @@ class Results:
         """The greatest value during these phases."""
         return max(int(moment[what]) for moment in self.moments(*phases))
 
+    def held(self, phase: str, half: int) -> int:
+        """Most memory while less (half 0) or more (1) of a phase's change of the backlog was done."""
+        moments = self.moments(phase)
+        first, last = moments[0]["waiting"], moments[-1]["waiting"]
+        done = [abs(moment["waiting"] - first) * 2 >= abs(last - first) for moment in moments]
+        return max(int(moment["anonymous"]) for moment, over in zip(moments, done, strict=True) if over == bool(half))
+
     @property
     def disk_a_span(self) -> float:
         """Bytes that a waiting span takes on the disk, in one queue."""
