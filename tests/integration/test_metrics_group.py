@@ -218,7 +218,7 @@ def test_totals_never_fall_while_processes_come_and_go_and_several_scrape(start:
     """Two scrapers fold at the same time as workers die and start: no total ever falls, the last one is exact."""
     first, second = start(), start()
     truth, last = 0, 0.0
-    for number in range(15):
+    for number in range(8):
         workers = [start() for _ in range(2)]
         for worker in workers:
             worker.do("add", 3)
