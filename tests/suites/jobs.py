@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -68,18 +69,24 @@ class Runner:
         self._lock = threading.Lock()
 
     def run(self, jobs: Sequence[Job], variables: Mapping[str, str]) -> Iterator[Result]:
-        """The results, as jobs end; what still runs is ended with the iterator."""
+        """The results, as jobs end. What runs is interrupted where the caller is told to end meanwhile."""
         shown = len(jobs) == 1
         with ThreadPoolExecutor(self._lanes) as pool:
             waiting = [pool.submit(self._one, job, variables, shown) for job in jobs]
             try:
                 yield from (future.result() for future in as_completed(waiting))
-            finally:
+            except BaseException as end:
                 for future in waiting:
                     future.cancel()
-                with self._lock:
-                    for process in self._running:
-                        process.terminate()
+                if not isinstance(end, KeyboardInterrupt):  # of Ctrl-C they know themselves
+                    self._interrupt()
+                raise
+
+    def _interrupt(self) -> None:
+        """Let every job end its servers."""
+        with self._lock:
+            for process in self._running:
+                process.send_signal(signal.SIGINT)
 
     def _one(self, job: Job, variables: Mapping[str, str], shown: bool) -> Result:
         began = time.monotonic()
