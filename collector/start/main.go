@@ -53,6 +53,7 @@ func run(arguments []string) error {
 			return err
 		}
 		problems = check(config)
+		sayOrphans(config)
 	}
 	for _, problem := range problems[:max(len(problems)-1, 0)] {
 		fmt.Fprintln(os.Stderr, "otelcol-start:", problem)

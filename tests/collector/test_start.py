@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import secrets
 import socket
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,10 +20,10 @@ from tests.servers.binaries import collector_binary, collector_start_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.otlp_servers import Certificates
 
+QUEUES = Path(__file__).with_name("drills") / "queues"
 SECURED = Choice("gateway", tls="mtls", token=True)
 
 
@@ -128,6 +130,21 @@ def test_a_broken_queue_file_is_set_aside(certificates: Certificates, logs: Path
         kept = [path for path in folder.iterdir() if ".broken-" in path.name]
         assert [path.read_bytes() for path in kept] == [broken]
         assert "was set aside" in collector.log.read_text()
+
+
+def test_a_queue_that_nobody_reads_is_named(certificates: Certificates, logs: Path) -> None:
+    """An exporter that was called otlp/tempo has left its queue behind: the start goes on, and says so once."""
+    with prepared(Choice("gateway"), certificates, logs) as collector:
+        folder = collector.data / "queues" / "tempo"
+        folder.mkdir(parents=True)
+        content = gzip.decompress((QUEUES / "otelcol-0.110.0.gz").read_bytes())
+        for name in ("exporter_otlp_tempo_traces", "exporter_otlp_grpc_tempo_traces"):
+            (folder / name).write_bytes(content)
+        command = [collector_start_binary(), "--check", f"--config={collector.config}"]
+        result = subprocess.run(command, env=collector.environment(), capture_output=True, text=True, check=False)
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 0
+    assert "tempo/exporter_otlp_tempo_traces: rename it to what it belongs to (exporter_otlp_grpc_tempo_...)" in line
 
 
 def test_it_becomes_the_collector_and_asks_its_health(certificates: Certificates, logs: Path) -> None:
