@@ -78,6 +78,7 @@ _IN_FLIGHT = 4 * 2 * 20  # senders, a batch before and one behind the restart, s
 DRILLS: tuple[Drill, ...] = (
     Drill("nothing breaks", _ZERO, faults.calm, verdicts.nothing_lost(), sdks=True),
     Drill("Tempo killed and restarted", _ZERO, faults.killed, verdicts.nothing_lost(), sdks=True, short=True),
+    Drill("Jaeger killed and restarted", _ZERO, faults.other_killed, verdicts.nothing_lost()),
     Drill("both backends killed under load", _ZERO, faults.both_killed, verdicts.nothing_lost(), sdks=True),
     Drill("Tempo refuses: Unavailable", _ZERO, faults.behaving(code=14), verdicts.nothing_lost(), sdks=True),
     Drill("Tempo refuses: HTTP 503", _ZERO, faults.behaving(status=503), verdicts.nothing_lost(), over_http=True),

@@ -50,6 +50,10 @@ def killed(rig: Rig) -> None:
     _around(rig, rig.tempo.kill, rig.tempo.start)
 
 
+def other_killed(rig: Rig) -> None:
+    _around(rig, rig.backends["jaeger"].kill, rig.backends["jaeger"].start)
+
+
 def both_killed(rig: Rig) -> None:
     def kill() -> None:
         rig.tempo.kill()
