@@ -28,6 +28,9 @@ type Config struct {
 	SessionTimeout time.Duration `mapstructure:"session_timeout"`
 	// CommitInterval bounds what a kill -9 doubles: what was queued since the last commit is read again.
 	CommitInterval time.Duration `mapstructure:"commit_interval"`
+	// DrainTimeout is how long a stop waits, once the group is left, for the backends' queues to be empty by the ledger: a
+	// replica that is scaled away leaves nothing behind on its disk. 0: it does not wait.
+	DrainTimeout time.Duration `mapstructure:"drain_timeout"`
 	// TLS towards the brokers; absent: plain text.
 	TLS configoptional.Optional[configtls.ClientConfig] `mapstructure:"tls"`
 	// SASL login; absent: none.
@@ -49,6 +52,7 @@ func defaultConfig() *Config {
 		GroupID:        "otel-collector",
 		SessionTimeout: 10 * time.Second,
 		CommitInterval: 100 * time.Millisecond,
+		DrainTimeout:   5 * time.Second,
 	}
 }
 
@@ -61,6 +65,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("session_timeout is between %s and %s", shortestSession, longestSession)
 	case c.CommitInterval <= 0:
 		return errors.New("commit_interval must be above 0")
+	case c.DrainTimeout < 0:
+		return errors.New("drain_timeout must not be below 0")
 	}
 	if login := c.SASL.Get(); login != nil {
 		_, err := login.mechanism()

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"otel-distro.example/components/delivery"
+	"otel-distro.example/components/ledger"
 )
 
 const (
@@ -39,6 +40,7 @@ type tracesReceiver struct {
 	next   consumer.Traces
 	report *receiverhelper.ObsReport
 	client *kgo.Client
+	book   func() *ledger.Book
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
 
@@ -51,7 +53,8 @@ type tracesReceiver struct {
 }
 
 // Start joins the group; brokers that are away are asked until they are there.
-func (r *tracesReceiver) Start(ctx context.Context, _ component.Host) error {
+func (r *tracesReceiver) Start(ctx context.Context, host component.Host) error {
+	r.book = ledger.Find(host)
 	options, err := r.options(ctx)
 	if err != nil {
 		return err
@@ -108,14 +111,15 @@ func (r *tracesReceiver) options(ctx context.Context) ([]kgo.Opt, error) {
 	return options, nil
 }
 
-// Shutdown leaves the group: undecided traces go to the other members with their partitions.
-func (r *tracesReceiver) Shutdown(context.Context) error {
+// Shutdown leaves the group: undecided traces go to the other members with their partitions. What is queued has time to leave.
+func (r *tracesReceiver) Shutdown(ctx context.Context) error {
 	if r.client == nil {
 		return nil
 	}
 	r.stop()
 	r.loops.Wait()
 	r.client.CloseAllowingRebalance()
+	drain(ctx, r.book(), r.config.DrainTimeout)
 	return nil
 }
 

@@ -123,6 +123,7 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 		func(c *Config) { c.GroupID = "" },
 		func(c *Config) { c.SessionTimeout = 0 },
 		func(c *Config) { c.CommitInterval = 0 },
+		func(c *Config) { c.DrainTimeout = -1 },
 	} {
 		config := defaultConfig()
 		spoil(config)

@@ -46,6 +46,8 @@ def receiver(*, tls: str) -> dict[str, Any]:
         "session_timeout": "${env:KAFKA_SESSION_TIMEOUT:-10s}",
         "#commit_interval": "Offsets are committed behind what is decided and queued; a kill -9 doubles what was queued since the last commit.",
         "commit_interval": "${env:KAFKA_COMMIT_INTERVAL:-100ms}",
+        "#drain_timeout": "At a stop, behind the group's last commit: a replica that is scaled away leaves nothing on its disk.",
+        "drain_timeout": "${env:KAFKA_DRAIN_TIMEOUT:-5s}",
     }
 
 

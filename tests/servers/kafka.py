@@ -57,8 +57,8 @@ class KafkaServer(Server):
             "log.dirs": self.data / "log",
             "num.partitions": self.partition_count,
             "message.max.bytes": 4194304,
-            # A broker that was killed is let in again soon.
-            "broker.session.timeout.ms": 2000,
+            # A broker that was killed is let in again soon; one that was starved for a moment is not shut out.
+            "broker.session.timeout.ms": 6000,
             "broker.heartbeat.interval.ms": 500,
             # One node: what is else kept three times.
             "offsets.topic.num.partitions": 1,

@@ -105,6 +105,13 @@ def _scale_in(rig: KafkaRig) -> None:
             _stopped(rig, rig.samplers.index(sampler))
 
 
+def _scale_in_slowly(rig: KafkaRig) -> None:
+    """What is queued when a sampler is told to stop has gone when it stops."""
+    for backend in rig.backends.values():
+        backend.behave(delay_ms=1500)
+    _scale_in(rig)
+
+
 def _stopped(rig: KafkaRig, place: int) -> None:
     """SIGTERM."""
     rig.samplers[place].stop()
@@ -193,6 +200,9 @@ KAFKA_DRILLS: tuple[KafkaDrill, ...] = (
     KafkaDrill("Kafka: nothing breaks", _ZERO, _calm),
     KafkaDrill("Kafka: samplers scaled out, 1 to 3, under load", _ZERO, _scale_out, samplers=1),
     KafkaDrill("Kafka: samplers scaled in, 3 to 1, under load", _ZERO, _scale_in, samplers=3),
+    KafkaDrill(
+        "Kafka: samplers scaled in, 3 to 1, backends slow: 1.5 s an answer", _ZERO, _scale_in_slowly, samplers=3
+    ),
     KafkaDrill("Kafka: SIGTERM and start of each sampler under load", _ZERO, _rolling),
     KafkaDrill("Kafka: one sampler more, SIGTERM of the first, under load", _ZERO, _come_and_go, 1, short=True),
     KafkaDrill("Kafka: kill -9 of one of two samplers under load", _KILLED, _killed, doubled=_TICK, short=True),

@@ -30,11 +30,11 @@ PARTS, SPANS = 3, 2
 _TRACES = 16  # begun with each request
 _APART = 2  # requests between two parts of a trace
 _PAUSE = 0.15  # seconds between requests
-_QUIET = 12.0  # seconds without a change: a session that ends, a rebalance and a decision are shorter
+_QUIET = 18.0  # seconds without a change: a session that ends, a rebalance and a decision are shorter
 _CELL = 256
 
 SAMPLING = {
-    "OTELCOL_SAMPLING_WAIT": "4s",
+    "OTELCOL_SAMPLING_WAIT": "10s",  # a machine, and a broker on it, may stand still for seconds
     "OTELCOL_SAMPLING_WAIT_AFTER_ROOT": "1s",
     "OTELCOL_SAMPLING_PERCENT": "0",  # errors alone: a trace that was torn shows
     "KAFKA_SESSION_TIMEOUT": "3s",
