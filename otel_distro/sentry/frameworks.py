@@ -6,6 +6,7 @@ what OpenTelemetry's instrumentations patch already.
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -70,6 +71,9 @@ class Frameworks:
         if client is None:
             return
         path, _, name = target.rpartition(".")
+        known = sys.modules.get(f"sentry_sdk.integrations.{path}")
+        if known is not None and not hasattr(known, name):
+            return  # an `init()` of the application's is at it: sentry-sdk imports the framework from in there
         try:
             integration = getattr(import_module(f"sentry_sdk.integrations.{path}"), name)()
             _sdk.add_integration(client, integration)

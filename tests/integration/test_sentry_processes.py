@@ -306,3 +306,11 @@ def test_envelopes_serve_backends_without_otlp() -> None:
     ids += [span["span_id"] for one in sent.values() for span in one["spans"]]
     assert sorted(ids) == sorted(span.span_id for span in service.sink.spans)
     assert [problems(one) for one in sent.values()] == [None] * len(sent)
+
+
+def test_an_applications_own_init_meets_no_complaint() -> None:
+    """`sentry_sdk.init()` below our launcher imports frameworks from inside its integrations: nothing is said of it."""
+    with SentryServer() as sentry, OtlpSink() as sink:
+        done = run_script("import sentry_sdk; sentry_sdk.init(); sentry_sdk.capture_message('hello')", sentry, sink)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [event["message"] for event in sentry.events] == ["hello"]
