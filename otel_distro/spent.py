@@ -141,7 +141,8 @@ class Spent:
 
     def tell(self, span: Span) -> None:
         """Put the numbers on a recording span, and an event for each statement that ran too often."""
-        span.set_attributes(self.attributes)
+        # a late span of ours takes clean attributes without being put together for them
+        getattr(span, "tell", span.set_attributes)(self.attributes)
         for finding in self.repeated:
             span.add_event(EVENT, self._described(finding))
 

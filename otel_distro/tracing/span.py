@@ -28,11 +28,13 @@ from .context import error_status
 from .processors import Processors
 from .records import LeanEvent, LeanLink, exception_attributes, is_link
 
-_UNSET = Status(StatusCode.UNSET)
+UNSET = Status(StatusCode.UNSET)
+"""The status of a span that nobody has given one: this very object."""
 _new = object.__new__
 
 _RECORD = 1
 _STATUS = 2
+RECORD_AND_STATUS = _RECORD | _STATUS
 
 
 class UnsampledSpan(NonRecordingSpan):
@@ -350,7 +352,7 @@ def new_span(  # noqa: PLR0917 - keywords would cost what the short way saves
     span.start_time = start_time
     span.end_time = None
     span.attributes = attributes
-    span.status = _UNSET
+    span.status = UNSET
     span.resource = processors.resource
     span.instrumentation_scope = scope
     span.dropped_attributes = 0
@@ -358,12 +360,14 @@ def new_span(  # noqa: PLR0917 - keywords would cost what the short way saves
     span.dropped_links = 0
     span._own_events = None  # noqa: SLF001 - this is the constructor
     span._own_links = None  # noqa: SLF001
-    span._on_exception = _RECORD | _STATUS  # noqa: SLF001
+    span._on_exception = RECORD_AND_STATUS  # noqa: SLF001
     span._processors = processors  # noqa: SLF001
     return span
 
 
 __all__ = [
+    "RECORD_AND_STATUS",
+    "UNSET",
     "LeanSpan",
     "UnsampledSpan",
     "new_span",

@@ -16,20 +16,23 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_distro._compat import TRACE_ID
-from otel_distro.context import Record, RequestScope, reset_scope
+from otel_distro.context import RequestScope, reset_scope
 from otel_distro.errors import note
 from otel_distro.tracing.context import detach, error_status
+from otel_distro.tracing.late import NOTHING
 
 from .messages import Send
 from .options import Message, Scope
 
 if TYPE_CHECKING:
+    from otel_distro.tracing.late import LateSpan
+
     from .origin import Origin
     from .server import Server
     from .streams import Stream
 
-Ended = Callable[..., object]
-"""`ended(seconds=..., route=..., spent=...)`: how long a request took, its route, the attributes of what it spent."""
+Told = Callable[..., object]
+"""`told(seconds=..., route=..., spent=...)`: how long a request took, its route, the attributes of what it spent."""
 
 MARK = "fastapi.telemetry"
 """The scope's key by which FastAPI 0.142 and newer leaves a request to somebody else; see `fastapi/applications.py`."""
@@ -56,10 +59,9 @@ class Exchange(RequestScope):
         id_header: in which the caller sent its id, in lower case; only where it sent one.
         token: puts the context back.
         recording: whether the span keeps what it is told.
-        late: the span is a lean one that still waits for its name and attributes.
+        late: the span is a `LateSpan`, which the exchange tells what it learns.
         watched: whether the request is followed to its end; only then the following exist.
         origin: what it has in common with others.
-        attributes: the span's own dictionary where it may be written to, else None.
         request_size: bytes of the request's body, None when no body was announced.
         sent: bytes of the response's body so far.
         status_code: of the response, None before it starts.
@@ -80,7 +82,6 @@ class Exchange(RequestScope):
         "_started",
         "_stream",
         "_trailers",
-        "attributes",
         "id_header",
         "late",
         "origin",
@@ -121,7 +122,6 @@ class Exchange(RequestScope):
         self.watched = True
         self.origin = origin
         self.request_size = request_size
-        self.attributes: dict[str, Any] | None = None
         self.sent = 0
         self.status_code: int | None = None
         self._send = send
@@ -129,7 +129,7 @@ class Exchange(RequestScope):
         self._name = origin.word
         self._trailers = False
         self._done = False
-        self._held: Ended | None = None
+        self._held: Told | None = None
         self._complete_at = 0.0
         self._started = perf_counter()
 
@@ -156,14 +156,13 @@ class Exchange(RequestScope):
     def set_route(self, route: str) -> None:
         """Put the route on the span, and into its name unless the application has given it another."""
         self._route = route
-        span = self.server_span
+        span: Any = self.server_span
+        if self.late:
+            span.reach(route)
+            return
         if not self.recording or span is None:
             return
-        attributes = self.attributes
-        if attributes is None:
-            span.set_attribute("http.route", route)
-        else:
-            attributes["http.route"] = route
+        span.set_attribute("http.route", route)
         if getattr(span, "name", self._name) == self._name:
             self._name = f"{self.origin.word} {route}"
             span.update_name(self._name)
@@ -256,14 +255,14 @@ class Exchange(RequestScope):
         """How often one statement may run; a WebSocket lasts, so any number there."""
         return 0 if self.watched and self.origin.word == "WS" else self.server.summary.repeats
 
-    def hold(self, told: Ended) -> bool:
+    def hold(self, told: Told) -> bool:
         """Tell `told` about the request's end; False where that is not followed, has come, or is told already."""
         if not self.watched or self._done or self._held is not None:
             return False
         self._held = told
         return True
 
-    def _tell(self, told: Ended, seconds: float) -> None:
+    def _tell(self, told: Told, seconds: float) -> None:
         try:
             told(seconds=seconds, route=self._route, spent={} if self.spent is None else self.spent.attributes)
         except Exception as error:  # noqa: BLE001 - a log handler of the application's may raise
@@ -278,9 +277,11 @@ class Exchange(RequestScope):
             scope: of the connection.
             error: what left the application, None when it returned.
         """
-        if isinstance(error, Exception):
-            # the server logs it when the request's context is gone
-            note(error, None if self.server_span is None else self.server_span.get_span_context(), self.recorded())
+        if error is not None:
+            self.report(scope, error)
+            if isinstance(error, Exception):
+                # the server logs it when the request's context is gone
+                note(error, None if self.server_span is None else self.server_span.get_span_context(), self.recorded())
         if self.watched and not self._done:
             self.end(error)
         try:
@@ -290,8 +291,15 @@ class Exchange(RequestScope):
         if self.token is not None:
             detach(self.token, self.server_span)
         scope.pop(MARK, None)
+        # a retained context does not keep the body alive
+        self._data = None
 
-    def end(self, error: BaseException | None) -> None:
+    def report(self, scope: Scope, error: BaseException) -> None:
+        """Tell FastAPI's own telemetry, where the application has it, what has left the application."""
+
+    def end(  # noqa: C901, PLR0912 - as `send`
+        self, error: BaseException | None
+    ) -> None:
         """End span and metrics, once; what goes wrong stays with the guard.
 
         Args:
@@ -300,51 +308,54 @@ class Exchange(RequestScope):
         if self._done:
             return
         self._done = True
-        seconds = (self._complete_at or perf_counter()) - self._started
+        now = self._complete_at or perf_counter()
+        seconds = now - self._started
         if self._held is not None:
             self._tell(self._held, seconds)
         try:
-            origin = self.origin
-            origin.group.active.add(-1)
-            status = self.status_code
+            origin, server, status = self.origin, self.server, self.status_code
+            origin.group.active.step(-1)
             failure = None
             if error is not None or status is None or status >= _SERVER_ERROR:
-                failure = self.server.failure(self, error)
-            ending = (self._route, status, failure)
-            duration, response_size = origin.group.ended(ending)
+                failure = server.failure(self, error)
+            key = (origin, self._route, status, failure)
+            ended = server.endings.get(key) or server.endings.learn(key)
             # an unsampled span is no exemplar
-            span = self.server_span if self.recording else None
+            span: Any = self.server_span if self.recording else None
+            if self.late:
+                ids = span.context[:2]
+                ended.duration.took(seconds, now, ids)
+                ended.response_size.took(float(self.sent), now, ids)
+            else:
+                ended.duration.record(seconds, span)
+                ended.response_size.record(self.sent, span)
             if self._stream is not None:
                 self._stream.end(failure, span)
-            duration.record(seconds, span)
-            response_size.record(self.sent, span)
             if self.request_size is not None:
-                origin.group.received(ending).record(self.request_size, span)
-            if self.record is not None and span is not None:
-                self._tell_record(span, self.record)
-            if self.spent is not None or seconds > self.server.slow:
-                self.server.summary.of(self, span, seconds)
-            if span is not None:
-                self._end_span(span, status, failure, error, seconds)
+                ended.request_size().record(self.request_size, span)
+            if self.spent is not None or seconds > server.slow:
+                server.summary.of(self, span, seconds)
+            if span is None:
+                return
+            record = self.record
+            if self.late and failure is None:
+                # the span lasts as long as the clock says that never jumps
+                late: LateSpan = span
+                told = NOTHING if record is None else record.attributes
+                if late.conclude(ended.common, late.start_time + int(seconds * 1e9), told):
+                    return
+            if record is not None:
+                # user, tenant and what else the application said, whenever it was said
+                span.set_attributes(record.attributes)
+            self._end_span(span, status, failure, error, seconds)
         except Exception as problem:  # noqa: BLE001 - the application has answered, nothing may change that
             self.server.guard.failed("server span", problem)
-
-    def _tell_record(self, span: Span, record: Record) -> None:
-        """User, tenant and what else the application said go onto the server span as well, whenever they were said."""
-        if self.attributes is None:
-            span.set_attributes(record.attributes)
-        else:
-            self.attributes.update(record.attributes)
 
     def _end_span(
         self, span: Span, status: int | None, failure: str | None, error: BaseException | None, seconds: float
     ) -> None:
         if status is not None:
-            attributes = self.attributes
-            if attributes is None:
-                span.set_attribute("http.response.status_code", status)
-            else:
-                attributes["http.response.status_code"] = status
+            span.set_attribute("http.response.status_code", status)
         if failure is not None:
             span.set_attribute("error.type", failure)
             if isinstance(error, Exception):
@@ -356,5 +367,5 @@ class Exchange(RequestScope):
             else:
                 span.set_status(_FAILED)
         began: int | None = getattr(span, "start_time", None)
-        # the span lasts as long as the clock says that never jumps
+        # as above
         span.end(None if began is None else began + int(seconds * 1e9))

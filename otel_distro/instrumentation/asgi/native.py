@@ -210,16 +210,17 @@ class _NativeFields(Exchange):
     @route.setter
     def route(self, route: str) -> None:
         self.routed_by_fastapi = True
-        self.set_route(route)
+        if self.late:
+            self._route = route
+            self.server_span.reach(route)  # type: ignore[union-attr]
+        else:
+            self.set_route(route)
 
-    def leave(self, scope: Scope, error: BaseException | None) -> None:
-        """See `Exchange.leave`; a retained context keeps neither the body alive nor an exception's frames."""
-        if error is not None:
-            if MARK in scope:
-                self.server.guard.call(_PART, None, self.server.native.report, scope=scope, exc=error)
-            self._exceptions.clear()
-        Exchange.leave(self, scope, error)
-        self._data = None
+    def report(self, scope: Scope, error: BaseException) -> None:
+        """See `Exchange.report`; a retained context keeps no exception's frames alive."""
+        if MARK in scope:
+            self.server.guard.call(_PART, None, self.server.native.report, scope=scope, exc=error)
+        self._exceptions.clear()
 
 
 def _exchange_class(request_telemetry: type, telemetry_data: type) -> type[Exchange]:

@@ -31,7 +31,7 @@ class Origin:
 
     Attributes:
         word: the span name's first word: the method, `HTTP` for unknown methods, `WS` for WebSockets.
-        attributes: of the span, to be copied.
+        attributes: of the span, not to be written to.
         group: where the metrics are.
         may_have_body: a method whose requests usually have one.
     """
@@ -43,6 +43,24 @@ class Origin:
         self.may_have_body = word not in _WITHOUT_BODY
         self.attributes = attributes
         self.group = group
+
+
+class Facts(tuple[Any, ...]):
+    """What one request has to itself, not looked at as long as nobody wants to know: made by `Origins.facts`."""
+
+    __slots__ = ()
+
+    most = 6
+    """How many attributes there may be."""
+
+    def attributes(self) -> dict[str, AnyValue]:
+        """They as attributes, in a new dictionary."""
+        origins: Origins = self[0]
+        return origins.described(self)
+
+
+# the constructor is a Python function, which would cost as much again
+_new = tuple.__new__
 
 
 class Origins:
@@ -75,27 +93,28 @@ class Origins:
         except KeyError:
             return self._learn(scope, headers)
 
-    def request_attributes(self, origin: Origin, scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, AnyValue]:
-        """Attributes of a new server span.
+    def facts(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Facts:
+        """What a new server span tells of its request alone, as it stands in the scope at this moment.
 
         Args:
-            origin: of the request.
             scope: of the connection.
             headers: by name in lower case.
         """
-        attributes = origin.attributes.copy()
-        path: Any = scope.get("path")
+        get = scope.get
+        return _new(Facts, (self, get("path"), get("query_string"), get("client"), headers.get(b"user-agent")))
+
+    def described(self, facts: Facts) -> dict[str, AnyValue]:
+        """Attributes of these facts, in a new dictionary, without those of the origin."""
+        attributes: dict[str, AnyValue] = {}
+        _, path, query, client, agent = facts
         if path.__class__ is str:
             attributes["url.path"] = path if len(path) <= MAX_PATH else path[:MAX_PATH]
-        query = scope.get("query_string")
         if query:
             attributes["url.query"] = redact_query(_text(query[:MAX_QUERY]))
-        client = scope.get("client")
         if client:
             address = client[0]
             if address.__class__ is str:
                 attributes["client.address"] = address
-        agent = headers.get(b"user-agent")
         if agent is not None:
             text, synthetic = self._agents.get(agent) or self._agent(agent)
             attributes["user_agent.original"] = text

@@ -19,8 +19,10 @@ from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.request_ids import RequestIds, is_request_id
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
-from otel_distro.tracing.span import LeanSpan, UnsampledSpan
+from otel_distro.tracing.late import LateSpan, late_span
+from otel_distro.tracing.span import UnsampledSpan
 
+from .endings import Endings
 from .exchange import INCOMPLETE, MARK, Exchange
 from .exclusion import Exclusion
 from .headers import Capture
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from opentelemetry.instrumentation.propagators import ResponsePropagator
 
     from otel_distro.answers import Answers
+    from otel_distro.tracing import LeanTracer
 
     from .native import NativeApp
     from .streams import Streams
@@ -102,6 +105,7 @@ class Server:
         self.looks_at_responses = captured_response is not None or _response_propagator() is not None
         self.summary = summary
         self.slow = summary.slow
+        self.endings = Endings()
         self.echo = None if request_ids is None or not request_ids.echoes else request_ids.echo
         self._id_headers = () if request_ids is None else request_ids.names
         self._origins = origins
@@ -126,7 +130,6 @@ class Server:
         self._extract = Propagation().extract
         self._answers = answers
         self._may_exclude = bool(answers) or exclusion is not None or (native is not None and native.may_exclude)
-        self._attributes = origins.request_attributes if captured_request is None else self._attributes_with_headers
 
     def open(self, app: object, scope: Scope, send: Send) -> Exchange | None:
         """Begin a request: its span is current, its scope marked, its metrics count it as active.
@@ -181,11 +184,13 @@ class Server:
         if carried is not None:
             current = carried
         if tracer.takes_late_attributes and self._span_details is None:
-            span = tracer.begin("", _SERVER, parent, {}, context=carried)
+            lean = cast("LeanTracer", tracer)
+            span = lean.begin("", _SERVER, parent, {}, None, carried, late_span)
             exchange.recording = exchange.late = span.__class__ is not UnsampledSpan
         else:
             origin = self._origins.of(scope, headers)
-            name, attributes = self._details(origin, scope, self._attributes(origin, scope, headers))
+            own = self._with_headers(self._origins.facts(scope, headers).attributes(), scope, headers)
+            name, attributes = self._details(origin, scope, {**origin.attributes, **own})
             # a request made within another one of this process is about somebody else
             outer = set_scope(None)
             try:
@@ -221,10 +226,12 @@ class Server:
         exchange.watch(origin, send, size)
         span = exchange.server_span
         if exchange.late and span is not None:
-            lean = cast("LeanSpan", span)
-            lean.name = origin.word
-            exchange.attributes = lean.attributes = self._attributes(origin, scope, headers)
-        origin.group.active.add(1)
+            late = cast("LateSpan", span)
+            late.word, late.common = origin.word, origin.attributes
+            late.facts = self._origins.facts(scope, headers)
+            if self._captured_request is not None:
+                late.tell(self._with_headers({}, scope, headers))
+        origin.group.active.step(1)
         if self._request_hook is not None and span is not None:
             self.call_hook(self._request_hook, span, scope)
 
@@ -239,8 +246,7 @@ class Server:
             self.guard.failed("request headers", error)
         return {}
 
-    def _attributes_with_headers(self, origin: Origin, scope: Scope, headers: Headers) -> dict[str, AnyValue]:
-        attributes = self._origins.request_attributes(origin, scope, headers)
+    def _with_headers(self, attributes: dict[str, AnyValue], scope: Scope, headers: Headers) -> dict[str, AnyValue]:
         if self._captured_request is not None and headers:
             try:
                 self._captured_request.into(attributes, scope["headers"])

@@ -1,0 +1,244 @@
+# pyright: reportIncompatibleVariableOverride=false, reportIncompatibleMethodOverride=false
+# (a property where the lean span has a slot: it is put together when somebody reads it)
+"""The span of a request: current while the application runs, but put together only where somebody looks at it.
+
+Most of its attributes are alike in all requests of one route. Where nobody has read or written any of them, they are
+never copied: the exporter is given what is alike as it was encoded once, and what is this request's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AnyValue, Attributes
+
+from .brief import Finished, TakesBrief
+from .span import RECORD_AND_STATUS, UNSET, LeanSpan
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+    from .processors import Processors
+
+_new = object.__new__
+_new_tuple = tuple.__new__
+NOTHING: Mapping[str, AnyValue] = {}
+"""No attributes."""
+
+
+class Facts(Protocol):
+    """What a span has to itself, before it is brought into the form of attributes."""
+
+    @property
+    def most(self) -> int:
+        """How many attributes there may be."""
+        ...
+
+    def attributes(self) -> dict[str, AnyValue]:
+        """The attributes, clean, in a new dictionary."""
+        ...
+
+
+class _Nothing:
+    most = 0
+
+    def attributes(self) -> dict[str, AnyValue]:
+        return {}
+
+
+class _Own(tuple[Any, ...]):
+    """Facts and what was told beside them, read as a mapping when the span is encoded."""
+
+    __slots__ = ()
+
+    def items(self) -> Iterable[tuple[str, AnyValue]]:
+        facts, told = self
+        attributes: dict[str, AnyValue] = facts.attributes()
+        attributes.update(told)
+        return attributes.items()
+
+
+_NO_FACTS = _Nothing()
+
+
+class Common:
+    """What spans have in common that ended alike.
+
+    Args:
+        name: of the spans.
+        kind: likewise.
+        attributes: of all of them; clean, and not to be written to.
+    """
+
+    __slots__ = ("_finished", "_kind", "_taker", "attributes", "keys", "name", "size")
+
+    _finished: Finished
+
+    def __init__(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue]) -> None:
+        self.name = name
+        self.attributes = attributes
+        self.size = len(attributes)
+        self.keys = attributes.keys()
+        self._kind = kind
+        self._taker: TakesBrief | None = None
+
+    def finished(self, taker: TakesBrief) -> Finished:
+        """What encodes such a span for `taker`."""
+        if taker is not self._taker:
+            self._finished = taker.finisher(self.name, self._kind, self.attributes)
+            self._taker = taker
+        return self._finished
+
+
+class LateSpan(LeanSpan):
+    """A lean span that learns its name and its attributes when somebody asks for them, or at its end.
+
+    Attributes:
+        word: the first word of its name, or all of it.
+        route: the rest of its name and its `http.route`, None as long as there is none.
+        common: attributes that others have as well.
+        facts: what it has to itself, of other keys.
+    """
+
+    __slots__ = ("_given_name", "_plain", "_seen", "_told", "common", "facts", "route", "word")
+
+    word: str
+    route: str | None
+    common: Mapping[str, AnyValue]
+    facts: Facts
+    _plain: bool
+    _told: Mapping[str, AnyValue]
+    _given_name: str | None
+    _seen: dict[str, AnyValue] | None
+
+    @property
+    def name(self) -> str:
+        """What the application called it, else what is known of it by now."""
+        if self._given_name is not None:
+            return self._given_name
+        return self.word if self.route is None else f"{self.word} {self.route}"
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._given_name = name
+        self._plain = False
+
+    @property
+    def attributes(self) -> dict[str, AnyValue]:
+        """All of them, which from now on are the span's own."""
+        seen = self._seen
+        if seen is None:
+            self._plain = False
+            seen = self._seen = {**self.common, **self.facts.attributes(), **self._told}
+            if self.route is not None:
+                seen["http.route"] = self.route
+        return seen
+
+    @attributes.setter
+    def attributes(self, attributes: dict[str, AnyValue]) -> None:
+        self._seen = attributes
+        self._plain = False
+
+    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
+        """See `LeanSpan.add_event`."""
+        self._plain = False
+        super().add_event(name, attributes, timestamp)
+
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        """See `LeanSpan.add_link`."""
+        self._plain = False
+        super().add_link(context, attributes)
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """See `LeanSpan.set_status`."""
+        self._plain = False
+        super().set_status(status, description)
+
+    def reach(self, route: str) -> None:
+        """The request has been routed."""
+        self.route = route
+        if self._seen is not None:
+            self._seen["http.route"] = route
+
+    def tell(self, attributes: Mapping[str, AnyValue]) -> None:
+        """Add attributes of ours: clean, not those of `common`, in a mapping that does not change any more."""
+        if self._seen is not None:
+            self._seen.update(attributes)
+        else:
+            self._told = {**self._told, **attributes} if self._told else attributes
+
+    def conclude(self, common: Common, end_time: int, more: Mapping[str, AnyValue] = NOTHING) -> bool:
+        """End without ever having been put together, where nobody has looked and nobody wants to.
+
+        Args:
+            common: name and attributes of such spans.
+            end_time: nanoseconds since the epoch.
+            more: further attributes, clean, in a mapping that does not change any more.
+
+        Returns:
+            False, and nothing has happened, where it has to be ended as every span.
+        """
+        if self._told:
+            more = {**self._told, **more}
+        processors, facts = self._processors, self.facts
+        taker = processors.brief
+        if (
+            taker is None
+            or not self._plain
+            or common.size + len(more) + facts.most > processors.room
+            or (more and not common.keys.isdisjoint(more))
+        ):
+            return False
+        own: Any = self.context
+        further: Any = _new_tuple(_Own, (facts, more))
+        encoded = common.finished(taker)(own[0], own[1], self.parent, self.start_time, end_time, further)
+        # no call stands between these two lines; see `LeanSpan.finish`
+        if self.end_time is not None:
+            return False
+        self.end_time = end_time
+        self.common, self._told = common.attributes, more
+        taker.take((self.resource, self.instrumentation_scope, encoded))
+        return True
+
+
+def late_span(  # noqa: PLR0917 - as `new_span`
+    name: str,
+    context: SpanContext,
+    parent: SpanContext | None,
+    kind: SpanKind,
+    start_time: int,
+    attributes: dict[str, AnyValue],
+    scope: InstrumentationScope,
+    processors: Processors,
+) -> LateSpan:
+    """A span that records and knows nothing of itself yet; `attributes` are those of who is around it, not its own."""
+    del attributes
+    span = _new(LateSpan)
+    span.context = context
+    span.parent = parent
+    span.kind = kind
+    span.start_time = start_time
+    span.word = name
+    span.common = NOTHING
+    span.facts = _NO_FACTS
+    span._told = NOTHING  # noqa: SLF001 - this is the constructor
+    span._plain = True  # noqa: SLF001
+    span.route = span._given_name = span._seen = None  # noqa: SLF001
+    # the rest as `new_span`, written out: a call would cost more than the lines
+    span.end_time = None
+    span.status = UNSET
+    span.resource = processors.resource
+    span.instrumentation_scope = scope
+    span.dropped_attributes = 0
+    span.dropped_events = 0
+    span.dropped_links = 0
+    span._own_events = None  # noqa: SLF001
+    span._own_links = None  # noqa: SLF001
+    span._on_exception = RECORD_AND_STATUS  # noqa: SLF001
+    span._processors = processors  # noqa: SLF001
+    return span
+
+
+__all__ = ["Common", "LateSpan", "late_span"]
