@@ -84,8 +84,8 @@ def _computing(name: str) -> Callable[[bool], list[Job]]:
 
 
 def _waiting(name: str, workers: int) -> Callable[[bool], list[Job]]:
-    """A suite whose tests wait for processes and time-outs more than they compute."""
-    return lambda alone: [_pytest(name, f"tests/{name}", workers=workers)]
+    """A suite whose tests wait for processes and time-outs more than they compute; among others one worker less."""
+    return lambda alone: [_pytest(name, f"tests/{name}", workers=workers if alone else workers - 1)]
 
 
 def _lint(alone: bool) -> list[Job]:
@@ -117,7 +117,7 @@ SUITES = (
     Suite("unit", "one part at a time, in seconds", (), _computing("unit")),
     Suite("conformance", "ours against upstream's, span by span", (), _computing("conformance")),
     Suite("integration", "parts against real servers", (servers.debian_packages,), _waiting("integration", 4)),
-    Suite("collector", "the collector, Jaeger, Tempo and Prometheus", (servers.go_programs,), _waiting("collector", 2)),
+    Suite("collector", "the collector, Jaeger, Tempo and Prometheus", (servers.go_programs,), _waiting("collector", 3)),
     Suite(
         "e2e",
         "real applications under both launchers",

@@ -136,14 +136,12 @@ def find_python(version: str) -> str | None:
     if f"{sys.version_info.major}.{sys.version_info.minor}" == version:
         candidates.append(sys.executable)
     for candidate in candidates:
-        probe = subprocess.run(
-            [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if probe.stdout.strip() == version:
-            return candidate
+        # of a virtual environment, which may be the one that is made anew, the interpreter that it was made from
+        tell = "import sys; print('%d.%d' % sys.version_info[:2], sys._base_executable)"
+        probe = subprocess.run([candidate, "-c", tell], capture_output=True, text=True, check=False)
+        found_version, _, base = probe.stdout.strip().partition(" ")
+        if found_version == version:
+            return base
     return None
 
 
