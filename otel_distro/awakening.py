@@ -140,7 +140,7 @@ def _plain(chosen: settings_.Settings) -> bool:
 
 def _patient(disabled: Collection[str]) -> list[str] | None:
     """What contrib's installed instrumentations wait for; None where one of them, or another package, cannot wait."""
-    installed = entry_points("opentelemetry_")
+    installed = entry_points()
     if installed is None:
         return None
     silent = {*disabled}.union(*({own.name, *own.replaces} for own in OURS))

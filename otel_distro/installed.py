@@ -5,15 +5,32 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
 
+_PREFIX = "opentelemetry_"
 _FOLDERS = (".dist-info", ".egg-info")
 
 
-def entry_points(prefix: str) -> list[tuple[str, str, str]] | None:
-    """Group, name and value of every installed entry point in a group whose name begins with `prefix`.
+class Point(NamedTuple):
+    """An entry point of an installed package.
+
+    Attributes:
+        group: what it is for.
+        name: how users call it.
+        value: `module:attribute`.
+    """
+
+    group: str
+    name: str
+    value: str
+
+
+def entry_points(group: str = "") -> tuple[Point, ...] | None:
+    """Every installed entry point for OpenTelemetry, once.
 
     Args:
-        prefix: of groups.
+        group: only those of this one, `opentelemetry_instrumentor` for instance.
 
     Returns:
         None where packages are found in other ways than in folders of `sys.path` (an archive, a finder of its own), so
@@ -21,8 +38,14 @@ def entry_points(prefix: str) -> list[tuple[str, str, str]] | None:
     """
     if any(hasattr(finder, "find_distributions") and not _built_in(finder) for finder in sys.meta_path):
         return None
-    found: list[tuple[str, str, str]] = []
-    for folder in dict.fromkeys(sys.path):
+    found = _found(tuple(sys.path))
+    return found if found is None or not group else tuple(point for point in found if point.group == group)
+
+
+@lru_cache(maxsize=1)
+def _found(path: tuple[str, ...]) -> tuple[Point, ...] | None:
+    found: dict[Point, None] = {}
+    for folder in dict.fromkeys(path):
         try:
             names = os.listdir(folder or os.curdir)  # noqa: PTH208 - pathlib is an import of 5 ms
         except NotADirectoryError:
@@ -33,27 +56,27 @@ def entry_points(prefix: str) -> list[tuple[str, str, str]] | None:
             if name.endswith(".egg"):
                 return None
             if name.endswith(_FOLDERS):
-                found += _declared(f"{folder or os.curdir}/{name}/entry_points.txt", prefix)
-    return found
+                found |= dict.fromkeys(_declared(f"{folder or os.curdir}/{name}/entry_points.txt"))
+    return tuple(found)
 
 
 def _built_in(finder: object) -> bool:
     return getattr(finder, "__module__", "") in {"_frozen_importlib", "_frozen_importlib_external"}
 
 
-def _declared(path: str, prefix: str) -> Iterator[tuple[str, str, str]]:
+def _declared(path: str) -> Iterator[Point]:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
             text = file.read()
     except OSError:
         return
-    if prefix not in text:
+    if _PREFIX not in text:
         return
     group = ""
     for raw in text.splitlines():
         line = raw.strip()
         if line.startswith("[") and line.endswith("]"):
             group = line[1:-1].strip()
-        elif group.startswith(prefix) and "=" in line and not line.startswith(("#", ";")):
+        elif group.startswith(_PREFIX) and "=" in line and not line.startswith(("#", ";")):
             name, _, value = line.partition("=")
-            yield group, name.strip(), value.strip()
+            yield Point(group, name.strip(), value.strip())

@@ -60,6 +60,11 @@ _BUILT_IN = {"", "tracecontext", "baggage", "none"}
 
 def _run_hooks(group: str, session: Session) -> None:
     """Run what other packages want done around the instrumentors."""
+    from .installed import entry_points as installed
+
+    found = installed(group)
+    if found is not None and all(point.value.startswith("otel_distro.") for point in found):
+        return
     from ._compat import entry_points  # upstream keeps what it has read; Python's own reads all metadata again
 
     for point in entry_points(group=group):

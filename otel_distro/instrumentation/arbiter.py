@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from importlib import import_module
-from importlib.metadata import EntryPoint
 from types import ModuleType
 
 from otel_distro.import_hooks import ImportHooks
+from otel_distro.installed import Point
 
 from . import contrib
 from .base import Instrumentation, Toolbox
@@ -62,11 +62,11 @@ class Arbiter:
                 self._decide(Decision(point.name, "contrib", f"waits for the import of {module}"))
                 self._hooks.on_import(module, partial(self._imported, point))
 
-    def _imported(self, point: EntryPoint, module: ModuleType) -> None:
+    def _imported(self, point: Point, module: ModuleType) -> None:
         del module
         self._load_contrib(point, (), {})
 
-    def _load_contrib(self, point: EntryPoint, disabled: Collection[str], replaced: Mapping[str, str]) -> None:
+    def _load_contrib(self, point: Point, disabled: Collection[str], replaced: Mapping[str, str]) -> None:
         self._decide(contrib.load_one(point, disabled=disabled, skip=replaced, guard=self._toolbox.guard))
 
     def _watch(self, own: Own) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
-from otel_distro._compat import entry_points
+from otel_distro._compat import entry_points as metadata
 from otel_distro.guard import Guard
+from otel_distro.installed import Point, entry_points
 from otel_distro.records import dataclass
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from opentelemetry.instrumentation.dependencies import DependencyConflict
 
 GROUP = "opentelemetry_instrumentor"
@@ -45,28 +47,35 @@ def load(*, disabled: Collection[str], guard: Guard) -> list[Decision]:
         disabled: entry-point names the user switched off; `*` for all.
         guard: gets an instrumentor that raises; the others go on (contrib's own loop stops there).
     """
-    return [load_one(point, disabled=disabled, skip={}, guard=guard) for point in installed()]
+    return [load_one(found, disabled=disabled, skip={}, guard=guard) for found in installed()]
 
 
-def installed() -> list[EntryPoint]:
+def installed() -> list[Point]:
     """Every installed instrumentor, once."""
+    found = entry_points(GROUP)
+    if found is None:
+        found = tuple(Point(GROUP, point.name, point.value) for point in metadata(group=GROUP))
     # an editable and a regular install of one distribution list the same entry point twice
-    return list({(point.name, point.value): point for point in entry_points(group=GROUP)}.values())
+    return list({(point.name, point.value): point for point in found}.values())
 
 
-def load_one(point: EntryPoint, *, disabled: Collection[str], skip: Mapping[str, str], guard: Guard) -> Decision:
+def load_one(found: Point, *, disabled: Collection[str], skip: Mapping[str, str], guard: Guard) -> Decision:
     """Load one instrumentor, and say what became of it.
 
     Args:
-        point: its entry point.
+        found: its entry point.
         disabled: as of `load`.
         skip: entry-point name -> why somebody else takes it.
         guard: as of `load`.
     """
-    if "*" in disabled or point.name in disabled:
-        return Decision(point.name, "nobody", "disabled by OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
-    if point.name in skip:
-        return Decision(point.name, "otel-distro", skip[point.name])
+    if "*" in disabled or found.name in disabled:
+        return Decision(found.name, "nobody", "disabled by OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
+    if found.name in skip:
+        return Decision(found.name, "otel-distro", skip[found.name])
+    return _load(_point(found), guard)
+
+
+def _load(point: EntryPoint, guard: Guard) -> Decision:
     part = f"instrumentor {point.name}"
     conflict = guard.call(part, None, _conflict, point)
     if conflict is not None:
@@ -79,6 +88,14 @@ def load_one(point: EntryPoint, *, disabled: Collection[str], skip: Mapping[str,
         guard.failed(part, error, remedy=f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS={point.name} silences this")
         return Decision(point.name, "nobody", f"it raised {type(error).__name__}")
     return Decision(point.name, "contrib", "loaded at once")
+
+
+def _point(found: Point) -> EntryPoint:
+    """With its distribution: all metadata is read for it, so this is for what is to be loaded."""
+    from importlib.metadata import EntryPoint
+
+    points = (point for point in metadata(group=GROUP, name=found.name) if point.value == found.value)
+    return next(points, EntryPoint(found.name, found.value, GROUP))
 
 
 def _conflict(point: EntryPoint) -> DependencyConflict | None:

@@ -15,7 +15,6 @@ from otel_distro import sampling, settings
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider, LocalStore, unsupported
 from otel_distro.metrics.groups import Groups
-from otel_distro.metrics.shared import SharedStore
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.own_metrics import Settled
 from otel_distro.records import dataclass
@@ -151,7 +150,7 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
     kinds = (MetricReader, MetricExporter)
     made = _exporters.build("metrics", names, built_in, guard, kinds)
     pipeline.exporting += [Exporting("metrics", name, exporter) for name, exporter in made]
-    readers = [_as_reader(exporter, metrics, guard) for _, exporter in made]
+    readers = [_as_reader(exporter, metrics, guard, pipeline) for _, exporter in made]
     scraped = "prometheus" in metrics.exporters
     service = str(ground.resource.attributes["service.name"])
     group = _scrapes.group(ground.environ, service, metrics.prometheus_port) if scraped else ""
@@ -175,6 +174,9 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
 def _answer_scrapes(
     ground: Ground, provider: _scrapes.ScrapedMeterProvider, group: str, pipeline: Pipeline, killed: _scrapes.Killed
 ) -> None:
+    # only where processes share numbers
+    from otel_distro.metrics.shared import SharedStore
+
     own_id = "service.instance.id" in ground.settings.general.resource_attributes
     # numbers of a group belong to none of its processes
     instance_id = None if own_id or isinstance(provider.store, LocalStore) else group
@@ -202,13 +204,19 @@ def _answer_scrapes(
         pipeline.closings.append(("shared metrics", provider.store.close))
 
 
-def _as_reader(made: Any, metrics: settings.Metrics, guard: Guard) -> MetricReader:
+def _as_reader(made: Any, metrics: settings.Metrics, guard: Guard, pipeline: Pipeline) -> MetricReader:
     """Installed metric exporters may be exporters or readers, as upstream has it."""
     if isinstance(made, MetricReader):
         return made
     from otel_distro.metrics.push import PushReader
 
-    return PushReader(made, interval=metrics.export_interval, timeout=metrics.export_timeout, guard=guard)
+    def measured() -> bool:
+        provider = pipeline.meter_provider
+        return not isinstance(provider, LeanMeterProvider) or bool(provider.store.entries())
+
+    return PushReader(
+        made, interval=metrics.export_interval, timeout=metrics.export_timeout, guard=guard, measured=measured
+    )
 
 
 def _otlp_metric_exporter(ground: Ground) -> Any:
