@@ -69,6 +69,9 @@ func check(config map[string]any) []string {
 				}
 				c.extension(where, name, settings)
 			}
+			if kind == "processors" && (name == "k8s_attributes" || strings.HasPrefix(name, "k8s_attributes/")) {
+				c.cluster(where, settings)
+			}
 			listens := kind == "receivers" || kind == "extensions" || name == "prometheus" || strings.HasPrefix(name, "prometheus/")
 			c.walk(where, settings, listens)
 		}

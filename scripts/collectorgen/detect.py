@@ -28,7 +28,7 @@ def pod() -> Settings:
                     "k8s.cronjob.name",
                     "k8s.job.name",
                 ),
-                *("k8s.container.name", "container.image.name", "container.image.tag"),
+                *("k8s.container.name", "container.image.name", "container.image.tags"),
             ],
         },
         "#pod_association": "What a sender says of itself, then where its connection comes from.",

@@ -8,12 +8,14 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from scripts.collectorgen.choices import Choice
 from tests.collector.generated import GeneratedCollector
 from tests.collector.test_config import ROOT
 from tests.collector.traffic import send_traces
 from tests.servers import JaegerServer, RecorderServer, wait_until
-from tests.servers.binaries import agent_binary, collector_binary
+from tests.servers.binaries import agent_binary, collector_binary, collector_start_binary
 from tests.servers.kubernetes import KubernetesApi, running_pod
 
 if TYPE_CHECKING:
@@ -76,7 +78,30 @@ def test_a_span_is_given_its_pod_by_its_connection(certificates: Certificates, l
         assert resource["k8s.deployment.name"] == "orders"
         assert (resource["k8s.namespace.name"], resource["k8s.node.name"]) == ("shop", "node-1")
         assert resource["k8s.cluster.name"] == "blue"
+        assert resource["container.image.name"] == "registry.example/orders"
         assert {"spec.nodeName%3Dnode-1" in path for path in api.asked} == {True}
+
+
+@pytest.mark.parametrize(
+    ("env", "line"),
+    [
+        ({"OTELCOL_KUBERNETES_AUTH": "serviceAccount", "KUBERNETES_SERVICE_HOST": ""}, "this is no pod"),
+        ({"OTELCOL_KUBERNETES_AUTH": "serviceAccount"}, "OTELCOL_NODE_NAME is not set"),
+        ({"OTELCOL_KUBERNETES_AUTH": "kubeConfig", "KUBECONFIG": "/nowhere/config"}, "/nowhere/config"),
+    ],
+)
+def test_an_agent_outside_of_a_cluster_says_what_it_lacks(
+    env: dict[str, str], line: str, certificates: Certificates, logs: Path
+) -> None:
+    """The collector itself says it in a stack trace, and takes its time to end."""
+    agent = GeneratedCollector(logs, Choice("agent", detect="kubernetes"), certificates, env=env)
+    command = [collector_start_binary(), "--check", f"--config={agent.config}"]
+    done = subprocess.run(command, env=agent.environment(), capture_output=True, text=True, check=False)
+    agent.close()
+    assert done.returncode == 1
+    assert [
+        each for each in done.stderr.splitlines() if line in each and each.startswith("otelcol-start: processors::")
+    ]
 
 
 def test_an_api_server_that_is_away_costs_no_span(certificates: Certificates, logs: Path) -> None:
