@@ -104,7 +104,7 @@ def _ours_requirements() -> tuple[str, ...]:
 
 _SERVER = frozenset({"plain", "lag", "routes-1000", "body-1k", "body-1m", "error", "uvicorn"})
 _OFF = frozenset({"plain"})
-_SENTRY = frozenset({"plain", "mixed"})
+_SENTRY = frozenset({"plain", "mixed", "spans-9"})
 _LIMIT = frozenset({"plain"})
 _OURS_PACKAGES = _ours_requirements()
 _DDTRACE = {

@@ -40,7 +40,7 @@ class Received:
 
 
 def _summary(path: str, bodies: list[bytes]) -> dict[str, int]:
-    counter = next((count for suffix, count in _COUNTERS if path.endswith(suffix)), None)
+    counter = next((count for suffix, count in _COUNTERS if path.endswith((suffix, f"{suffix}/"))), None)
     spans = sum(counter(body) for body in bodies) if counter else 0
     return {"spans": spans, "bodies": len(bodies), "bytes": sum(map(len, bodies))}
 

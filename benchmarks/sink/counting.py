@@ -10,12 +10,14 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def otlp_spans(body: bytes) -> int:
-    """Spans of an ExportTraceServiceRequest (opentelemetry-proto, trace_service.proto).
+    """Spans of an ExportTraceServiceRequest (opentelemetry-proto, trace_service.proto), gzipped or plain.
 
     Raises:
         ValueError: a wire type that this message cannot hold.
         IndexError: the body ends within a field.
     """
+    if body[:2] == b"\x1f\x8b":
+        body = gzip.decompress(body)
     # resource_spans = 1, in it scope_spans = 2, in it spans = 2
     return sum(
         1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_SENTRY = frozenset({"bare", "ours", "ours-sentry"})
 _TRACERS = frozenset({"bare", "ours", "upstream", "upstream-tuned", "native", "logfire"})
 
 
@@ -56,5 +57,6 @@ CASES = (
     Case("error", "unhandled exception", "/error", fails=True),
     Case("spans-0", "no span by hand", "/spans/0", peers=_TRACERS),
     Case("spans-1", "1 span by hand", "/spans/1", calls=1, spans=2, peers=_TRACERS),
+    Case("spans-9", "9 spans by hand", "/spans/9", calls=9, spans=10, peers=_SENTRY),
     Case("spans-1000", "1,000 spans by hand", "/spans/1000", calls=1000, spans=1001, peers=_TRACERS),
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from otel_distro.guard import Guard
 from otel_distro.process import Deadline
 
-from ._batch import PROTOBUF, Encoded, Encoder, breathe
+from ._batch import Encoded, Encoder, breathe
 from .sender import Sender
 
 if TYPE_CHECKING:
@@ -18,30 +18,31 @@ if TYPE_CHECKING:
 
 
 class Export:
-    """Encodes once and gives the same bytes to every sender.
+    """Encodes once, and gives the result to every sender.
 
     Args:
         encoder: for the signal.
-        senders: one for each target; all take the encoder's content type.
+        sender: where to; it takes the encoder's content type.
         guard: gets what goes wrong in encoding.
+
+    Attributes:
+        sender: as given.
     """
 
-    def __init__(self, encoder: Encoder, senders: Sequence[Sender], guard: Guard) -> None:
+    def __init__(self, encoder: Encoder, sender: Sender, guard: Guard) -> None:
         self._encoder = encoder
-        self._senders = tuple(senders)
         self._guard = guard
+        self._senders: tuple[Sender, ...] = (sender,)
+        self.sender = sender
         self.ended = False
 
     def __call__(self, data: Any) -> bool:
         """Encode and hand over; False when nothing could be encoded, or after the end. Never waits, never raises."""
         return self.hand_over(lambda: self._encoder.encode(data, breathe))
 
-    def also(self, sender: Sender) -> bool:
-        """Give what is encoded from now on to `sender` as well; False, and nothing, where it is not protobuf."""
-        if self._encoder.content_type != PROTOBUF:
-            return False
+    def also(self, sender: Sender) -> None:
+        """Give what is encoded from now on to `sender` as well."""
         self._senders = (*self._senders, sender)
-        return True
 
     def hand_over(self, encode: Callable[[], Encoded]) -> bool:
         """The same for what `encode` makes."""
@@ -52,13 +53,14 @@ class Export:
             for sender in self._senders:
                 sender.submit(encoded)
         except Exception as error:  # noqa: BLE001 - a processor's thread must not die of a batch
-            self._guard.failed(f"OTLP export, {self._encoder.signal}", error)
+            self._failed(error)
             return False
         self._say_lost(encoded)
         return True
 
     def hand_over_now(self, encode: Callable[[], Encoded]) -> bool:
         """The same in the application's thread: False when a sender is busy, and nothing is written to a disk."""
+        failure = None
         with ExitStack() as held:
             for sender in self._senders:
                 if not sender.lock.acquire(blocking=False):
@@ -72,9 +74,14 @@ class Export:
                 for sender in self._senders:
                     sender.accept(encoded, stay=True)
             except Exception as error:  # noqa: BLE001 - this is the application's thread, and the batch is in a spool
-                self._guard.failed(f"OTLP export, {self._encoder.signal}", error)
+                failure = error
+        if failure is not None:
+            self._failed(failure)
         self._say_lost(encoded)
         return True
+
+    def _failed(self, error: Exception) -> None:
+        self._guard.failed(f"OTLP export, {self._encoder.signal}", error)
 
     def _say_lost(self, encoded: Encoded) -> None:
         if encoded.lost:
@@ -83,10 +90,6 @@ class Export:
                 f"{encoded.lost} could not be encoded",
                 remedy="they are left out, the others are sent",
             )
-
-    def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
-        """Have a sender's thread call `fetch` every so many seconds; see `Sender.feed`."""
-        return self._senders[0].feed(fetch, every)
 
     def flush(self, milliseconds: float) -> bool:
         """Wait until every sender has settled what it has; see `Sender.flush`."""
@@ -116,27 +119,31 @@ class Delivering:
 
     Args:
         encoder: of the signal.
-        senders: where to; each gets the same bytes.
+        sender: where to.
         guard: gets what goes wrong in encoding.
         shutdown_timeout: milliseconds a `shutdown` without a timeout may take.
     """
 
-    def __init__(self, encoder: Encoder, senders: Sequence[Sender], guard: Guard, *, shutdown_timeout: int) -> None:
-        self._export = Export(encoder, senders, guard)
+    def __init__(self, encoder: Encoder, sender: Sender, guard: Guard, *, shutdown_timeout: int) -> None:
+        self._export = Export(encoder, sender, guard)
         self._encoder = encoder
         self._shutdown_timeout = shutdown_timeout
 
     def hand_over(self, encode: Callable[[], Encoded]) -> bool:
-        """Give the senders what `encode` makes."""
+        """Give the sender what `encode` makes."""
         return self._export.hand_over(encode)
 
     def hand_over_now(self, encode: Callable[[], Encoded]) -> bool:
-        """The same in the application's thread: False when a sender is busy, and nothing is written to a disk."""
+        """The same in the application's thread: False when the sender is busy, and nothing is written to a disk."""
         return self._export.hand_over_now(encode)
 
     def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
-        """Have a sender's thread call `fetch` every so many seconds; see `Sender.feed`."""
-        return self._export.feed(fetch, every)
+        """Have the sender's thread call `fetch` every so many seconds; see `Sender.feed`."""
+        return self._export.sender.feed(fetch, every)
+
+    def also(self, sender: Sender) -> None:
+        """Give what is encoded from now on to `sender` as well."""
+        self._export.also(sender)
 
     def shutdown(self, timeout_millis: float | None = None) -> None:
         """Deliver, keep or count what waits, within the timeout."""

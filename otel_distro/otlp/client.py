@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from otel_distro._version import __version__
 from otel_distro.process import Deadline
 
-from ._http import Connection, NoAnswer, Tls, TlsUnusable
+from ._http import Connection, Exchanged, NoAnswer, Tls, TlsUnusable
 from .answer import Answer, no_answer, read_answer
 from .endpoint import Endpoint, Proxies, proxy_for
 
@@ -88,6 +88,11 @@ class OtlpClient:
         self._connection: Connection | None = None
         self._pid = 0
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether a request may leave without waiting: neither packed nor encrypted."""
+        return not (self._gzip or self.endpoint.secure)
+
     def send(self, body: bytes, *, seconds: float | None = None) -> Answer:
         """Post `body` once, and tell what came of it; only unusable TLS files raise.
 
@@ -100,9 +105,9 @@ class OtlpClient:
         """
         limit = self.timeout if seconds is None else min(self.timeout, seconds)
         deadline = Deadline(limit)
-        request = self._request(_packed(body) if self._gzip else body)
+        body = _packed(body) if self._gzip else body
         try:
-            return self._read(*self._exchange(request, deadline))
+            return self._read(*self._exchange(self._head_of(body) + body, deadline))
         except TlsUnusable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever broke, the batch was not delivered
@@ -116,14 +121,18 @@ class OtlpClient:
             What `finish` has still to send, mostly nothing; None where the request has not begun.
         """
         connection = self._connection
-        if self._gzip or connection is None or self._pid != os.getpid() or not connection.is_open:
+        if not self.is_direct or connection is None or self._pid != os.getpid() or not connection.is_open:
             return None
-        return connection.begin(self._request(body))
+        return connection.begin(self._head_of(body), body)
 
-    def answered_for(self) -> float | None:
-        """Seconds for which the answer to what was begun is here; None where `finish` would have to wait for it."""
+    def answered(self) -> tuple[Answer, float] | None:
+        """The answer to what was begun, and for how long (seconds) it has been here; None where `finish` must look."""
         connection = self._connection
-        return connection.quiet_for() if connection is not None and connection.answer_is_there() else None
+        if connection is None:
+            return None
+        lay = connection.quiet_for()
+        found = connection.answer()
+        return None if found is None else (self._read(*found), lay)
 
     def finish(self, body: bytes, rest: bytes, *, seconds: float | None = None) -> Answer:
         """Complete what `begin` began; else as `send`."""
@@ -138,15 +147,15 @@ class OtlpClient:
             self.close()
             return no_answer(in_words(error, limit))
 
-    def _request(self, body: bytes) -> bytes:
-        return b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body)
+    def _head_of(self, body: bytes) -> bytes:
+        return b"%bContent-Length: %d\r\n\r\n" % (self._head, len(body))
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
         if self._connection is not None:
             self._connection.close()
 
-    def _exchange(self, request: bytes, deadline: Deadline) -> tuple[int, Mapping[str, str], bytes]:
+    def _exchange(self, request: bytes, deadline: Deadline) -> Exchanged:
         connection = self._owned()
         if connection.is_open:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from otel_distro.guard import Guard
@@ -35,7 +34,6 @@ def build_span_exporter(
     guard: Guard,
     *,
     proxies: Proxies | None = None,
-    more: Sequence[Sender] = (),
     most_items: int = MOST_ITEMS,
     settled: Settled | None = None,
 ) -> OtlpSpanExporter:
@@ -46,7 +44,6 @@ def build_span_exporter(
         distro: budgets and the spool.
         guard: gets what a person has to know.
         proxies: the process's proxies, see `parse_proxies`.
-        more: further senders that get the same encoded spans, made by `build_sender` with the same protocol.
         most_items: most spans in one request, `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
         settled: see `Sender`.
 
@@ -57,7 +54,7 @@ def build_span_exporter(
 
     encoder = build_encoder("traces", otlp.protocol)
     sender = build_sender(otlp, encoder, distro, guard, proxies=proxies, most_items=most_items, settled=settled)
-    return OtlpSpanExporter(encoder, (sender, *more), guard, shutdown_timeout=distro.shutdown_timeout)
+    return OtlpSpanExporter(encoder, sender, guard, shutdown_timeout=distro.shutdown_timeout)
 
 
 def build_metric_exporter(
@@ -75,7 +72,7 @@ def build_metric_exporter(
     encoder = build_encoder("metrics", otlp.protocol)
     return OtlpMetricExporter(
         encoder,
-        (build_sender(otlp, encoder, distro, guard, proxies=proxies, settled=settled),),
+        build_sender(otlp, encoder, distro, guard, proxies=proxies, settled=settled),
         guard,
         shutdown_timeout=distro.shutdown_timeout,
         temporality=metrics.temporality,
@@ -97,7 +94,7 @@ def build_log_exporter(
 
     encoder = build_encoder("logs", otlp.protocol)
     sender = build_sender(otlp, encoder, distro, guard, proxies=proxies, most_items=most_items, settled=settled)
-    return OtlpLogExporter(encoder, (sender,), guard, shutdown_timeout=distro.shutdown_timeout)
+    return OtlpLogExporter(encoder, sender, guard, shutdown_timeout=distro.shutdown_timeout)
 
 
 def build_encoder(signal: str, protocol: str) -> Encoder:

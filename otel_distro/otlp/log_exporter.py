@@ -13,11 +13,11 @@ from .encode_logs import LogEncoder
 
 
 class OtlpLogExporter(Delivering, LogRecordExporter):
-    """Encodes log records and returns at once; senders deliver them.
+    """Encodes log records and returns at once; a sender delivers them.
 
     Args:
         encoder: `LogEncoder`, or `JsonLogEncoder`.
-        senders: where to; each gets the same bytes.
+        sender: where to.
         guard: gets what goes wrong in encoding.
         shutdown_timeout: milliseconds a `shutdown` without a timeout may take.
     """

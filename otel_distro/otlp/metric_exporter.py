@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import (
@@ -54,11 +53,11 @@ def preferred_aggregation(name: str) -> dict[type, Aggregation]:
 
 
 class OtlpMetricExporter(MetricExporter):
-    """Encodes what a reader has collected and returns at once; senders deliver it.
+    """Encodes what a reader has collected and returns at once; a sender delivers it.
 
     Args:
         encoder: `MetricEncoder`, or `JsonMetricEncoder`.
-        senders: where to; each gets the same bytes.
+        sender: where to.
         guard: gets what goes wrong in encoding.
         shutdown_timeout: most milliseconds a `shutdown` may take.
         temporality: `cumulative`, `delta` or `lowmemory`.
@@ -68,7 +67,7 @@ class OtlpMetricExporter(MetricExporter):
     def __init__(
         self,
         encoder: Encoder,
-        senders: Sequence[Sender],
+        sender: Sender,
         guard: Guard,
         *,
         shutdown_timeout: int,
@@ -76,7 +75,7 @@ class OtlpMetricExporter(MetricExporter):
         aggregation: str = "explicit_bucket_histogram",
     ) -> None:
         super().__init__(preferred_temporality(temporality), preferred_aggregation(aggregation))
-        self._export = Export(encoder, senders, guard)
+        self._export = Export(encoder, sender, guard)
         self._shutdown_timeout = shutdown_timeout
         self.takes_last_numbers = temporality == "cumulative"
         """Whether another process's cumulative numbers may be sent, too, from any thread."""
@@ -94,5 +93,5 @@ class OtlpMetricExporter(MetricExporter):
         self._export.shutdown(min(timeout_millis, self._shutdown_timeout))
 
     def stats(self) -> tuple[SenderStats, ...]:
-        """What each target got."""
+        """What the target got."""
         return self._export.stats

@@ -26,8 +26,7 @@ from otel_distro.process import Deadline, in_forked_child
 from ._batch import Encoded, Piece
 from .encode_traces import SpanEncoder
 
-SAMPLED = 1
-"""The bit of a context's flags that says that its span is exported."""
+_SAMPLED = 1
 _NEVER = sys.maxsize
 _MOST_BYTES = 1_000_000
 """Of a batch, and one item more: joining and sending so many takes milliseconds, in which the interpreter is held."""
@@ -84,8 +83,6 @@ class PieceQueue:
 
     items = "spans"
     variable = "OTEL_BSP_MAX_QUEUE_SIZE"
-    target = "the collector"
-    part = "exporter otlp"
 
     def __init__(self, exporter: PieceExporter, encoder: PieceEncoder, *, batch: settings.Batch, guard: Guard) -> None:
         self._exporter = exporter
@@ -187,9 +184,9 @@ class PieceQueue:
             return True
         self._counts["queue_full"] += 1
         self._guard.warn(
-            f"{self.part}: {self._size} {self.items} wait, further ones are dropped and counted; "
-            f"raise {self.variable} if {self.target} is well",
-            once=f"{self.items} queue full, {self.part}",
+            f"exporter otlp: {self._size} {self.items} wait, further ones are dropped and counted; "
+            f"raise {self.variable} if the collector is well",
+            once=f"{self.items} queue full",
         )
         return False
 
@@ -232,7 +229,7 @@ class PieceQueue:
 
     def _joined(self, pieces: list[Piece]) -> Encoded:
         try:
-            return self._join(pieces)
+            return self._join(pieces)._replace(pieces=pieces)
         except BaseException as error:
             if not isinstance(error, Exception):
                 # a signal handler's, which goes on through the application: the next batch takes them along
@@ -286,24 +283,20 @@ class SpanQueue(PieceQueue, SpanProcessor):
     def __init__(self, exporter: PieceExporter, encoder: SpanEncoder, *, batch: settings.Batch, guard: Guard) -> None:
         super().__init__(exporter, encoder, batch=batch, guard=guard)
         self.finisher = encoder.finisher
-        self._receivers: tuple[Callable[[ReadableSpan, Piece], None], ...] = ()
-
-    def share(self, receive: Callable[[ReadableSpan, Piece], None]) -> None:
-        """Have `receive` called with each span and what was encoded of it; it must neither raise nor wait.
-
-        A span that was never an object cannot be given away: such come only where this queue is the sole processor.
-        """
-        self._receivers += (receive,)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take an ended, sampled span; takes no lock and never waits."""
         context = span.context
-        if context is None or not context[FLAGS] & SAMPLED:
+        if context is None or not context[FLAGS] & _SAMPLED:
             return
-        piece = self._piece(span)
-        for receive in self._receivers:
-            receive(span, piece)
-        self.take(piece)
+        # what `take` does, without the call
+        queue = self._queue
+        waiting = len(queue)
+        if waiting >= self._room and not self._make_room():
+            return
+        queue.append(self._piece(span))
+        if waiting >= self._mark:
+            self._call_thread()
 
     def take(self, piece: Piece) -> None:
         """Take an ended, sampled span that is encoded already; takes no lock and never waits."""

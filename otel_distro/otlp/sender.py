@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from otel_distro.bell import Bell
 from otel_distro.process import Deadline, in_forked_child, unforked
@@ -19,16 +16,15 @@ from ._http import TlsUnusable
 from .answer import Answer, Result
 from .backoff import Backoff
 from .client import OtlpClient
+from .express import Express
+from .outcomes import OFF, REJECTED, Begun, Outcomes, Settled
 from .spool import SHUTDOWN, Spool
-from .voice import Later, Voice
+from .voice import Later, Voice, Words
 
 if TYPE_CHECKING:
     from .stats import SenderStats
 
-Settled = Callable[[float, str], object]
-"""Gets the seconds from the first attempt to the last answer, and `error.type`, empty when all of it was taken."""
-
-NOT_ENCODED, REJECTED, OFF = "not encodable", "rejected by the collector", "exporter off"
+NOT_ENCODED = "not encodable"
 
 GATHER = 0.02
 """Seconds a batch waits for others, so that the slices of one burst leave as one request."""
@@ -36,29 +32,8 @@ GATHER = 0.02
 _ANSWER_WAITS = 0.5
 """Seconds this sender's thread leaves an answer to the next batch; it does not wake up for one."""
 _LOOKS_AGAIN = 5.0
-_TRIES_ALONE = 2
-"""How often the oldest batch is tried by itself before the others go first."""
 _ADOPT_EVERY = (10.0, 20.0)
 _KEEP_FOR_DISK = 0.25
-_TOO_LARGE = 413
-
-
-class _Begun(NamedTuple):
-    """A request that is under way.
-
-    Attributes:
-        items: how many are in it.
-        body: all of it, for another attempt.
-        rest: what has still to be sent.
-        number: of the attempt.
-        started: when, on the monotonic clock.
-    """
-
-    items: int
-    body: bytes
-    rest: bytes
-    number: int
-    started: float
 
 
 class Sender:
@@ -74,8 +49,10 @@ class Sender:
         later: gets what a person has to know; the one that `spool` has too.
         backoff: how long to wait between attempts.
         most_items: waiting batches are joined to requests of up to so many items; 0 sends each by itself.
-        voice: says what happens to this target; one that speaks of a collector if None.
+        words: about this target; those about a collector if None.
         settled: called at the end of each export, with the sender's lock held.
+        held: seconds for which the target wants nothing at all, 0 when it takes requests; nothing is tried meanwhile.
+        gather: seconds for which the first of some batches waits for others, up to `most_items`, where none is fetched.
     """
 
     def __init__(
@@ -87,11 +64,16 @@ class Sender:
         *,
         backoff: Backoff | None = None,
         most_items: int = 0,
-        voice: Voice | None = None,
+        words: Words | None = None,
         settled: Settled | None = None,
+        held: Callable[[], float] = lambda: 0.0,
+        gather: float = GATHER,
     ) -> None:
+        self._gather = gather
+        self._is_direct = client.is_direct
         self._most_items = most_items
         self._settled = settled
+        self._held = held
         self._fetch: Callable[[], object] | None = None
         self._every = 0.0
         self.signal = signal
@@ -99,7 +81,7 @@ class Sender:
         self._spool = spool
         self._later = later
         self._backoff = backoff or Backoff()
-        self._voice = voice or Voice(later, signal, str(client.endpoint), client.endpoint.authority)
+        self._voice = Voice(later, words or Words(signal, str(client.endpoint)), client.endpoint.authority)
         self._start()
         in_forked_child(self._after_fork, later.failed)
 
@@ -108,30 +90,22 @@ class Sender:
         self._changed = threading.Condition(threading.Lock())
         self._bell = Bell()
         self._thread: threading.Thread | None = None
-        # not the module's generator: an application that seeds it would make all its workers wait alike
-        self._chance = random.Random(os.urandom(8))  # noqa: S311 - jitter is no secret
-        self._alone = 0
-        self._probing = False
-        self._not_before = 0.0
         self._gather_until = 0.0
         self._fetch_at = 0.0
         self._adopt_at = 0.0
         self._hurry = False
         self._closing: Deadline | None = None
         self._closed = False
-        self._off = ""
-        self._sent = 0
-        self._lost: Counter[str] = Counter()
-        self._attempts = 0
-        self._failed_attempt = 0
-        self._failures = 0
-        self._streak = 0
-        self._latency = 0.0
-        self._began: float | None = None
-        self._begun: _Begun | None = None
         self._busy = False
-        self._away_since: float | None = None
-        self._dropped_before = 0
+        self._outcomes = Outcomes(
+            self._spool,
+            self._voice,
+            self._backoff,
+            most_items=self._most_items,
+            settled=self._settled,
+            held=self._held,
+        )
+        self._express = Express(self._client, self._spool, self._outcomes, self._conclude)
 
     def submit(self, batch: Encoded) -> None:
         """Hand over a batch; what does not fit into the spool is dropped and counted there."""
@@ -144,71 +118,35 @@ class Sender:
         """What `accept` is called under; held for the time of a write to the spool's directory at most."""
         return self._changed
 
+    @property
+    def is_taking(self) -> bool:
+        """Whether a batch would be kept; a question for who holds the lock."""
+        return not (self._closed or self._closing or self._outcomes.off)
+
     def accept(self, batch: Encoded, *, stay: bool) -> None:
         """As `submit`, for who holds the lock; with `stay` nothing is written to the spool's directory now."""
+        outcomes = self._outcomes
         if batch.lost:
-            self._lost[NOT_ENCODED] += batch.lost
+            outcomes.lost[NOT_ENCODED] += batch.lost
         if not batch.items:
             return
-        if self._closed or self._closing or self._off:
-            self._lost[OFF if self._off else SHUTDOWN] += batch.items
+        if not self.is_taking:
+            outcomes.lost[OFF if outcomes.off else SHUTDOWN] += batch.items
             return
         before = self._spool.items
-        self._spool.put(batch.body, batch.items, away=self._away_since is not None, stay=stay)
+        self._spool.put(batch.body, batch.items, away=outcomes.away_since is not None, stay=stay)
         if not before and self._most_items and self._fetch is None:
-            self._gather_until = time.monotonic() + GATHER
+            self._gather_until = time.monotonic() + self._gather
         self._ensure_thread()
         wake = False
-        if stay and not self._busy and self._away_since is None:
-            if self._sent_at_once():
+        if stay and self._is_direct and not self._busy and outcomes.away_since is None and not self._held():
+            if self._express.send():
+                self._fetch_at = time.monotonic() + self._every
                 return
             wake = True  # whatever has to be waited for: an answer, a connection, room in the kernel
         # woken for the first of a burst and for a full request, not for each slice in between
         if wake or not before or before < self._most_items <= self._spool.items:
             self._bell.ring()
-
-    def _sent_at_once(self) -> bool:
-        """Send what waits from the calling thread, where that takes no waiting: a full batch wakes no other thread.
-
-        The answer is read with the next batch, or by this sender's own thread.
-
-        Returns:
-            False where something is left for that thread to do.
-        """
-        if self._alone or self._spool.disk or type(self._client) is not OtlpClient:
-            return False
-        try:
-            return self._begin_next()
-        except BaseException:
-            # perhaps a signal handler's: an answer must not be taken for that of another request
-            self._client.close()
-            self._begun = None
-            self._spool.let_go()
-            raise
-
-    def _begin_next(self) -> bool:
-        begun = self._begun
-        if begun is not None:
-            lay = None if begun.rest else self._client.answered_for()
-            if lay is None:
-                return False
-            self._conclude(begun, self._client.finish(begun.body, b""), lay)
-            if self._streak:
-                return False
-        items, body = self._spool.take(self._most_items)
-        rest = self._client.begin(body) if items else None
-        if rest is None:
-            self._spool.let_go()
-            return False
-        self._attempts += 1
-        now = time.monotonic()
-        self._begun = _Begun(items, body, rest, self._attempts, now)
-        self._fetch_at = now + self._every
-        return not rest and not self._more_waits()
-
-    def _more_waits(self) -> bool:
-        """Whether there are batches beside those under way."""
-        return len(self._spool) > self._spool.sending
 
     def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
         """Have this sender's thread call `fetch`, without the lock, every so many seconds.
@@ -246,11 +184,11 @@ class Sender:
         """
         deadline = Deadline(seconds)
         with self._changed:
-            last, begun = self._spool.last_number, self._attempts
+            last, begun = self._spool.last_number, self._outcomes.attempts
             self._hurry = bool(len(self._spool))
             running = self._ensure_thread() if self._hurry else True
             self._bell.ring()
-            while self._spool.first_number <= last and self._failed_attempt <= begun and not self._off:
+            while self._spool.first_number <= last and self._goes_on(begun):
                 if deadline.left() <= 0:
                     break
                 if running:
@@ -260,6 +198,12 @@ class Sender:
             flushed = self._spool.first_number > last
         self._later.say()
         return flushed
+
+    def _goes_on(self, begun: int) -> bool:
+        """Whether more than was settled up to attempt `begun` may still be settled now."""
+        under_way = self._busy or self._express.begun is not None
+        outcomes = self._outcomes
+        return outcomes.failed_attempt <= begun and not outcomes.off and (under_way or not self._held())
 
     def shutdown(self, seconds: float) -> None:
         """End: one last attempt to deliver; what is left goes to the spool's directory, else it is counted and said.
@@ -291,19 +235,19 @@ class Sender:
         from .stats import SenderStats
 
         with self._changed:
-            away = self._away_since
+            of, spool = self._outcomes, self._spool
             return SenderStats(
                 signal=self.signal,
                 endpoint=str(self._client.endpoint),
-                sent=self._sent,
-                dropped=MappingProxyType(dict(self._lost + self._spool.dropped)),
-                queued=self._spool.items,
-                queued_bytes=self._spool.memory + self._spool.disk,
-                requests=self._attempts,
-                failures=self._failures,
-                latency=self._latency,
-                away_for=None if away is None else time.monotonic() - away,
-                off=self._off,
+                sent=of.sent,
+                dropped=MappingProxyType(dict(of.lost + spool.dropped)),
+                queued=spool.items,
+                queued_bytes=spool.memory + spool.disk,
+                requests=of.attempts,
+                failures=of.failures,
+                latency=of.latency,
+                away_for=None if of.away_since is None else time.monotonic() - of.away_since,
+                off=of.off,
             )
 
     def _after_fork(self) -> None:
@@ -340,32 +284,35 @@ class Sender:
 
     def _wait_for_work(self) -> bool:
         """Wait, with the lock given up, until there is something to send and it is time; False at the end."""
-        while not (self._closed or self._off):
+        while not (self._closed or self._outcomes.off):
             now = time.monotonic()
             if now >= self._adopt_at:
-                self._adopt_at = now + self._chance.uniform(*_ADOPT_EVERY)
+                self._adopt_at = now + self._outcomes.chance.uniform(*_ADOPT_EVERY)
                 self._spool.adopt()
             if self._fetch is not None and now >= self._fetch_at:
                 self._fetch_at = now + self._every
                 self._unlocked(self._fetch)
                 continue
-            ready_at = self._not_before
-            if self._begun is not None and not self._begun.rest and not self._more_waits():
-                # the next full batch reads the answer, if there is one soon
-                ready_at = self._begun.started + _ANSWER_WAITS
-            if self._spool.items < self._most_items:
-                ready_at = max(ready_at, self._gather_until)
-            if len(self._spool) and (self._hurry or now >= ready_at):
+            ready_at, held = self._ready_at(), self._held()
+            if len(self._spool) and not held and (self._hurry or now >= ready_at):
                 return True
-            until = ready_at if len(self._spool) else float("inf")
+            until = max(ready_at, now + held) if len(self._spool) else float("inf")
             if self._spool.has_directory:
                 until = min(until, self._adopt_at)
-            if self._fetch is not None:
+            if self._fetch is not None or self._express.used:
                 # never long: a batch sent from the application whose connection broke is found out by looking
-                until = min(until, self._fetch_at, now + _LOOKS_AGAIN)
+                until = min(until, self._fetch_at if self._fetch is not None else until, now + _LOOKS_AGAIN)
             wait = None if until == float("inf") else max(until - now, 0.001)
             self._unlocked(lambda: self._bell.wait(wait))  # noqa: B023 - called at once
         return False
+
+    def _ready_at(self) -> float:
+        """When the next request is due, on the monotonic clock."""
+        begun, ready_at = self._express.begun, self._outcomes.not_before
+        if begun is not None and not begun.rest and not self._express.more_waits():
+            # the next full batch reads the answer, if there is one soon
+            ready_at = begun.started + _ANSWER_WAITS
+        return max(ready_at, self._gather_until) if self._spool.items < self._most_items else ready_at
 
     def _unlocked(self, call: Callable[[], object]) -> None:
         self._changed.release()
@@ -377,16 +324,16 @@ class Sender:
     def _send_one(self, seconds: float | None) -> bool:
         """Send the oldest, with the lock given up meanwhile; False when nothing is there or it was not delivered."""
         self._hurry = False
-        begun = self._begun
-        lay = None if begun is None or begun.rest else self._client.answered_for()
+        begun, answered = self._express.begun, self._express.answered()
+        if begun is not None and answered is not None:
+            return self._conclude(begun, *answered)
         send: Callable[..., Answer] = self._client.finish
         if begun is None:
-            items, body = self._spool.take(0 if self._alone else self._most_items)
+            items, body = self._outcomes.take()
             if not self._spool.sending:
                 self._changed.notify_all()
                 return False
-            self._attempts += 1
-            begun, send = _Begun(items, body, b"", self._attempts, time.monotonic()), self._send_whole
+            begun, send = self._outcomes.begun(items, body, b""), self._send_whole
         if self._closing is not None:
             seconds = max(self._closing.left(), 0.01)
         self._busy = True
@@ -400,83 +347,17 @@ class Sender:
             self._busy = False
         if self._closed:
             return False  # what was under way has been accounted for by `shutdown`
-        return self._conclude(begun, answer, lay or 0.0)
+        return self._conclude(begun, answer, 0.0)
 
     def _send_whole(self, body: bytes, _: bytes, *, seconds: float | None) -> Answer:
         return self._client.send(body, seconds=seconds)
 
-    def _conclude(self, begun: _Begun, answer: Answer, lay: float) -> bool:
+    def _conclude(self, begun: Begun, answer: Answer, lay: float) -> bool:
         """Account for an answer that has been here for `lay` seconds."""
-        self._begun = None
-        now = max(time.monotonic() - lay, begun.started)
-        began = self._began = self._began or begun.started
-        settled = self._settle(begun.items, answer, begun.number, now - begun.started)
-        if answer.result is not Result.RETRY:
-            self._began = None
-            if self._settled is not None:
-                self._settled(now - began, answer.error_type)
+        self._express.begun = None
+        settled = self._outcomes.conclude(begun, answer, lay, ending=self._closing is not None)
         self._changed.notify_all()
         return settled
 
-    def _settle(self, items: int, answer: Answer, number: int, took: float) -> bool:
-        if answer.result is Result.RETRY:
-            self._failed(answer, number)
-            return False
-        if answer.status is None:
-            self._switch_off(answer.message)
-            return False
-        if self._away_since is not None:
-            self._back()
-        self._streak = 0
-        self._alone = 0
-        self._probing = False
-        self._not_before = 0.0
-        if answer.result is Result.REFUSED:
-            self._failures += 1
-            if answer.status == _TOO_LARGE and self._spool.sending > 1:
-                self._most_items = 0  # from now on each by itself, as they came
-                return True
-            self._spool.done(refused=f"refused with status {answer.status}")
-            self._voice.refused(answer, items)
-            return True
-        rejected = min(answer.rejected, items)
-        self._latency = took
-        self._sent += items - rejected
-        self._spool.done()
-        if rejected:
-            self._lost[REJECTED] += rejected
-            self._voice.rejected(answer, rejected)
-        return True
 
-    def _failed(self, answer: Answer, number: int) -> None:
-        self._failures += 1
-        self._streak += 1
-        self._failed_attempt = number
-        wait = self._backoff.wait(self._streak, answer.retry_after, self._chance)
-        self._not_before = time.monotonic() + wait
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-            self._dropped_before = self._spool.dropped.total()
-            self._voice.away(answer)
-        elif self._closing is None:  # at the end there is one line, about what was lost and why
-            self._voice.still_away()
-        self._spool.failed()
-        if answer.status is not None and self._streak > 1:
-            # it answers: one of the batches that were joined may be what it cannot take
-            self._alone += 1
-            if self._probing:
-                self._probing = False
-                self._spool.put_back()
-            elif self._alone > _TRIES_ALONE:
-                self._alone = 1
-                self._probing = self._spool.postpone(self._sent)
-
-    def _back(self) -> None:
-        away = time.monotonic() - (self._away_since or 0.0)
-        self._away_since = None
-        self._voice.back(away, self._spool.items, self._spool.dropped.total() - self._dropped_before)
-
-    def _switch_off(self, reason: str) -> None:
-        self._off = reason
-        self._spool.drop_all(OFF)
-        self._voice.off(reason)
+__all__ = ["GATHER", "NOT_ENCODED", "OFF", "REJECTED", "Sender", "Settled"]

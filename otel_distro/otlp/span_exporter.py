@@ -9,22 +9,17 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ._export import Delivering
 from .encode_traces import SpanEncoder
-from .sender import Sender
 
 
 class OtlpSpanExporter(Delivering, SpanExporter):
-    """Encodes finished spans and returns at once; senders deliver them.
+    """Encodes finished spans and returns at once; a sender delivers them.
 
     Args:
         encoder: `SpanEncoder`, or `JsonSpanEncoder`.
-        senders: where to; each gets the same bytes.
+        sender: where to.
         guard: gets what goes wrong in encoding.
         shutdown_timeout: milliseconds a `shutdown` without a timeout may take.
     """
-
-    def also(self, sender: Sender) -> bool:
-        """Give every batch from now on to `sender` as well; False, and nothing, where batches are not protobuf."""
-        return self._export.also(sender)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take a batch: SUCCESS means that it is encoded and on its way, FAILURE that it is lost."""

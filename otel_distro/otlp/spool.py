@@ -20,16 +20,24 @@ if TYPE_CHECKING:
 FULL, CORRUPT, SHUTDOWN = "spool full", "file unreadable", "not sent before the end"
 GIVEN_UP = "not taken while others were"
 
+TOO_LARGE = 413
+"""The status of a request that was too large."""
+
 _MOST_BYTES = 1_000_000
 _MOST_POSTPONED = 3
 _DISK_PAUSE = 30.0
 _LOOK_AROUND = 10.0
 
 
+def refused(status: int | None) -> str:
+    """The reason under which is counted what a status has refused."""
+    return f"refused with status {status}"
+
+
 class Waiting:
     """One batch: its bytes, or the file they are in."""
 
-    __slots__ = ("body", "born", "delivered", "items", "number", "postponed", "size", "stored")
+    __slots__ = ("body", "born", "delivered", "halved", "items", "number", "postponed", "size", "stored")
 
     def __init__(self, number: int, born: int, items: int, kept: bytes | Stored) -> None:
         self.number = number
@@ -40,6 +48,7 @@ class Waiting:
         self.size = len(kept) if isinstance(kept, bytes) else kept.size
         self.postponed = 0
         self.delivered = 0
+        self.halved = False
 
 
 class Spool:
@@ -105,19 +114,25 @@ class Spool:
             self._store(waiting)
         self._make_room()
 
-    def take(self, most_items: int) -> tuple[int, bytes]:
+    def take(self, most_items: int, refused_size: int = 0) -> tuple[int, bytes]:
         """The oldest batches, joined as one request of at most `most_items` and 1 MB (or a single one, however large).
 
-        They stay here while they are being sent, until `done` or `failed`.
+        They stay here while they are being sent, until `done`, `smaller` or `failed`.
+
+        Args:
+            most_items: how many spans, points or records a request of several batches may hold.
+            refused_size: bytes of a request that was too large, 0 for none. Batches are joined up to half of that; one
+                that is nearly as large is halved, and what is left of one and is as large goes, counted.
 
         Returns:
             How many items, and the request; 0 and nothing when nothing waits.
         """
         bodies: list[bytes] = []
         items = size = 0
+        most_bytes = min(_MOST_BYTES, refused_size // 2) if refused_size else _MOST_BYTES
         while len(bodies) < len(self._queue):
             waiting = self._queue[len(bodies)]
-            if bodies and (items + waiting.items > most_items or size + waiting.size > _MOST_BYTES):
+            if bodies and (items + waiting.items > most_items or size + waiting.size > most_bytes):
                 break
             try:
                 body = self._body(waiting)
@@ -126,10 +141,42 @@ class Spool:
                 self._later.failed("spool directory, a file", f"{name}: {error}", remedy="it is left out and counted")
                 self._drop(waiting, CORRUPT)
                 continue
+            if refused_size and len(body) > 3 * refused_size // 4 and not self._fits(waiting, body, refused_size):
+                continue
             bodies.append(body)
             items, size = items + waiting.items, size + len(body)
         self._sending = len(bodies)
         return items, bodies[0] if len(bodies) == 1 else b"".join(bodies)
+
+    def _fits(self, waiting: Waiting, body: bytes, refused_size: int) -> bool:
+        """Whether a large batch may be sent as it is; else two others are in its place, or it is dropped."""
+        if self._halve(waiting, body):
+            return False
+        if waiting.halved and len(body) >= refused_size:
+            self._drop(waiting, refused(TOO_LARGE))
+            return False
+        return True
+
+    def _halve(self, waiting: Waiting, body: bytes) -> bool:
+        from .halves import halves
+
+        made = halves(body)
+        if made is None:
+            return False
+        (part, first), (_, second) = made
+        items = min(max(round(waiting.items * part), 1), max(waiting.items - 1, 1))
+        at, born = self._queue.index(waiting), waiting.born or time.time_ns()
+        # the same number, so that who waits for it waits for both; files are told apart by the time
+        for more, (count, half) in enumerate(((items, first), (waiting.items - items, second))):
+            new = Waiting(waiting.number, born + more, count, half)
+            new.halved = True
+            self._queue.insert(at + more, new)
+            self.items += count
+            self.memory += new.size
+            if waiting.stored is not None:
+                self._store(new)
+        self._remove(waiting)
+        return True
 
     @property
     def sending(self) -> int:
@@ -139,6 +186,18 @@ class Spool:
     def let_go(self) -> None:
         """What was taken is not being sent after all."""
         self._sending = 0
+
+    def smaller(self) -> bool:
+        """What was taken was too large: let it go, to be taken as less; False where there is no less."""
+        if self._sending == 1:
+            waiting = self._queue[0]
+            try:
+                if not self._halve(waiting, self._body(waiting)):
+                    return False
+            except OSError:
+                pass  # `take` says it
+        self._sending = 0
+        return True
 
     def done(self, refused: str | None = None) -> None:
         """What was taken is settled: delivered, or refused for the reason given (its items are counted as dropped)."""

@@ -65,21 +65,21 @@ class Later:
 class Voice:
     """Says what happens to one target, in single lines without credentials.
 
+    What is said when is decided here; a target that is no collector has other words (see `Words`).
+
     Args:
         later: says them.
-        signal: `traces`, `metrics` or `logs`.
-        endpoint: the target's URL as it may be shown.
-        authority: its host and port; signals that go to the same collector say only once that it is away.
+        words: about this target.
+        authority: its host and port; signals that go to the same place say only once that it is away.
     """
 
-    def __init__(self, later: Later, signal: str, endpoint: str, authority: str) -> None:
+    def __init__(self, later: Later, words: Words, authority: str) -> None:
         self._later = later
-        self._signal = signal
-        self._items = _ITEMS.get(signal, signal)
-        self._endpoint = endpoint
+        self._words = words
         self._authority = authority
         self._outages = 0
         self._said_at = float("-inf")
+        self._held_at = float("-inf")
         self._saying = False
         self._unsaid: Answer | None = None
 
@@ -102,62 +102,113 @@ class Voice:
         if answer is None:
             return
         self._said_at = time.monotonic()
-        self._later.warn(
-            f"the collector at {self._endpoint} does not take telemetry: {_words(answer)}; it waits, and is sent when"
-            " the collector is back (check that it runs, and OTEL_EXPORTER_OTLP_ENDPOINT)",
-            once=f"otlp away {self._authority} {self._outages}",
-        )
+        self._later.warn(self._words.away(_told(answer)), once=f"otlp away {self._authority} {self._outages}")
+
+    def held(self, seconds: float) -> None:
+        """The target took a request, and wants no other for so long."""
+        if time.monotonic() - self._held_at > _QUIET:
+            self._held_at = time.monotonic()
+            self._later.info(self._words.away(f"it limits the rate for {seconds:.0f} s"))
 
     def back(self, seconds: float, waiting: int, dropped: int) -> None:
         """The first answer after an outage."""
         if self._unsaid is not None:
             self._unsaid = None
         elif self._saying:
-            self._later.info(
-                f"the collector at {self._endpoint} is back after {seconds:.0f} s:"
-                f" {waiting} {self._items} waited and are sent now, {dropped} were dropped"
-            )
+            self._later.info(self._words.back(seconds, waiting, dropped))
 
     def refused(self, answer: Answer, items: int) -> None:
         """A batch that will never be taken; said once for each status."""
         status = answer.status or 0
-        remedy = "set it to that place" if 300 <= status < 400 else _REMEDIES.get(status, "")
-        self._later.warn(
-            f"the collector at {self._endpoint} refuses {self._signal}: {_words(answer)}; {items} {self._items}"
-            f" are dropped, more will only be counted{f' ({remedy})' if remedy else ''}",
-            once=f"otlp refused {self._signal} {self._endpoint} {status}",
-        )
+        text = self._words.refused(status, _told(answer), items)
+        self._later.warn(text, once=f"otlp refused {self._words.signal} {self._words.endpoint} {status}")
 
     def rejected(self, answer: Answer, items: int) -> None:
         """A partial success; the first is said."""
+        words = self._words
         self._later.warn(
-            f"the collector at {self._endpoint} took a part of {self._signal} and rejected {items} {self._items}"
+            f"{words.who} took a part of {words.signal} and rejected {items} {words.items}"
             f"{f': {answer.message}' if answer.message else ''}; more will only be counted",
-            once=f"otlp rejected {self._signal} {self._endpoint}",
+            once=f"otlp rejected {words.signal} {words.endpoint}",
         )
 
     def off(self, reason: str) -> None:
         """Nothing can be sent to this target at all."""
-        self._later.failed(f"exporter otlp, {self._signal}", reason, remedy="it stays off until the next start")
+        part, remedy = self._words.off
+        self._later.failed(part, reason, remedy=remedy)
 
     def ended(self, kept: int, dropped: int) -> None:
         """The process ends and something was not delivered."""
+        words, unsaid = self._words, self._unsaid
         if dropped:
-            unsaid = self._unsaid
-            why = f": {_words(unsaid)}" if unsaid is not None else ""
-            check = "check that the collector runs, and OTEL_EXPORTER_OTLP_ENDPOINT; " if unsaid is not None else ""
-            self._later.warn(
-                f"{_counted(dropped, self._items)} not delivered to {self._endpoint} before the process ended{why}"
-                f" ({check}OTEL_DISTRO_SPOOL_DIR keeps them for the next)"
-            )
+            self._later.warn(words.lost(_counted(dropped, words.items), "" if unsaid is None else _told(unsaid)))
         if kept:
-            self._later.info(f"{kept} {self._items} for {self._endpoint} are kept in the spool directory")
+            self._later.info(f"{kept} {words.items} for {words.endpoint} are kept in the spool directory")
+
+
+class Words:
+    """How a collector is spoken of.
+
+    Args:
+        signal: `traces`, `metrics` or `logs`.
+        endpoint: the target's URL as it may be shown.
+    """
+
+    name = "the collector"
+
+    def __init__(self, signal: str, endpoint: str) -> None:
+        self.signal = signal
+        self.endpoint = endpoint
+        self.items = _ITEMS.get(signal, signal)
+        self.who = f"{self.name} at {endpoint}"
+
+    def away(self, why: str) -> str:
+        """It takes nothing now."""
+        return (
+            f"{self.who} does not take telemetry: {why}; it waits, and is sent when"
+            f" {self.name} is back (check that it runs, and OTEL_EXPORTER_OTLP_ENDPOINT)"
+        )
+
+    def back(self, seconds: float, waiting: int, dropped: int) -> str:
+        """It takes telemetry again."""
+        return (
+            f"{self.who} is back after {seconds:.0f} s:"
+            f" {waiting} {self.items} waited and are sent now, {dropped} were dropped"
+        )
+
+    def refused(self, status: int, why: str, number: int) -> str:
+        """It will never take so many items."""
+        remedy = "set it to that place" if 300 <= status < 400 else self.remedy(status)
+        return (
+            f"{self.who} refuses {self.signal}: {why}; {number} {self.items} are dropped,"
+            f" more will only be counted{f' ({remedy})' if remedy else ''}"
+        )
+
+    def remedy(self, status: int) -> str:
+        """What to do about a status, if anything is known."""
+        return _REMEDIES.get(status, "")
+
+    @property
+    def off(self) -> tuple[str, str]:
+        """The part that is off, and what that means."""
+        return f"exporter otlp, {self.signal}", "it stays off until the next start"
+
+    def lost(self, counted: str, why: str) -> str:
+        """What was not delivered at the end of the process."""
+        check = "check that the collector runs, and OTEL_EXPORTER_OTLP_ENDPOINT; " if why else ""
+        return (
+            f"{counted} not delivered to {self.endpoint} before the process ended{f': {why}' if why else ''}"
+            f" ({check}OTEL_DISTRO_SPOOL_DIR keeps them for the next)"
+        )
 
 
 def _counted(number: int, items: str) -> str:
     return f"1 {items.removesuffix('s')} was" if number == 1 else f"{number} {items} were"
 
 
-def _words(answer: Answer) -> str:
+def _told(answer: Answer) -> str:
     words = [f"status {answer.status}" if answer.status else "", answer.message]
     return ", ".join(word for word in words if word)
+
+
+__all__ = ["Later", "Voice", "Words"]

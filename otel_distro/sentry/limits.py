@@ -6,9 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from otel_distro.otlp.answer import Answer, Result, read_answer
-from otel_distro.otlp.client import OtlpClient
-from otel_distro.otlp.endpoint import Endpoint, Proxies
-from otel_distro.otlp.voice import Later, Voice
+from otel_distro.otlp.voice import Words
 
 LONGEST = 86_400.0
 """Seconds; a server that asks for more is asked again after this."""
@@ -50,97 +48,34 @@ class Limits:
         return answer._replace(retry_after=seconds) if status == 429 else answer
 
 
-class SentryClient(OtlpClient):
-    """Posts spans to a project, and does not even try while Sentry has asked to wait.
+class SentryWords(Words):
+    """How Sentry is spoken of."""
 
-    Args:
-        endpoint: the project's OTLP endpoint.
-        auth: the value of `x-sentry-auth`, the only credential that Sentry gets.
-        proxies: of the process.
-        limits: which it keeps to.
-        fit: makes a request for the collector one for Sentry; here and not before it waits, so that both wait as the
-            same bytes, and in the sender's own thread.
-    """
+    name = "Sentry"
 
-    def __init__(
-        self, endpoint: Endpoint, *, auth: str, proxies: Proxies, limits: Limits, fit: Callable[[bytes], bytes]
-    ) -> None:
-        super().__init__(
-            endpoint,
-            content_type="application/x-protobuf",
-            headers={"x-sentry-auth": auth},
-            gzip=True,
-            proxies=proxies,
-            read=limits.read,
-        )
-        self._limits = limits
-        self._fit = fit
-
-    def send(self, body: bytes, *, seconds: float | None = None) -> Answer:
-        """As `OtlpClient.send`; while Sentry limits the rate nothing is sent and the answer is its last one again."""
-        left = self._limits.left()
-        if left:
-            return Answer(Result.RETRY, 429, f"it limits the rate for another {left:.0f} s", 0, left)
-        return super().send(self._fit(body), seconds=seconds)
-
-
-class SentryVoice(Voice):
-    """Says what happens to Sentry, with remedies that help there.
-
-    Args:
-        later: says them.
-        endpoint: the project's endpoint, without the key.
-    """
-
-    def __init__(self, later: Later, endpoint: Endpoint) -> None:
-        super().__init__(later, "traces", str(endpoint), endpoint.authority)
-
-    def still_away(self) -> None:
-        """A further failure of the same outage."""
-        answer, self._unsaid = self._unsaid, None
-        if answer is None:
-            return
-        self._said_at = time.monotonic()
-        self._later.warn(
-            f"Sentry at {self._endpoint} takes no spans: {_words(answer)}; they wait, the oldest go first when there"
-            " are too many (check SENTRY_DSN and the network; SENTRY_TRACES_SAMPLE_RATE sends fewer)",
-            once=f"sentry away {self._outages}",
+    def away(self, why: str) -> str:
+        """It takes no spans now."""
+        return (
+            f"{self.who} takes no spans: {why}; they wait, the oldest go first when there"
+            " are too many (check SENTRY_DSN and the network; SENTRY_TRACES_SAMPLE_RATE sends fewer)"
         )
 
-    def back(self, seconds: float, waiting: int, dropped: int) -> None:
-        """The first answer after an outage."""
-        if self._unsaid is not None:
-            self._unsaid = None
-        elif self._saying:
-            self._later.info(
-                f"Sentry takes spans again after {seconds:.0f} s: {waiting} waited, {dropped} were dropped"
-            )
-
-    def refused(self, answer: Answer, items: int) -> None:
-        """A batch that will never be taken; said once for each status."""
-        self._later.warn(
-            f"Sentry at {self._endpoint} refuses spans: {_words(answer)}; {items} are dropped, more will only be"
-            " counted (check SENTRY_DSN)",
-            once=f"sentry refused {answer.status}",
+    def remedy(self, status: int) -> str:
+        """What to do about any refusal."""
+        return (
+            "a smaller OTEL_BSP_MAX_EXPORT_BATCH_SIZE makes smaller requests" if status == 413 else "check SENTRY_DSN"
         )
 
-    def off(self, reason: str) -> None:
-        """Nothing can be sent to this target at all."""
-        self._later.failed(f"spans to Sentry at {self._endpoint}", reason, remedy="errors go on")
+    @property
+    def off(self) -> tuple[str, str]:
+        """The part that is off, and what that means."""
+        return f"spans to {self.who}", "errors go on"
 
-    def ended(self, kept: int, dropped: int) -> None:
-        """The process ends and something was not delivered."""
-        if dropped:
-            unsaid = self._unsaid
-            why = f": {_words(unsaid)}" if unsaid is not None else ""
-            self._later.warn(
-                f"{dropped} spans not delivered to Sentry before the process ended{why} (check SENTRY_DSN)"
-            )
-
-
-def _words(answer: Answer) -> str:
-    said = [f"status {answer.status}" if answer.status else "", answer.message]
-    return ", ".join(word for word in said if word)
+    def lost(self, counted: str, why: str) -> str:
+        """What was not delivered at the end of the process."""
+        return (
+            f"{counted} not delivered to Sentry before the process ended{f': {why}' if why else ''} (check SENTRY_DSN)"
+        )
 
 
 def _limited(header: str | None) -> float | None:
@@ -162,4 +97,4 @@ def _seconds(text: str | None) -> float | None:
         return None
 
 
-__all__ = ["Limits", "SentryClient", "SentryVoice"]
+__all__ = ["Limits", "SentryWords"]

@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from otel_distro.guard import Guard
+from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.otlp.endpoint import parse_proxies
-from otel_distro.otlp.exporters import build_encoder
+from otel_distro.otlp.queue import SpanQueue
 from otel_distro.otlp.span_exporter import OtlpSpanExporter
+from otel_distro.own_metrics import Component
+from otel_distro.pipeline import Exporting
 from otel_distro.sampling import FlatSampler
 from otel_distro.tracing import BatchQueue
 
 from .identity import Identity, identity
 from .spans import Marks, SentrySender
+from .stamp import Stamp, suffix
 
 if TYPE_CHECKING:
     from otel_distro.pipeline import Pipeline
@@ -26,6 +29,7 @@ TESTED = "2.55 to 3.0.0b2"
 """Versions of sentry-sdk that the suites run with."""
 _MEMORY = 8_000_000
 """Most bytes of spans that wait for Sentry; `OTEL_DISTRO_SPOOL_SIZE` where that is less."""
+_COMPONENT = Component("traces", "otlp_http_span_exporter", "sentry")
 _EVERY_TRACE = 1 << 64
 
 
@@ -92,29 +96,33 @@ def _send_spans(session: Session, pipeline: Pipeline, marks: Marks, bridge: Brid
         exporter = EnvelopeExporter(bridge.send_transaction, bridge.flush, marks, personal=personal, guard=guard)
         provider.add_span_processor(BatchQueue(exporter, batch=traces.batch, guard=guard, name="sentry"))
         return
-    sender = _sender(session, marks, guard)
+    sender = _sender(session, marks)
     for exporting in pipeline.exporting:
         # the bytes that are made for the collector serve Sentry as well
-        if isinstance(exporting.exporter, OtlpSpanExporter) and exporting.exporter.also(sender):
+        if isinstance(exporting.exporter, OtlpSpanExporter) and isinstance(exporting.queue, SpanQueue):
+            exporting.exporter.also(sender)
             return
-    encoder = build_encoder("traces", "http/protobuf")
+    encoder = SpanEncoder()
     timeout = session.settings.distro.shutdown_timeout
-    own = OtlpSpanExporter(encoder, (sender,), guard, shutdown_timeout=timeout)
-    provider.add_span_processor(BatchQueue(own, batch=traces.batch, guard=guard, name="sentry"))
+    own = OtlpSpanExporter(encoder, sender, guard, shutdown_timeout=timeout)
+    queue = SpanQueue(own, encoder, batch=traces.batch, guard=guard)
+    provider.add_span_processor(queue)
+    pipeline.exporting.append(Exporting("traces", "sentry", own, queue))
+    if pipeline.own_metrics is not None:
+        pipeline.own_metrics.watch_exporter(_COMPONENT, own.stats)
 
 
-def _sender(session: Session, marks: Marks, guard: Guard) -> SentrySender:
+def _sender(session: Session, marks: Marks) -> SentrySender:
     sentry, distro = session.settings.sentry, session.settings.distro
     if sentry.dsn is None:
         raise ValueError("no DSN")
     return SentrySender(
         sentry.dsn,
-        marks,
-        guard,
+        Stamp(suffix(marks.attributes()), personal=sentry.send_default_pii),
+        session.guard,
         proxies=parse_proxies(session.environ),
         memory=min(_MEMORY, distro.spool_size),
         most_items=session.settings.traces.batch.max_export_batch_size,
-        personal=sentry.send_default_pii,
     )
 
 

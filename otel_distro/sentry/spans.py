@@ -1,4 +1,4 @@
-"""Spans to Sentry by OTLP: the batch that the collector gets, stamped, with a client and a spool of its own."""
+"""Spans to Sentry by OTLP: what was encoded for the collector, stamped, with a client and a spool of its own."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from typing import NamedTuple
 
 from otel_distro._version import __version__
 from otel_distro.guard import Guard
-from otel_distro.otlp._batch import Encoded, breathe
+from otel_distro.otlp._batch import PROTOBUF, Encoded
+from otel_distro.otlp.client import OtlpClient
 from otel_distro.otlp.endpoint import Proxies, parse_endpoint
-from otel_distro.otlp.sender import Sender
+from otel_distro.otlp.sender import GATHER, Sender
 from otel_distro.otlp.spool import Spool
 from otel_distro.otlp.voice import Later
 from otel_distro.settings.dsn import Dsn
 
-from .limits import Limits, SentryClient, SentryVoice
-from .stamp import stamped, suffix
+from .limits import Limits, SentryWords
+from .stamp import Stamp
 
 CLIENT = f"otel-distro/{__version__}"
 """How we name ourselves to Sentry."""
+_PACKED = 2048
+"""Spans in a packed request; it is made of less than a megabyte in any case."""
+_GATHER = 1.0
+"""Seconds for which a packed request waits to be full: a thread that wakes up costs more than all else it does."""
 
 
 class Marks(NamedTuple):
@@ -46,49 +51,51 @@ class Marks(NamedTuple):
 class SentrySender(Sender):
     """Sends encoded spans to a Sentry project.
 
-    What waits does so in memory only: a backlog on disk is the collector's, and one copy is enough.
+    What waits does so in memory only: a backlog on disk is the collector's, and one copy is enough. Requests are packed
+    where they are encrypted, for who has plain HTTP has a Relay of his own next door. Those are made by this sender's
+    thread, which is woken the less often: they are larger, and wait for each other.
 
     Args:
         dsn: of the project.
-        marks: put on each span.
+        stamp: makes spans of the collector's Sentry's.
         guard: gets what a person has to know.
         proxies: of the process.
         memory: most bytes that wait.
-        most_items: most spans in one request.
-        personal: whether query strings, addresses, names and messages of exceptions may leave.
+        most_items: most spans in one request; more where they are packed.
 
     Raises:
         ValueError: the proxy's URL is unusable.
     """
 
-    def __init__(
-        self,
-        dsn: Dsn,
-        marks: Marks,
-        guard: Guard,
-        *,
-        proxies: Proxies,
-        memory: int,
-        most_items: int,
-        personal: bool,
-    ) -> None:
-        endpoint = parse_endpoint(dsn.otlp_traces)
-        last = suffix(marks.attributes())
-        client = SentryClient(
+    def __init__(self, dsn: Dsn, stamp: Stamp, guard: Guard, *, proxies: Proxies, memory: int, most_items: int) -> None:
+        self._stamp = stamp
+        endpoint, limits, later = parse_endpoint(dsn.otlp_traces), Limits(), Later(guard)
+        client = OtlpClient(
             endpoint,
-            auth=dsn.auth(CLIENT),
+            content_type=PROTOBUF,
+            headers={"x-sentry-auth": dsn.auth(CLIENT)},
+            gzip=endpoint.secure,
             proxies=proxies,
-            limits=Limits(),
-            fit=lambda body: stamped(body, last, personal=personal, breathe=breathe),
+            read=limits.read,
         )
-        later = Later(guard)
-        spool = Spool(memory_limit=memory, directory=None, directory_limit=0, later=later)
-        super().__init__("traces", client, spool, later, most_items=most_items, voice=SentryVoice(later, endpoint))
+        super().__init__(
+            "traces",
+            client,
+            Spool(memory_limit=memory, directory=None, directory_limit=0, later=later),
+            later,
+            most_items=max(most_items, _PACKED) if endpoint.secure else most_items,
+            words=SentryWords("traces", str(endpoint)),
+            held=limits.left,
+            gather=_GATHER if endpoint.secure else GATHER,
+        )
 
     def accept(self, batch: Encoded, *, stay: bool) -> None:
         """Take a batch that was encoded for the collector; what could not be encoded is counted there."""
-        if batch.items:
-            super().accept(batch._replace(lost=0), stay=stay)
+        if not batch.items:
+            return
+        if self.is_taking:
+            batch = self._stamp(batch.pieces)
+        super().accept(batch._replace(lost=0), stay=stay)
 
 
 __all__ = ["CLIENT", "Marks", "SentrySender"]

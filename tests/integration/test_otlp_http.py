@@ -119,9 +119,10 @@ def test_a_connection_reset_under_the_request_is_tried_once_more() -> None:
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5_000_000, Result.ACCEPTED),
         (b"HTTP/1.1 400 Bad\r\nContent-Length: 999999999\r\n\r\n" + b"x" * 100_000, Result.REFUSED),
         (b"HTTP/1.1 204 No Content\r\n\r\n", Result.ACCEPTED),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\n{}", Result.ACCEPTED),
         (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n", Result.REFUSED),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_any_answer_has_a_meaning(answer: bytes, result: Result) -> None:
     """Silence, noise, cut-off, endless and chunked answers are each classified; none raises or fills the memory."""
@@ -140,6 +141,25 @@ def test_early_refusal_of_a_large_body_is_understood() -> None:
 
     with RawServer(script) as server:
         assert post(server.url, body=b"x" * 20_000_000).status == 413
+
+
+@pytest.mark.parametrize("lengths", [b"0\r\nContent-Length: 100", b"100\r\ncontent-length: 0", b"0, 100", b"-1", b"x"])
+def test_an_answer_of_no_certain_length_is_bad_at_once(lengths: bytes) -> None:
+    """Nobody knows where it ends: it is not read on until the timeout, and its connection serves no other request."""
+
+    def script(connection: socket.socket, _: int) -> None:
+        while read_request(connection):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: " + lengths + b"\r\n\r\n")
+
+    with RawServer(script) as server:
+        client = OtlpClient(parse_endpoint(server.url), content_type=PROTOBUF, timeout=60)
+        began = time.monotonic()
+        answers = [client.send(b""), client.send(b"")]
+        took = time.monotonic() - began
+        client.close()
+        assert [(answer.result, answer.status) for answer in answers] == [(Result.RETRY, None)] * 2
+        assert server.connections == 2
+    assert took < 30
 
 
 def hanging(connection: socket.socket, _: int) -> None:

@@ -105,7 +105,7 @@ def test_a_collector_that_hangs_costs_no_span_while_the_spool_has_room() -> None
 def test_a_full_queue_whose_sender_is_busy_drops_counts_and_says_it_once() -> None:
     """Where neither queue nor spool can take a span, it is dropped and counted, and the application goes on at once."""
     with RawServer(keep_answering(OK)) as server, Queued(server.url, max_queue_size=20) as queued:
-        held = queued.exporter._export._senders[0].lock
+        held = queued.exporter._export.sender.lock
         with held:
             queued.end(*range(70))
         assert queued.queue.counts()["queue_full"] == 30
@@ -176,7 +176,7 @@ def test_a_full_batch_wakes_no_thread_where_it_can_be_sent_from_here() -> None:
     with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
         queued.end("opens the connection")
         assert queued.provider.force_flush(5000)
-        sender = queued.exporter._export._senders[0]
+        sender = queued.exporter._export.sender
         with sender.lock:
             asleep = sender._bell
         for batch in range(5):

@@ -153,18 +153,6 @@ def test_a_refusal_is_said_once_and_counted(status: int) -> None:
         assert len(sink.requests) == 3
 
 
-def test_a_request_that_is_too_large_is_sent_in_its_parts() -> None:
-    """When joined batches meet 413, each goes by itself from then on, and nothing is lost."""
-    with OtlpSink() as sink, Speaking(f"{sink.url}/v1/traces") as speaking:
-        sink.answer_next(Answer(status=413))
-        for number in range(1, 6):
-            speaking.sender.submit(batch(number))
-        stats = settled(speaking)
-        assert (stats.sent, dict(stats.dropped)) == (5, {})
-        assert len(sink.requests) == 6
-        assert speaking.lines == []
-
-
 def test_partial_success_counts_what_was_rejected() -> None:
     """Items the collector did not take are counted apart, with its reason said once."""
     body = b"\x0a\x0b\x08\x03\x12\x07too old"
@@ -419,39 +407,6 @@ def test_json_is_sent_as_json() -> None:
         assert b"Content-Type: application/json\r\n" in head
         tops |= set(json.loads(gzip.decompress(body)))
     assert tops == {"resourceSpans", "resourceMetrics", "resourceLogs"}
-
-
-def test_several_targets_get_the_same_bytes_and_fail_apart() -> None:
-    """A second sender gets what the first gets, under its own headers; one that is down does not hold up the other."""
-    with OtlpSink() as first, OtlpSink() as second:
-        guard = Guard(output=lambda level, text: None)
-        encoder = build_encoder("traces", "http/protobuf")
-        extra = build_sender(
-            Otlp(endpoint=f"{second.url}/api/1/v1/traces", headers={"x-sentry-auth": "k"}),
-            encoder,
-            Distro(),
-            guard,
-            backoff=QUICK,
-        )
-        exporter = build_span_exporter(
-            Otlp(endpoint=f"{first.url}/v1/traces", headers={"x-key": "1"}), Distro(), guard, more=(extra,)
-        )
-        tracers = TracerProvider(shutdown_on_exit=False)
-        tracers.add_span_processor(BatchSpanProcessor(exporter))
-        with tracers.get_tracer("t").start_as_current_span("one"):
-            pass
-        assert tracers.force_flush()
-        assert exporter.force_flush()
-        assert first.requests[0].body == second.requests[0].body
-        assert "x-sentry-auth" not in first.requests[0].headers
-        assert "x-key" not in second.requests[0].headers
-        first.stop()
-        with tracers.get_tracer("t").start_as_current_span("two"):
-            pass
-        tracers.force_flush()
-        second.wait_for_spans(2)
-        tracers.shutdown()
-        assert [stats.sent for stats in exporter.stats()] == [1, 2]
 
 
 @pytest.mark.parametrize("version", ["", "3.12.1", "3.13.0"])

@@ -9,7 +9,8 @@ from otel_distro.otlp._batch import Encoded
 from otel_distro.otlp.answer import Result
 from otel_distro.otlp.endpoint import Proxies
 from otel_distro.sentry.limits import LONGEST, Limits
-from otel_distro.sentry.spans import Marks, SentrySender
+from otel_distro.sentry.spans import SentrySender
+from otel_distro.sentry.stamp import Stamp
 from otel_distro.settings.dsn import parse_dsn
 
 
@@ -71,10 +72,11 @@ def test_a_backend_without_otlp_is_left_alone(status: int) -> None:
 @pytest.mark.parametrize("way", ["the application's thread", "the sender's thread"])
 def test_what_cannot_be_encoded_is_counted_for_the_collector_alone(way: str) -> None:
     """One batch serves both targets, and a span without a form is lost once."""
-    dsn = parse_dsn("http://key@127.0.0.1:9/1")
     guard = Guard(output=lambda level, text: None)
-    marks = Marks("test", None)
-    sender = SentrySender(dsn, marks, guard, proxies=Proxies(), memory=1000, most_items=10, personal=False)
+    stamp = Stamp(b"", personal=False)
+    sender = SentrySender(
+        parse_dsn("http://key@127.0.0.1:9/1"), stamp, guard, proxies=Proxies(), memory=1000, most_items=10
+    )
     batch = Encoded(b"", 0, lost=3)
     if way == "the sender's thread":
         sender.submit(batch)

@@ -6,20 +6,24 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Link, SpanKind
 
+from otel_distro.otlp._values import key_value
+from otel_distro.otlp._wire import delimited
 from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.sentry.spans import Marks
-from otel_distro.sentry.stamp import stamped, suffix
+from otel_distro.sentry.stamp import Stamp, suffix
 from tests.recording import Recording
 
 MARKS = Marks("staging", "shop@1", 0.25)
 LAST = suffix(MARKS.attributes())
 
 
-def body_of(recording: Recording) -> bytes:
-    """The request that the collector would get."""
-    return SpanEncoder().encode(recording.take()).body
+def bodies_of(recording: Recording, *, personal: bool = False) -> tuple[bytes, bytes]:
+    """The requests that the collector and Sentry would get."""
+    encoder = SpanEncoder()
+    pieces = [encoder.piece(span) for span in recording.take()]
+    return encoder.join(pieces).body, Stamp(LAST, personal=personal)(pieces).body
 
 
 def spans_in(body: bytes) -> list[Any]:
@@ -36,7 +40,7 @@ def attributes(span: Any) -> dict[str, Any]:
 
 def one(recording: Recording, *, personal: bool = False) -> Any:
     """The only span, as Sentry gets it."""
-    (span,) = spans_in(stamped(body_of(recording), LAST, personal=personal))
+    (span,) = spans_in(bodies_of(recording, personal=personal)[1])
     return span
 
 
@@ -58,9 +62,9 @@ def test_each_span_gets_the_marks_and_nothing_else_changes() -> None:
             with tracer.start_as_current_span("outer", attributes={"text": "x" * size}) as span:
                 span.add_event("something", {"n": size})
                 tracer.start_span("inner", kind=SpanKind.CLIENT).end()
-    original = body_of(recording)
+    original, sentrys = bodies_of(recording)
     message = ExportTraceServiceRequest()
-    message.ParseFromString(stamped(original, LAST, personal=False))
+    message.ParseFromString(sentrys)
     for span in spans_in(message.SerializeToString()):
         found = attributes(span)
         assert found["sentry.environment"] == "staging"
@@ -122,4 +126,59 @@ def test_an_exception_that_was_handled_tells_no_values() -> None:
     span = recording.tracer_provider.get_tracer("test").start_span("name")
     span.record_exception(ValueError("secret-1"))
     span.end()
-    assert b"secret-1" not in stamped(body_of(recording), LAST, personal=False)
+    other = recording.tracer_provider.get_tracer("test").start_span("other")
+    other.add_event("signed in", {"user.email": "ada@example.org"})
+    other.end()
+    sentrys = bodies_of(recording)[1]
+    assert len(spans_in(sentrys)) == 2
+    assert b"secret-1" not in sentrys
+    assert b"ada@" not in sentrys
+
+
+@pytest.mark.parametrize("tag", [b"\x4a", b""])
+def test_a_value_that_looks_like_an_address_stays_whole(tag: bytes) -> None:
+    """A path may hold any bytes, also those of the attribute that is cut: nobody can break a request from outside."""
+    address = "10.0.0.1"
+    encoded = key_value("client.address", address)
+    path = (tag + bytes((len(encoded),)) + encoded).decode()
+    given = {"url.path": path, "client.address": address, "http.route": path}
+    assert attributes(one(record(SpanKind.SERVER, given))) == {
+        "url.path": path,
+        "http.route": path,
+        **MARKS.attributes(),
+    }
+
+
+@pytest.mark.parametrize("parent", [False, True])
+def test_attributes_of_events_and_links_are_not_taken_for_the_spans(parent: bool) -> None:
+    """A personal attribute of an event leaves neither, and one behind it is found as well."""
+    recording = record(SpanKind.SERVER, {"a": "x" * 200, "client.address": "10.0.0.1", "user.email": "ada@b"}, parent)
+    tracer = recording.tracer_provider.get_tracer("test")
+    link = Link(tracer.start_span("linked").get_span_context(), {"user.email": "eve@b"})
+    span = tracer.start_span("name", links=[link], attributes={"user.id": "7"})
+    span.add_event("signed in", {"user.email": "ada@b"})
+    span.end()
+    first, second = spans_in(bodies_of(recording)[1])
+    assert attributes(first) == {"a": "x" * 200, **MARKS.attributes()}
+    assert attributes(second) == {"user.id": "7", **MARKS.attributes()}
+    assert not second.events
+
+
+def test_spans_of_other_encoders_are_stamped_as_well() -> None:
+    """Whatever the order of its fields, a span loses what is personal and gets the marks."""
+    (span,) = record(SpanKind.SERVER, {"client.address": "10.0.0.1", "a": 1}).take()
+    resource, scope, encoded = SpanEncoder().piece(span)
+    message = ExportTraceServiceRequest()
+    message.ParseFromString(SpanEncoder().join([(resource, scope, encoded)]).body)
+    payload = message.resource_spans[0].scope_spans[0].spans[0].SerializeToString()
+    stamped = Stamp(LAST, personal=False)([(resource, scope, delimited(b"\x12", payload))])
+    (found,) = spans_in(stamped.body)
+    assert attributes(found) == {"a": 1, **MARKS.attributes()}
+
+
+def test_a_span_without_a_form_is_left_out() -> None:
+    """Where the encoder found no ids, there is nothing to stamp, and the collector's numbers tell it."""
+    (span,) = record(SpanKind.SERVER, {}).take()
+    piece = SpanEncoder().piece(span)
+    stamped = Stamp(LAST, personal=False)([(piece[0], piece[1], b""), piece])
+    assert (stamped.items, stamped.lost, len(spans_in(stamped.body))) == (1, 0, 1)
