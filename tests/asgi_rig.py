@@ -26,6 +26,7 @@ from otel_distro.instrumentation.asgi import FastApiInstrumentation
 from otel_distro.instrumentation.base import Toolbox
 from otel_distro.metrics import LeanMeterProvider
 from otel_distro.tracing import LeanTracerProvider
+from tests.recording import TakingBrief
 
 Message = Mapping[str, Any]
 App = Callable[[Any, Any, Any], Awaitable[Any]]
@@ -42,6 +43,7 @@ class Rig:
         sampler: a name of `OTEL_TRACES_SAMPLER`; lean providers only.
         modules: which modules are patched.
         answers: what the distro answers by itself, by path.
+        brief: spans of requests are put together only where somebody looks; lean providers only.
 
     Attributes:
         lines: the guard's warnings.
@@ -55,6 +57,7 @@ class Rig:
         sampler: str = "parentbased_always_on",
         modules: Iterable[str] = MODULES,
         answers: Mapping[str, App] | None = None,
+        brief: bool = True,
     ) -> None:
         self.lines: list[str] = []
         self.guard = Guard(level=logging.WARNING, output=lambda _, text: self.lines.append(text))
@@ -71,7 +74,8 @@ class Rig:
         else:
             self.tracer_provider = TracerProvider(shutdown_on_exit=False)
             self.meter_provider = MeterProvider(metric_readers=[self._reader], shutdown_on_exit=False)
-        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        processor = TakingBrief if lean and brief else SimpleSpanProcessor
+        self.tracer_provider.add_span_processor(processor(self._exporter))
         self.tools = Toolbox(
             self.tracer_provider, self.meter_provider, parsed.instrumentation, self.guard, Answers(self.guard)
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -28,6 +28,10 @@ Point = tuple[Mapping[str, Any], Any]
 class TakingBrief(SimpleSpanProcessor):
     """Takes spans that were never an object, as the OTLP exporter's queue does, and makes them one for the test."""
 
+    # upstream's do nothing either, but in methods of their own, as if they wanted to see each span as it starts
+    on_start = SpanProcessor.on_start
+    _on_ending = SpanProcessor._on_ending  # noqa: SLF001 - as above
+
     def finisher(self, name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Callable[..., ReadableSpan]:
         """Makes what can be read of such a span."""
 
@@ -36,7 +40,7 @@ class TakingBrief(SimpleSpanProcessor):
         ) -> ReadableSpan:
             flags = TraceFlags(TraceFlags.SAMPLED | (parent.trace_flags if parent else TraceFlags.RANDOM_TRACE_ID))
             context = SpanContext(trace_id, span_id, False, flags, parent.trace_state if parent else None)
-            attributes_of_it = {**more, **attributes}
+            attributes_of_it = {**dict(more.items()), **attributes}
             return ReadableSpan(
                 name, context, parent, attributes=attributes_of_it, kind=kind, start_time=start, end_time=end
             )

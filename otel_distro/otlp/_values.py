@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otel_distro.redaction import policy as redaction
 
 from . import _wire
 from ._wire import delimited, utf8, varint
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsItems
 
 MAX_DEPTH = 32
 """Deeper nesting is replaced: readers of protobuf stop at 100 messages within each other; a level is two or three."""
@@ -128,7 +131,7 @@ class KeyValues:
         self._heads: dict[str, bytes] = {}
         self.known: dict[str, dict[Any, bytes]] = {}
 
-    def extend(self, parts: list[bytes], attributes: Mapping[str, Any]) -> None:
+    def extend(self, parts: list[bytes], attributes: SupportsItems[str, Any]) -> None:
         """Append the encoded attributes to `parts`."""
         known, append = self.known, parts.append
         for key, value in attributes.items():
@@ -141,7 +144,7 @@ class KeyValues:
                     pass
             append(self.pair(key, value))
 
-    def encoded(self, attributes: Mapping[str, Any] | None) -> bytes:
+    def encoded(self, attributes: SupportsItems[str, Any] | None) -> bytes:
         """The encoded attributes in one piece; empty for None."""
         parts: list[bytes] = []
         if attributes:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanKind
 from opentelemetry.trace.status import StatusCode
 
 from ._batch import CHUNK, PROTOBUF, Encoded, Piece
@@ -15,10 +15,11 @@ from ._values import KeyValues
 from ._wire import count_field, delimited, fixed64, text_field, varint
 
 if TYPE_CHECKING:
+    from _typeshed import SupportsItems
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
-    Finished = Callable[[int, int, SpanContext | None, int, int, Mapping[str, Any]], bytes]
+    Finished = Callable[[int, int, SpanContext | None, int, int, SupportsItems[str, Any]], bytes]
 
 _NAMES_KEPT = 1024
 _ALWAYS = 48  # bytes of the span's ids, its kind and its times
@@ -54,7 +55,9 @@ class SpanEncoder:
         self._event_attributes = KeyValues(b"\x1a", private=True)
         self._link_attributes = KeyValues(b"\x22", private=True)
         self._names: dict[str, bytes] = {}
-        self._memo: tuple[SpanContext | None, Mapping[str, Any], bytes, bytes, bytes] = (None, {}, b"", b"", b"")
+        # of the span before
+        self._family: tuple[SpanContext | None, bytes, bytes] = (None, b"", b"")
+        self._told: tuple[SupportsItems[str, Any], bytes] = ({}, b"")
         self._envelopes = Envelopes()
 
     def encode(self, data: Sequence[ReadableSpan], breathe: Callable[[], object] | None = None) -> Encoded:
@@ -89,14 +92,18 @@ class SpanEncoder:
         """
         called, last = self._name(name), self._attributes.encoded(attributes) + _UNSET_STATUS
         number, size = kind.value + 1, _ALWAYS + len(called) + len(last)
-        join, times = b"".join, _TIMES
+        join, times, encoded = b"".join, _TIMES, self._attributes.encoded
 
         def finished(  # noqa: PLR0917 - keywords would cost what the short way saves
-            trace_id: int, span_id: int, parent: SpanContext | None, start: int, end: int, more: Mapping[str, Any]
+            trace_id: int, span_id: int, parent: SpanContext | None, start: int, end: int, more: SupportsItems[str, Any]
         ) -> bytes:
-            known, told, trace, above, further = self._memo
-            if known is not parent or told is not more or parent is None:
-                trace, above, further = self._remember(trace_id, parent, more)
+            known, trace, above = self._family
+            if known is not parent or parent is None:
+                trace, above = self._meet(trace_id, parent)
+            told, further = self._told
+            if told is not more:
+                further = encoded(more)
+                self._told = (more, further)
             length = size + len(above) + len(further)
             stamp = times(_KIND, number, _START, start, _END, end)
             head = bytes((0x12, length & 0x7F | 0x80, length >> 7)) if 127 < length < 16384 else _head(length)
@@ -104,18 +111,17 @@ class SpanEncoder:
 
         return finished
 
-    def _remember(
-        self, trace_id: int, parent: SpanContext | None, more: Mapping[str, Any]
-    ) -> tuple[bytes, bytes, bytes]:
+    def _meet(self, trace_id: int, parent: SpanContext | None) -> tuple[bytes, bytes]:
         """What spans under one parent have in common: a request that calls often calls again next."""
-        trace, above, state = _TRACE_ID + trace_id.to_bytes(16, "big") + _SPAN_ID, _LOCAL, b""
+        trace, above = _TRACE_ID + trace_id.to_bytes(16, "big") + _SPAN_ID, _LOCAL
         if parent is not None:
-            above = _PARENT_ID + parent.span_id.to_bytes(8, "big") + (_REMOTE if parent.is_remote else _LOCAL)
-            state = _trace_state(parent.trace_state)
-        further = self._attributes.encoded(more) + state
+            _, parent_id, remote, _, state, _ = parent
+            above = _PARENT_ID + parent_id.to_bytes(8, "big") + (_REMOTE if remote else _LOCAL)
+            if state is not DEFAULT_TRACE_STATE:
+                above += _trace_state(state)
         # one tuple in one step: whoever reads it meanwhile has the whole of the one before
-        self._memo = (parent, more, trace, above, further)
-        return trace, above, further
+        self._family = (parent, trace, above)
+        return trace, above
 
     def join(self, pieces: Sequence[Piece]) -> Encoded:
         """The request of these pieces, grouped by resource and scope."""

@@ -16,6 +16,8 @@ from opentelemetry.util.types import AnyValue
 from otel_distro.context import Scope
 
 if TYPE_CHECKING:
+    from _typeshed import SupportsItems
+
     from .processors import Processors
 
 _LOW_BITS = (1 << 64) - 1
@@ -25,7 +27,7 @@ _NOTHING: Mapping[str, AnyValue] = {}
 Ids = tuple[int, int]
 """Trace id and span id of a sampled span."""
 
-Finished = Callable[[int, int, SpanContext | None, int, int, Mapping[str, Any]], bytes]
+Finished = Callable[[int, int, SpanContext | None, int, int, "SupportsItems[str, Any]"], bytes]
 """Trace id, span id, parent, start and end in nanoseconds since the epoch, further attributes; gives the bytes."""
 
 
