@@ -30,7 +30,7 @@ class TakingBrief(SimpleSpanProcessor):
 
     # upstream's do nothing either, but in methods of their own, as if they wanted to see each span as it starts
     on_start = SpanProcessor.on_start
-    _on_ending = SpanProcessor._on_ending  # noqa: SLF001 - as above
+    _on_ending = SpanProcessor._on_ending
 
     def finisher(self, name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Callable[..., ReadableSpan]:
         """Makes what can be read of such a span."""
