@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from opentelemetry import baggage as baggage_api
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
@@ -24,6 +25,9 @@ from opentelemetry.util._importlib_metadata import entry_points
 
 SPAN_KEY: str = trace_propagation._SPAN_KEY  # noqa: SLF001
 """The key of the current span in a `Context`; made unique at import, so it cannot be spelled out."""
+
+BAGGAGE_KEY: str = baggage_api._BAGGAGE_KEY  # noqa: SLF001
+"""The key of the baggage in a `Context`; made unique at import as well."""
 
 SUPPRESS_KEY: str = context_api._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001
 """A true value under this key in the current `Context` means: make no telemetry."""
@@ -195,6 +199,7 @@ def instrumentation_info(scope: InstrumentationScope | None) -> InstrumentationI
 
 
 __all__ = [
+    "BAGGAGE_KEY",
     "FLAGS",
     "IS_REMOTE",
     "IS_VALID",

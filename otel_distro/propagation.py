@@ -28,7 +28,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ._compat import FLAGS, IS_VALID, SPAN_ID, SPAN_KEY, STATE, TRACE_ID, new_span_context, parts_of_propagator
+from ._compat import BAGGAGE_KEY, FLAGS, IS_VALID, SPAN_ID, STATE, TRACE_ID, new_span_context, parts_of_propagator
 
 Headers = Mapping[bytes, bytes]
 """Header names in lower case -> values; repeated headers are joined with a comma."""
@@ -51,6 +51,7 @@ _BAGGAGE_MEMBER = re.compile(
 ).fullmatch
 # level 2 knows the bits `sampled` and `random-trace-id`; bits of later levels are not passed on
 _FLAGS = tuple(TraceFlags(bits) for bits in range(4))
+_HEX = tuple(f"{bits:02x}" for bits in range(256))
 
 
 def parse_traceparent(value: bytes, tracestate: bytes | None = None) -> SpanContext | None:
@@ -104,7 +105,7 @@ def format_traceparent(parent: SpanContext) -> str:
     """The `traceparent` header of a valid span context."""
     # one conversion of both ids; formatting each number costs three times as much
     ids = (parent[TRACE_ID] << 64 | parent[SPAN_ID]).to_bytes(24, "big").hex()
-    return f"00-{ids[:32]}-{ids[32:]}-{parent[FLAGS]:02x}"
+    return f"00-{ids[:32]}-{ids[32:]}-{_HEX[parent[FLAGS] & 0xFF]}"
 
 
 class Propagation:
@@ -161,9 +162,7 @@ class Propagation:
             state = own[STATE]
             if state is not DEFAULT_TRACE_STATE and state:
                 set_header("tracestate", state.to_header())
-        # the usual context holds the span and nothing else
-        maybe = self._with_baggage and (context is None or len(context) > (SPAN_KEY in context))
-        if maybe and baggage.get_all(context):
+        if self._with_baggage and (context is None or BAGGAGE_KEY in context) and baggage.get_all(context):
             W3CBaggagePropagator().inject(set_header, context, setter=_SETTER)
 
     def inject_into(self, carrier: MutableMapping[str, str], span: Span, context: Context | None = None) -> None:

@@ -96,7 +96,7 @@ class AiohttpClientInstrumentation:
         if self._original is None:
             return
         try:
-            hook = None
+            hooks, hook = None, None
             if self._hooks.wanted:
                 hooks = self._hooks.of(session)
                 if hooks is None:
@@ -104,7 +104,9 @@ class AiohttpClientInstrumentation:
                 hook = _bound(hooks.request, params)
             url = str(params.url) if self._url_filter is None else str(self._url_filter(params.url))
             headers = params.headers
-            state.exchange = self._client.begin(params.method, url, headers.__setitem__, headers, hook=hook)
+            state.exchange = self._client.begin(
+                params.method, url, headers.__setitem__, headers, whole=hooks is not None, hook=hook
+            )
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
             self._guard.failed(_PART, error)
 

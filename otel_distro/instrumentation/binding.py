@@ -55,6 +55,7 @@ class Starts(Protocol):
         *,
         start_time: int | None = None,
         context: Context | None = None,
+        make: Callable[..., Any] = ...,
     ) -> Any:
         """Start a `Span` without making it current; see `LeanTracer.begin`."""
         ...
@@ -112,8 +113,10 @@ class ApiTracer:
         *,
         start_time: int | None = None,
         context: Context | None = None,
+        make: Callable[..., Any] | None = None,
     ) -> Any:
-        """See `LeanTracer.begin`."""
+        """See `LeanTracer.begin`; a tracer of others makes its own spans."""
+        del make
         above = INVALID_SPAN if parent is None else NonRecordingSpan(parent)
         where = set_span_in_context(above, get_current() if context is None else context)
         return self._tracer.start_span(name, where, kind, attributes, start_time=start_time)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import Meter, MeterProvider
-from opentelemetry.trace import SpanKind, TracerProvider
+from opentelemetry.trace import SpanContext, SpanKind, TracerProvider
 
 from otel_distro import _compat
-from otel_distro._compat import SUPPRESS_KEY
+from otel_distro._compat import IS_VALID, SPAN_KEY, SUPPRESS_KEY
 from otel_distro._version import __version__
 from otel_distro.guard import Guard
+from otel_distro.tracing.context import span_context_in
 
 from .binding import Starts, tracing
 
@@ -52,6 +54,12 @@ def guarded(guard: Guard, part: str, hook: Callable[..., Any] | None) -> Callabl
             return None
 
     return call
+
+
+def parent_in(context: Context) -> SpanContext | None:
+    """What `span_context_in` gives, without a call for spans that have a field `context`."""
+    parent = getattr(context.get(SPAN_KEY), "context", None)
+    return parent if parent.__class__ is SpanContext and parent[IS_VALID] else span_context_in(context)
 
 
 def suppressed(context: Mapping[str, Any]) -> bool:

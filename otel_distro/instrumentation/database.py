@@ -12,15 +12,12 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter
 from opentelemetry.trace import Span, StatusCode
 
-from otel_distro._compat import SPAN_KEY
 from otel_distro.context import current_scope
 from otel_distro.spent import Spent
-from otel_distro.tracing import LeanSpan
 from otel_distro.tracing.brief import Briefs
-from otel_distro.tracing.context import span_context_in
 
 from .binding import NOTHING, Records, Starts, histogram_series
-from .calls import CLIENT, error_type
+from .calls import CLIENT, error_type, parent_in
 
 # Databases answer faster than HTTP servers; these are the boundaries the semantic conventions advise.
 DURATION_BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
@@ -116,8 +113,7 @@ class Operation:
             briefs = self._briefs = tracer.briefs(self.name, CLIENT, self.attributes)
         if duration is None:
             duration = self._duration = self._bound()
-        span: Any = context.get(SPAN_KEY)
-        parent = span.context if span.__class__ is LeanSpan else span_context_in(context)
+        parent = parent_in(context)
         scope = current_scope()
         duration.took(seconds, now, briefs.ended(parent, scope, end_time - int(seconds * 1e9), end_time))
         if scope is not None:
@@ -128,7 +124,7 @@ class Operation:
     def failed(self, tracer: Starts, context: Context, started: float, error: BaseException, code: str | None) -> None:
         """The call ended with `error`, and its span is made now; see `ended` and `fail`."""
         start_time = time_ns() - int((perf_counter() - started) * 1e9)
-        span = tracer.begin(self.name, CLIENT, span_context_in(context), self.attributes.copy(), start_time=start_time)
+        span = tracer.begin(self.name, CLIENT, parent_in(context), self.attributes.copy(), start_time=start_time)
         self.fail(span, started, error, code)
 
     def _spend(self, spent: Spent, seconds: float) -> None:

@@ -8,25 +8,26 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable
 from contextvars import Token
-from time import perf_counter
-from typing import Any
+from time import perf_counter, time_ns
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram
 from opentelemetry.trace import Span, StatusCode
 
-from otel_distro._compat import SPAN_KEY, SUPPRESS_HTTP_KEY
+from otel_distro._compat import OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_HTTP_KEY, SUPPRESS_KEY
 from otel_distro.bounded import BoundedCache
 from otel_distro.context import Scope, current_scope
 from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_text, redact_url
 from otel_distro.tracing import LeanSpan
-from otel_distro.tracing.context import attach, attach_span, detach, span_context_in
+from otel_distro.tracing.client import Alike, ClientSpan, client_span
+from otel_distro.tracing.context import attach, attach_span, detach
 
 from .base import Toolbox
 from .binding import Records, histogram_series
-from .calls import CLIENT, current, error_type, meter_of, suppressed, tracer_of
+from .calls import CLIENT, current, error_type, meter_of, parent_in, suppressed, tracer_of
 from .request_ids import passing_on
 
 DURATION_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -40,6 +41,18 @@ _VERSIONS = {11: "1.1", 10: "1.0", 20: "2", 30: "3"}
 
 Headers = Iterable[tuple[bytes, bytes]]
 Pairs = Callable[[Any], Headers]
+
+
+class Ending(NamedTuple):
+    """What the requests of a target have in common that ended alike.
+
+    Attributes:
+        duration: the series of `http.client.request.duration`.
+        alike: name and attributes of their spans.
+    """
+
+    duration: Records
+    alike: Alike
 
 
 class Target:
@@ -56,7 +69,7 @@ class Target:
         attributes: of the spans, without the URL.
     """
 
-    __slots__ = ("_histogram", "_metric_attributes", "_series", "attributes", "name")
+    __slots__ = ("_endings", "_histogram", "_metric_attributes", "attributes", "name")
 
     def __init__(self, method: str, origin: str, known: frozenset[str], histogram: Histogram) -> None:
         upper = method.strip().upper()
@@ -67,10 +80,10 @@ class Target:
         if method.strip() != recorded:
             self.attributes["http.request.method_original"] = method.strip()
         self._histogram = histogram
-        self._series: BoundedCache[tuple[int, str, str], Records] = BoundedCache(_MAX_SERIES)
+        self._endings: BoundedCache[tuple[int, str, str], Ending] = BoundedCache(_MAX_SERIES)
 
-    def duration(self, status: int, version: str, error: str) -> Records:
-        """The series of `http.client.request.duration` for requests that ended like this.
+    def ending(self, status: int, version: str, error: str) -> Ending:
+        """What the requests have in common that ended like this.
 
         Args:
             status: of HTTP; 0 where no answer came.
@@ -78,17 +91,19 @@ class Target:
             error: the class of what was raised; empty where nothing was.
         """
         key = status, version, error
-        return self._series.get(key) or self._learn(*key)
+        return self._endings.get(key) or self._learn(*key)
 
-    def _learn(self, status: int, version: str, error: str) -> Records:
-        attributes = dict(self._metric_attributes)
+    def _learn(self, status: int, version: str, error: str) -> Ending:
+        attributes: dict[str, Any] = {}
         if status:
             attributes["http.response.status_code"] = status
         if version:
             attributes["network.protocol.version"] = version
         if error or is_error(status):
             attributes["error.type"] = error or str(status)
-        return self._series.keep((status, version, error), histogram_series(self._histogram, attributes))
+        series = histogram_series(self._histogram, {**self._metric_attributes, **attributes})
+        alike = Alike(self.name, {**self.attributes, **attributes})
+        return self._endings.keep((status, version, error), Ending(series, alike))
 
 
 class Exchange:
@@ -141,23 +156,28 @@ class Exchange:
         self._status = status
         self._version = version
         span = self.span
-        if not span.is_recording():
-            return
-        if isinstance(span, LeanSpan):
-            # its attributes may be written to directly, which spares two calls
-            attributes = span.attributes
-            attributes["http.response.status_code"] = status
-            if version:
-                attributes["network.protocol.version"] = version
-        else:
-            span.set_attribute("http.response.status_code", status)
-            if version:
-                span.set_attribute("network.protocol.version", version)
+        if span.__class__ is not ClientSpan:
+            if not span.is_recording():
+                return
+            self._tell_answer()
         if is_error(status):
             span.set_attribute("error.type", str(status))
             span.set_status(StatusCode.ERROR)
         if self._client.response_headers is not None:
             self._client.response_headers(span, headers)
+
+    def _tell_answer(self) -> None:
+        span: Any = self.span
+        if isinstance(span, LeanSpan):
+            # its attributes may be written to directly, which spares two calls
+            attributes = span.attributes
+            attributes["http.response.status_code"] = self._status
+            if self._version:
+                attributes["network.protocol.version"] = self._version
+        else:
+            span.set_attribute("http.response.status_code", self._status)
+            if self._version:
+                span.set_attribute("network.protocol.version", self._version)
 
     def end(self) -> None:
         """The answer is complete; further calls do nothing."""
@@ -165,12 +185,18 @@ class Exchange:
             return
         self._ended = True
         try:
+            now, end_time, span = perf_counter(), time_ns(), self.span
+            seconds = now - self._started
             if self._token is not None:
                 self.leave()
-            series = self._target.duration(self._status, self._version, self._error)
-            seconds = perf_counter() - self._started
-            series.record(seconds, self.span)
-            self.span.end()
+            duration, alike = self._target.ending(self._status, self._version, self._error)
+            if span.__class__ is ClientSpan and span.conclude(alike, end_time):
+                duration.took(seconds, now, span.context[:2])
+            else:
+                if span.__class__ is ClientSpan and self._status and span.is_recording():
+                    self._tell_answer()
+                duration.record(seconds, span)
+                span.end(end_time)
             # the scope in which it began: an answer may be closed by anyone, also by the garbage collector
             spent = None if self._scope is None else self._scope.spending()
             if spent is not None:
@@ -245,6 +271,7 @@ class HttpClient:
         headers: Any,
         *,
         above: bool = False,
+        whole: bool = False,
         hook: Callable[[Span], object] | None = None,
     ) -> Exchange | None:
         """Start the span of a request and make it current, unless the URL is excluded or the code asked for silence.
@@ -255,18 +282,23 @@ class HttpClient:
             set_header: called for each header that propagates the context, after `hook`.
             headers: the request's, as the library has them.
             above: silence HTTP clients that this one is built on.
+            whole: hooks of the user's want to see the span.
             hook: the user's, called with the span.
         """
         context = current()
-        if context and (suppressed(context) or context.get(SUPPRESS_HTTP_KEY)):
+        if (SUPPRESS_KEY in context or SUPPRESS_HTTP_KEY in context or OLD_SUPPRESS_KEY in context) and silent():
             return None
         if self._excluded is not None and self._excluded(url):
             return None
-        target = self._target(method, url)
-        attributes = target.attributes.copy()
-        attributes["url.full"] = redact_url(url) if "?" in url or "@" in url or "#" in url else url
-        parent = span_context_in(context) if context else None
-        span = self.tracer.begin(target.name, CLIENT, parent, attributes)
+        target, tracer = self._target(method, url), self.tracer
+        told = redact_url(url) if "?" in url or "@" in url or "#" in url else url
+        parent = parent_in(context)
+        if whole or tracer.brief is None:
+            span = tracer.begin(target.name, CLIENT, parent, {**target.attributes, "url.full": told})
+        else:
+            span = tracer.begin(target.name, CLIENT, parent, {"url.full": told}, make=client_span)
+            if span.__class__ is ClientSpan:
+                span.common = target.attributes
         if self._request_headers is not None and span.is_recording():
             self._request_headers(span, headers)
         if hook is not None:
@@ -276,7 +308,10 @@ class HttpClient:
         if scope is None or passing is None:
             self._propagation.inject(set_header, span, context)
         else:
-            self._propagation.inject(set_header, span, passing.baggage(scope, context))
+            if passing.keys:
+                self._propagation.inject(set_header, span, passing.baggage(scope, context))
+            else:
+                self._propagation.inject(set_header, span, context)
             passing.headers(scope, set_header, headers)
         token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True})) if above else attach_span(span)
         return Exchange(self, target, span, token, scope)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from binascii import hexlify
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
@@ -110,14 +111,18 @@ class PassingOn:
         name: of the request id's header; None to send none.
         keys: of `set_context`, and `user`, whose values are sent as baggage.
         guard: gets headers of a kind nobody knows.
+
+    Attributes:
+        keys: as given.
     """
 
-    __slots__ = ("_guard", "_keys", "_lowered", "_name")
+    __slots__ = ("_encoded", "_guard", "_lowered", "_name", "keys")
 
     def __init__(self, name: str | None, keys: tuple[str, ...], guard: Guard) -> None:
         self._name = name
         self._lowered = (name or "").lower()
-        self._keys = keys
+        self._encoded = self._lowered.encode("ascii")
+        self.keys = keys
         self._guard = guard
 
     def baggage(self, scope: Scope, context: Context) -> Context:
@@ -128,10 +133,10 @@ class PassingOn:
             context: the current one.
         """
         record = scope.record
-        if not self._keys or record is None:
+        if not self.keys or record is None:
             return context
         known = baggage.get_all(context)
-        for key in self._keys:
+        for key in self.keys:
             value: object = record.values.get(key)
             if value is None and key == "user" and record.user is not None:
                 value = record.user.id
@@ -160,7 +165,13 @@ class PassingOn:
     def _has_own(self, headers: Any) -> bool:
         if not headers:
             return False
-        # libraries' own mappings know that names have no letter case, a dictionary does not
+        # asking requests' and httpx's mappings costs a microsecond and more; others know that names have no letter case
+        store = getattr(headers, "_store", None)
+        if store.__class__ is OrderedDict:
+            return self._lowered in store
+        pairs = getattr(headers, "_list", None)
+        if pairs.__class__ is list:
+            return any(name == self._encoded for _, name, _ in pairs)
         if headers.__class__ is not dict:
             return self._name in headers
         return any(str(name).lower() == self._lowered for name in headers)

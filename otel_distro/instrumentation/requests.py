@@ -91,7 +91,15 @@ class RequestsInstrumentation:
                 hook = _bound(hooks.request, request)
             headers = request.headers
             return (
-                self._client.begin(request.method, request.url, headers.__setitem__, headers, above=True, hook=hook),
+                self._client.begin(
+                    request.method,
+                    request.url,
+                    headers.__setitem__,
+                    headers,
+                    above=True,
+                    whole=hooks is not None,
+                    hook=hook,
+                ),
                 hooks,
             )
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 
 from opentelemetry.trace import Span
 
+from otel_distro._compat import SUPPRESS_HTTP_KEY
+
 from .base import Toolbox
-from .calls import tracer_of
+from .calls import current, tracer_of
 from .hooks import Hooks, HookSet
 from .http_client import Exchange, HttpClient, pairs_of_mapping, patterns_of, silent, version_of
 from .takeover import Takeover
@@ -65,6 +67,8 @@ class Urllib3Instrumentation:
         def urlopen(
             pool: Any, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kwargs: Any
         ) -> Any:
+            if SUPPRESS_HTTP_KEY in current() and silent():
+                return original(pool, method, url, body, headers, *args, **kwargs)
             exchange, sent, hooks = self._begin(pool, method, url, body, headers)
             if exchange is None:
                 return original(pool, method, url, body, headers, *args, **kwargs)
@@ -101,7 +105,9 @@ class Urllib3Instrumentation:
                 if hooks is None:
                     return None, None, None
                 hook = _bound(hooks.request, pool, {"method": method, "url": full, "headers": sent, "body": body})
-            exchange = self._client.begin(method, full, sent.__setitem__, sent, above=True, hook=hook)
+            exchange = self._client.begin(
+                method, full, sent.__setitem__, sent, above=True, whole=hooks is not None, hook=hook
+            )
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
             self._guard.failed(_PART, error)
             return None, None, None

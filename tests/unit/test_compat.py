@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from opentelemetry import baggage
 from opentelemetry import context as context_api
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
@@ -39,6 +40,12 @@ def test_span_key_is_where_the_api_keeps_the_span() -> None:
     assert set_span_in_context(INVALID_SPAN, Context()) == {_compat.SPAN_KEY: INVALID_SPAN}
     span = provider().get_tracer("t").start_span("s")
     assert get_current_span(Context({_compat.SPAN_KEY: span})) is span
+
+
+def test_baggage_key_is_where_the_api_keeps_the_baggage() -> None:
+    """`BAGGAGE_KEY` is in a context exactly where it has baggage."""
+    assert _compat.BAGGAGE_KEY not in Context()
+    assert _compat.BAGGAGE_KEY in baggage.set_baggage("key", "value", Context())
 
 
 def test_suppress_keys_are_those_instrumentations_look_at() -> None:

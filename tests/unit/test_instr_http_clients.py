@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -81,16 +82,25 @@ def echo(server: Echo) -> Echo:
     return server
 
 
+Record = Callable[..., Recording]
+
+
+@pytest.fixture(params=["whole", "brief"])
+def record(request: pytest.FixtureRequest) -> Record:
+    """Makes a recording, of spans that are put together from the start or of those that are only when looked at."""
+    return partial(Recording, brief=request.param == "brief")
+
+
 @pytest.fixture(params=CLIENTS)
 def client(request: pytest.FixtureRequest) -> tuple[Any, Call, str]:
     """Each client: its instrumentation, a function that makes one request, and its name in variables."""
     return CLIENTS[request.param]
 
 
-def test_a_request_is_one_client_span(client: tuple[Any, Call, str], echo: Echo) -> None:
+def test_a_request_is_one_client_span(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
     """A request is one CLIENT span, named by its method, with stable names and the parent of where it is made."""
     kind, call, _ = client
-    recording = Recording()
+    recording = record()
     tracer = recording.tracer_provider.get_tracer("t")
     with instrumented(kind, recording), tracer.start_as_current_span("above") as above:
         assert call("GET", f"{echo.url}/status/200?page=2&token=secret") == 200
@@ -111,10 +121,10 @@ def test_a_request_is_one_client_span(client: tuple[Any, Call, str], echo: Echo)
     assert recording.failures == []
 
 
-def test_the_context_is_propagated(client: tuple[Any, Call, str], echo: Echo) -> None:
+def test_the_context_is_propagated(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
     """The server gets the traceparent of the client span, in the place of one the caller set, and the other headers."""
     kind, call, _ = client
-    recording = Recording()
+    recording = record()
     mine = {"x-mine": "1", "traceparent": "00-11111111111111111111111111111111-1111111111111111-01"}
     with instrumented(kind, recording):
         call("GET", f"{echo.url}/status/200", mine)
@@ -125,10 +135,10 @@ def test_the_context_is_propagated(client: tuple[Any, Call, str], echo: Echo) ->
     assert mine["traceparent"].startswith("00-1111")
 
 
-def test_an_unsampled_request_propagates_and_counts(client: tuple[Any, Call, str], echo: Echo) -> None:
+def test_an_unsampled_request_propagates_and_counts(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
     """Without a recording span the context still travels, unsampled, and the duration is still measured."""
     kind, call, _ = client
-    recording = Recording(sampler="always_off")
+    recording = record(sampler="always_off")
     with instrumented(kind, recording):
         call("GET", f"{echo.url}/status/200")
     assert recording.spans == []
@@ -137,10 +147,12 @@ def test_an_unsampled_request_propagates_and_counts(client: tuple[Any, Call, str
 
 
 @pytest.mark.parametrize(("status", "failed"), [(200, False), (302, False), (404, True), (500, True)])
-def test_statuses_from_400_are_errors(client: tuple[Any, Call, str], echo: Echo, status: int, failed: bool) -> None:
+def test_statuses_from_400_are_errors(
+    client: tuple[Any, Call, str], echo: Echo, status: int, failed: bool, record: Record
+) -> None:
     """A client counts 4xx and 5xx as errors, on the span and in the metric."""
     kind, call, _ = client
-    recording = Recording()
+    recording = record()
     with instrumented(kind, recording):
         call("GET", f"{echo.url}/status/{status}")
     span = recording.one()
@@ -158,10 +170,10 @@ def test_statuses_from_400_are_errors(client: tuple[Any, Call, str], echo: Echo,
     assert attributes == ({**expected, "error.type": str(status)} if failed else expected)
 
 
-def test_a_refused_connection_is_raised_and_marked(client: tuple[Any, Call, str]) -> None:
+def test_a_refused_connection_is_raised_and_marked(client: tuple[Any, Call, str], record: Record) -> None:
     """An exception arrives unchanged; span and metric have its class, its message has no secrets of the URL."""
     kind, call, _ = client
-    recording = Recording()
+    recording = record()
     with instrumented(kind, recording), pytest.raises(Exception, match=r".") as raised:
         call("GET", "http://joe:hidden@127.0.0.1:1/?token=secret")
     span = recording.one()
@@ -174,10 +186,10 @@ def test_a_refused_connection_is_raised_and_marked(client: tuple[Any, Call, str]
     assert attributes["error.type"] == type(raised.value).__qualname__
 
 
-def test_unknown_methods_are_other(client: tuple[Any, Call, str], echo: Echo) -> None:
+def test_unknown_methods_are_other(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
     """A method outside the known ones is `_OTHER`, its span is named HTTP, and the original is kept."""
     kind, call, _ = client
-    recording = Recording()
+    recording = record()
     with instrumented(kind, recording):
         call("BREW", f"{echo.url}/status/200")
     span = recording.one()
@@ -187,11 +199,11 @@ def test_unknown_methods_are_other(client: tuple[Any, Call, str], echo: Echo) ->
 
 
 @pytest.mark.parametrize("general", [True, False])
-def test_excluded_urls_are_silent(client: tuple[Any, Call, str], echo: Echo, general: bool) -> None:
+def test_excluded_urls_are_silent(client: tuple[Any, Call, str], echo: Echo, general: bool, record: Record) -> None:
     """A URL that an expression matches, a general one or the library's own, makes no telemetry and no header."""
     kind, call, name = client
     variable = "OTEL_PYTHON_EXCLUDED_URLS" if general else f"OTEL_PYTHON_{name}_EXCLUDED_URLS"
-    recording = Recording({variable: "status/2.1,other"})
+    recording = record({variable: "status/2.1,other"})
     with instrumented(kind, recording):
         call("GET", f"{echo.url}/status/201")
         call("GET", f"{echo.url}/status/200")
@@ -200,20 +212,20 @@ def test_excluded_urls_are_silent(client: tuple[Any, Call, str], echo: Echo, gen
 
 
 @pytest.mark.parametrize("suppress", [suppress_instrumentation, suppress_http_instrumentation])
-def test_suppressed_code_is_silent(client: tuple[Any, Call, str], echo: Echo, suppress: Any) -> None:
+def test_suppressed_code_is_silent(client: tuple[Any, Call, str], echo: Echo, suppress: Any, record: Record) -> None:
     """Code that asked for no telemetry gets none."""
     kind, call, _ = client
-    recording = Recording()
+    recording = record()
     with instrumented(kind, recording), suppress():
         call("GET", f"{echo.url}/status/200")
     assert recording.spans == []
     assert "traceparent" not in echo.asked[0]
 
 
-def test_headers_are_captured_on_request_only(client: tuple[Any, Call, str], echo: Echo) -> None:
+def test_headers_are_captured_on_request_only(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
     """Named headers become attributes; cookies and credentials without their value."""
     kind, call, _ = client
-    recording = Recording(
+    recording = record(
         {
             "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST": "x-mine,authorization",
             "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_RESPONSE": "x-ans.*,set-cookie",
@@ -228,10 +240,10 @@ def test_headers_are_captured_on_request_only(client: tuple[Any, Call, str], ech
     assert list(attributes["http.response.header.set-cookie"]) == ["[REDACTED]"]  # type: ignore[arg-type]
 
 
-def test_uninstrumented_means_silent(client: tuple[Any, Call, str], echo: Echo) -> None:
+def test_uninstrumented_means_silent(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
     """After `uninstrument` there is neither span nor header."""
     kind, call, _ = client
-    recording = Recording()
+    recording = record()
     with instrumented(kind, recording) as instrumentation:
         instrumentation.instrument(importlib.import_module(kind.modules[0]))
     call("GET", f"{echo.url}/status/200")
@@ -239,12 +251,12 @@ def test_uninstrumented_means_silent(client: tuple[Any, Call, str], echo: Echo) 
     assert "traceparent" not in echo.asked[0]
 
 
-def test_upstreams_provider_works_as_well(client: tuple[Any, Call, str], echo: Echo) -> None:
+def test_upstreams_provider_works_as_well(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
     """An instrumentation built on the unmodified SDK makes the same span."""
     memory = importlib.import_module("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
     sdk = importlib.import_module("opentelemetry.sdk.trace")
     export = importlib.import_module("opentelemetry.sdk.trace.export")
-    recording = Recording()
+    recording = record()
     provider = sdk.TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(export.SimpleSpanProcessor(memory))
     kind, call, _ = client
@@ -263,9 +275,9 @@ def test_upstreams_provider_works_as_well(client: tuple[Any, Call, str], echo: E
     assert recording.failures == []
 
 
-def test_only_the_upper_layer_traces(echo: Echo) -> None:
+def test_only_the_upper_layer_traces(echo: Echo, record: Record) -> None:
     """requests over urllib3 is one span and one traceparent, requests' own."""
-    recording = Recording()
+    recording = record()
     with instrumented(Urllib3Instrumentation, recording), instrumented(RequestsInstrumentation, recording):
         _requests("GET", f"{echo.url}/status/200")
     span = recording.one()
@@ -274,10 +286,10 @@ def test_only_the_upper_layer_traces(echo: Echo) -> None:
 
 
 @pytest.mark.parametrize("name", ["requests", "urllib3", "aiohttp"])
-def test_redirects_are_inside_their_request(echo: Echo, name: str) -> None:
+def test_redirects_are_inside_their_request(echo: Echo, name: str, record: Record) -> None:
     """Where the library follows redirects inside one call, that call is one span; every hop gets a traceparent."""
     kind, call, _ = CLIENTS[name]
-    recording = Recording()
+    recording = record()
     with instrumented(kind, recording):
         if name == "urllib3":
             with urllib3.PoolManager() as pool:

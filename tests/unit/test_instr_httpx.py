@@ -23,10 +23,10 @@ def echo() -> Iterator[Echo]:
         yield echo
 
 
-@pytest.fixture
-def recording() -> Iterator[Recording]:
-    """httpx, instrumented; nothing of the distro may have failed in a test."""
-    recording = Recording()
+@pytest.fixture(params=["whole", "brief"])
+def recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
+    """httpx, instrumented, with spans that are put together and without; nothing of the distro may have failed."""
+    recording = Recording(brief=request.param == "brief")
     with instrumented(HttpxInstrumentation, recording):
         yield recording
     assert recording.failures == []

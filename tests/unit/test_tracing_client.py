@@ -1,0 +1,100 @@
+"""The span of a call to another service: nobody can tell that it is not put together before somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import requests
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode
+
+from otel_distro.instrumentation.requests import RequestsInstrumentation
+from otel_distro.tracing import LeanTracerProvider
+from otel_distro.tracing.client import Alike, ClientSpan, client_span
+from tests.http_echo import Echo, serve
+from tests.recording import Recording, instrumented
+
+OTHER = SpanContext(1, 2, False)
+COMMON = {"http.request.method": "GET", "server.address": "localhost"}
+OWN = {"url.full": "http://localhost/"}
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[Echo]:
+    """A server."""
+    with serve() as echo:
+        yield echo
+
+
+def begun(provider: LeanTracerProvider, own: dict[str, object]) -> ClientSpan:
+    """The span of a call that has begun."""
+    span = provider.get_tracer("test").begin("GET", SpanKind.CLIENT, None, {**own}, make=client_span)  # type: ignore[dict-item]
+    assert isinstance(span, ClientSpan)
+    span.common = COMMON
+    return span
+
+
+TOUCHES: dict[str, Callable[[Span], object]] = {
+    "attribute": lambda span: span.set_attribute("own", 1),
+    "attributes": lambda span: span.set_attributes({"own": 1}),
+    "event": lambda span: span.add_event("seen"),
+    "link": lambda span: span.add_link(OTHER),
+    "status": lambda span: span.set_status(StatusCode.ERROR, "odd"),
+    "name": lambda span: span.update_name("another"),
+    "exception": lambda span: span.record_exception(ValueError("odd")),
+}
+
+
+def test_a_call_that_nobody_looked_at_is_what_it_has_in_common_and_its_own() -> None:
+    """Such a span is told with the attributes of all that ended alike and with its own."""
+    recording = Recording(brief=True)
+    span = begun(recording.tracer_provider, {**OWN})
+    assert span.conclude(Alike(span.name, {**COMMON, "http.response.status_code": 200}), 7 + span.start_time)
+    told = recording.one()
+    assert dict(told.attributes or {}) == {**COMMON, **OWN, "http.response.status_code": 200}
+    assert (told.name, told.kind, told.context, told.start_time) == (
+        "GET",
+        SpanKind.CLIENT,
+        span.context,
+        span.start_time,
+    )
+    assert not span.is_recording()
+    assert not span.conclude(Alike(span.name, COMMON), span.start_time), "a span ends once"
+
+
+@pytest.mark.parametrize("touch", TOUCHES)
+def test_a_call_that_somebody_touched_ends_as_every_span(touch: str) -> None:
+    """What code within the call says of the span is on it, beside all attributes it would have had."""
+    recording = Recording(brief=True)
+    span = begun(recording.tracer_provider, {**OWN})
+    TOUCHES[touch](span)
+    assert not span.conclude(Alike(COMMON["http.request.method"], COMMON), span.start_time)
+    span.end()
+    told = recording.one()
+    attributes = dict(told.attributes or {})
+    assert attributes.pop("own", None) == (1 if touch.startswith("attribute") else None)
+    assert attributes == {**COMMON, **OWN}
+    assert [event.name for event in told.events] == {"event": ["seen"], "exception": ["exception"]}.get(touch, [])
+    assert [link.context for link in told.links] == ([OTHER] if touch == "link" else [])
+    assert told.status.status_code is (StatusCode.ERROR if touch == "status" else StatusCode.UNSET)
+    assert told.name == ("another" if touch == "name" else "GET")
+
+
+def test_an_attribute_that_both_have_is_the_calls() -> None:
+    """Where the application said what the call says of itself, the call's word is the one that counts."""
+    recording = Recording(brief=True)
+    span = begun(recording.tracer_provider, {"server.address": "told", **OWN})
+    assert not span.conclude(Alike(span.name, COMMON), span.start_time)
+    span.end()
+    assert dict(recording.one().attributes or {}) == {**COMMON, **OWN}
+
+
+def test_code_within_a_call_writes_to_its_span(echo: Echo) -> None:
+    """A hook of requests' own sees the span of the call as the current one."""
+    recording = Recording(brief=True)
+    with instrumented(RequestsInstrumentation, recording), requests.Session() as session:
+        session.get(echo.url, hooks={"response": lambda *_, **__: trace.get_current_span().set_attribute("own", 1)})
+    attributes = dict(recording.one().attributes or {})
+    assert attributes["own"] == 1
+    assert (attributes["http.response.status_code"], attributes["http.request.method"]) == (200, "GET")
