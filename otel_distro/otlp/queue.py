@@ -92,6 +92,7 @@ class PieceQueue:
         self._size = batch.max_queue_size
         self._batch = min(batch.max_export_batch_size, batch.max_queue_size)
         self._closed = False
+        self._keeps = False
         self._start()
         self._wake = exporter.feed(self._fetch, batch.schedule_delay / 1000)
         in_forked_child(self._after_fork, guard.failed)
@@ -105,6 +106,7 @@ class PieceQueue:
         self._draining = threading.Lock()
         self._inside: set[int] = set()
         self._end_within: float | None = None
+        self._last: list[Piece] = []
         self._counts: dict[str, int] = dict.fromkeys(("exported", "failed", "queue_full", "after_shutdown"), 0)
 
     def _after_fork(self) -> None:
@@ -118,6 +120,15 @@ class PieceQueue:
     def counts(self) -> Mapping[str, int]:
         """What became of the items: given to the senders, not given, dropped for want of room, come too late."""
         return dict(self._counts)
+
+    def keep(self) -> Callable[[], Sequence[Piece]]:
+        """Keep the last batch from now on.
+
+        Returns:
+            What gives the items of the last batch and those that wait, oldest first; may be called at any moment.
+        """
+        self._keeps = True
+        return lambda: [*self._last, *tuple(self._queue)]
 
     def put(self, item: Any) -> None:
         """Take an item; takes no lock and never waits."""
@@ -207,6 +218,8 @@ class PieceQueue:
             count -= len(pieces)
             if hand_over(partial(self._joined, pieces)):
                 self._counts["exported"] += len(pieces)
+                if self._keeps:
+                    self._last = pieces
                 if now and len(pieces) < most:
                     return False  # large ones: the sender's thread does the rest, and others get their turn
             elif now:

@@ -5,7 +5,7 @@ Importing this module imports sentry-sdk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import sentry_sdk
@@ -18,6 +18,7 @@ from otel_distro import settings
 from otel_distro._compat import endpoint_of, parts_of_propagator
 from otel_distro.guard import LOGGER_NAME, Guard
 from otel_distro.import_hooks import ImportHooks
+from otel_distro.otlp._batch import Piece
 from otel_distro.process import in_forked_child
 from otel_distro.tracing import LeanTracerProvider
 
@@ -116,8 +117,13 @@ class Bridge:
         self._watch(hooks)
         in_forked_child(self._after_fork, self._guard.failed)
 
-    def observe(self, provider: Any) -> None:
-        """Have the spans of `provider` noted on the exceptions that they record, and kept for breadcrumbs."""
+    def observe(self, provider: Any, recent: Callable[[], Sequence[Piece]] | None) -> None:
+        """Have the spans of `provider` noted on the exceptions that they record, and found for breadcrumbs.
+
+        Args:
+            provider: of tracers; None where there is none.
+            recent: the encoded spans that wait or have just been sent; None where nobody keeps them.
+        """
         self._provider = provider
         if provider is None:
             return
@@ -125,7 +131,11 @@ class Bridge:
             provider.pipeline.on_error = note
         else:
             provider.add_span_processor(Noting())
-        provider.add_span_processor(self._crumbs)
+        if recent is None:
+            # a further processor costs every span, whether there is an event or not
+            provider.add_span_processor(self._crumbs)
+        else:
+            self._crumbs.recent = recent
 
     def capture(self, error: BaseException, mechanism: Mapping[str, Any]) -> None:
         """Send `error` as an event.

@@ -13,7 +13,7 @@ from otel_distro.otlp.span_exporter import OtlpSpanExporter
 from otel_distro.own_metrics import Component
 from otel_distro.pipeline import Exporting
 from otel_distro.sampling import FlatSampler
-from otel_distro.tracing import BatchQueue
+from otel_distro.tracing.batch import BatchQueue
 
 from .identity import Identity, identity
 from .spans import Marks, SentrySender
@@ -66,7 +66,8 @@ def _bridge(session: Session, pipeline: Pipeline, who: Identity, decide: Callabl
 
     bridge = Bridge(session.settings.sentry, who, session.guard, decide=decide, profiles=session.serves)
     bridge.begin(session.hooks)
-    bridge.observe(pipeline.tracer_provider)
+    queues = [exporting.queue for exporting in pipeline.exporting if isinstance(exporting.queue, SpanQueue)]
+    bridge.observe(pipeline.tracer_provider, queues[0].keep() if queues else None)
     pipeline.flushes.append(("Sentry", bridge.end))
     pipeline.endings.append(("Sentry", bridge.end))
     return bridge

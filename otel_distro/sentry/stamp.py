@@ -9,7 +9,7 @@ would cost four times as much, and each would be one more object for the garbage
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from otel_distro.otlp._batch import Encoded, Piece
@@ -17,6 +17,7 @@ from otel_distro.otlp._groups import Envelopes, Groups
 from otel_distro.otlp._values import key_value
 from otel_distro.otlp._wire import delimited, text_field, varint
 
+from .wire import fields, length
 from .words import words
 
 _LIST = 0x0A  # the key of an attribute, a text value
@@ -94,7 +95,7 @@ class Stamp:
             if its_resource is not resource or its_scope is not scope:
                 resource, scope = its_resource, its_scope
                 items = groups.items(resource, scope)
-            span = encoded[3:] if 130 < len(encoded) < 16387 else encoded[_length(encoded, 1)[1] :]
+            span = encoded[3:] if 130 < len(encoded) < 16387 else encoded[length(encoded, 1)[1] :]
             if care:
                 found = search(span, _IDS)
                 if span.endswith(_FAILED):
@@ -124,7 +125,7 @@ def _checked(span: bytes, found: re.Match[bytes] | None) -> bytes:
         while True:
             size, inside = span[field + 1], field + 2
             if size > 0x7F:
-                size, inside = _length(span, field + 1)
+                size, inside = length(span, field + 1)
             if inside + size > pair or span[field] & 7 != 2:
                 break
             field = inside + size
@@ -149,7 +150,7 @@ def _has_query(pair: bytes) -> bool:
 def _guarded(span: bytes) -> bytes:
     """A span without events, without personal attributes, and with the words only of its status' message."""
     parts: list[bytes] = []
-    for tag, field, payload in _fields(span):
+    for tag, field, payload in fields(span):
         if tag == _EVENT:
             continue
         if tag == _ATTRIBUTE:
@@ -162,61 +163,25 @@ def _guarded(span: bytes) -> bytes:
 
 
 def _attribute(field: bytes, pair: bytes) -> bytes:
-    found = dict((tag, payload) for tag, _, payload in _fields(pair))  # noqa: C402 - the middle one is not wanted
+    found = dict((tag, payload) for tag, _, payload in fields(pair))  # noqa: C402 - the middle one is not wanted
     key = found.get(_LIST, b"").decode("utf-8", "replace")
     if key in _PERSONAL:
         return b""
     value = found.get(_INNER, b"")
     if key in _URLS and value[:1] == b"\x0a" and (b"?" in value or b"#" in value):
-        text = next((payload for tag, _, payload in _fields(value) if tag == _LIST), b"").decode("utf-8", "replace")
+        text = next((payload for tag, _, payload in fields(value) if tag == _LIST), b"").decode("utf-8", "replace")
         return delimited(bytes((_ATTRIBUTE,)), key_value(key, text.partition("?")[0].partition("#")[0]))
     return field
 
 
 def _status(status: bytes) -> bytes:
     parts: list[bytes] = []
-    for tag, field, payload in _fields(status):
+    for tag, field, payload in fields(status):
         if tag == _STATUS_MESSAGE:
             parts.append(text_field(b"\x12", words(payload.decode("utf-8", "replace"))))
         else:
             parts.append(field)
     return delimited(bytes((_STATUS,)), b"".join(parts))
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Tag, whole field and payload (empty for numbers) of each field."""
-    at, end = 0, len(message)
-    while at < end:
-        began = at
-        tag, at = _length(message, at)
-        kind = tag & 7
-        payload = b""
-        if kind == 2:
-            size, at = _length(message, at)
-            payload = message[at : at + size]
-            at += size
-        elif kind == 0:
-            _, at = _length(message, at)
-        else:
-            at += 8 if kind == 1 else 4
-        yield tag, message[began:at], payload
-
-
-def _length(message: bytes, at: int) -> tuple[int, int]:
-    """A varint at `at`, and where it ends."""
-    number = message[at]
-    at += 1
-    if number < 0x80:
-        return number, at
-    number &= 0x7F
-    shift = 7
-    while True:
-        byte = message[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7
 
 
 __all__ = ["Stamp", "suffix"]

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from opentelemetry import baggage
 from opentelemetry.context import attach, detach
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 import otel_distro
 from otel_distro.guard import Guard
+from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.sentry.crumbs import MOST, Crumbs
 from otel_distro.sentry.events import Events
 from otel_distro.sentry.link import Link
@@ -93,6 +94,34 @@ def test_breadcrumbs_are_of_the_events_trace_and_bounded() -> None:
         event = events(crumbs=crumbs)({}, {})
     found = event["breadcrumbs"]["values"]
     assert [crumb["message"] for crumb in found] == [f"call {number}" for number in range(5, MOST + 5)]
+
+
+def test_breadcrumbs_of_encoded_spans_are_those_of_the_spans() -> None:
+    """What waits to be sent tells of a trace's calls what the spans themselves tell, failures included."""
+    recording, kept = Recording(), Crumbs()
+    recording.tracer_provider.add_span_processor(kept)
+    tracer = recording.tracer_provider.get_tracer("test")
+    with tracer.start_as_current_span("another"):
+        tracer.start_span("elsewhere", kind=SpanKind.CLIENT).end()
+    with tracer.start_as_current_span("root") as root:
+        given: dict[str, Any] = {
+            "http.request.method": "GET",
+            "url.full": "http://h/p?q",
+            "http.response.status_code": 500,
+        }
+        failed = tracer.start_span("GET", kind=SpanKind.CLIENT, attributes=given)
+        failed.set_status(StatusCode.ERROR, "500")
+        failed.end()
+        tracer.start_span("SELECT", kind=SpanKind.CLIENT, attributes={"db.system.name": "sqlite", "a": 1.5}).end()
+        tracer.start_span("GET key", kind=SpanKind.CLIENT, attributes={"db.system.name": "redis", "n": -1}).end()
+        tracer.start_span("x" * 300, kind=SpanKind.CLIENT, attributes={"list": ["a"]}).end()
+        tracer.start_span("inside").end()
+    encoder = SpanEncoder()
+    pieces = [encoder.piece(span) for span in recording.take()]
+    trace_id = root.get_span_context().trace_id
+    told = Crumbs(lambda: pieces).of(trace_id)
+    assert told == kept.of(trace_id)
+    assert [crumb["level"] for crumb in told] == ["error", "info", "info", "info"]
 
 
 def test_a_breadcrumb_of_a_call_tells_no_query() -> None:
