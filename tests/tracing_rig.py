@@ -13,7 +13,8 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from otel_distro import sampling, settings
 from otel_distro.guard import Guard
-from otel_distro.tracing import BatchQueue, LeanTracerProvider
+from otel_distro.tracing import LeanTracerProvider
+from otel_distro.tracing.batch import BatchQueue
 
 RESOURCE = Resource({"service.name": "rig"})
 

@@ -13,7 +13,7 @@ from otel_distro import settings
 from otel_distro.guard import Guard
 from otel_distro.otlp.encode_logs import LogEncoder
 from otel_distro.otlp.queue import PieceExporter, PieceQueue
-from otel_distro.tracing import BatchQueue
+from otel_distro.tracing.batch import BatchQueue
 from otel_distro.tracing.context import suppressed
 
 from .direct import Direct, Piece

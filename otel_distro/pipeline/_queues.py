@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otel_distro import settings
 from otel_distro.guard import Guard
 from otel_distro.otlp.queue import SpanQueue
-from otel_distro.tracing import BatchQueue
+
+if TYPE_CHECKING:
+    from otel_distro.tracing.batch import BatchQueue
 
 _SLICE = 64
 """Spans encoded at a stretch: under a millisecond, so that an event loop hardly notices."""
@@ -26,5 +28,8 @@ def for_spans(exporter: Any, *, batch: settings.Batch, guard: Guard, name: str, 
     pieces = getattr(exporter, "pieces", None) if ours else None
     if pieces is not None:
         return SpanQueue(exporter, pieces, batch=batch, guard=guard)
+    # only for who takes no bytes
+    from otel_distro.tracing.batch import BatchQueue
+
     slices = _SLICE if ours else batch.max_export_batch_size
     return BatchQueue(exporter, batch=batch, guard=guard, name=name, slice_size=slices)

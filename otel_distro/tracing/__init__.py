@@ -1,13 +1,11 @@
 """Tracing at a twentieth of the usual cost, behind upstream's interfaces."""
 
-from .batch import BatchQueue
 from .context import attach_span, current_span, current_span_context, detach, suppressed, use_span
 from .provider import LeanTracerProvider
 from .span import LeanSpan, UnsampledSpan
 from .tracer import LeanTracer
 
 __all__ = [
-    "BatchQueue",
     "LeanSpan",
     "LeanTracer",
     "LeanTracerProvider",

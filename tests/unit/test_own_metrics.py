@@ -19,7 +19,7 @@ from otel_distro.own_metrics import Component, OwnMetrics, Settled, error_of, se
 from otel_distro.pipeline import Pipeline
 from otel_distro.pipeline._base import Exporting
 from otel_distro.pipeline._own import install, merges, otlp_component
-from otel_distro.tracing import BatchQueue
+from otel_distro.tracing.batch import BatchQueue
 from tests.forking import in_child
 from tests.metrics_rig import Setup
 from tests.tracing_rig import Recorder, Stuck, provider, queue

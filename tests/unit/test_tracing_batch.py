@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanContext
 
-from otel_distro.tracing import BatchQueue
+from otel_distro.tracing.batch import BatchQueue
 from tests.servers.waiting import wait_until
 from tests.tracing_rig import Lines, Recorder, Stuck, provider, queue
 
