@@ -69,7 +69,7 @@ class Service:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        wait_until(self._answers, seconds=30, what="the service")
+        wait_until(self._answers, seconds=120, what="the service")
         return self
 
     def _answers(self) -> bool:
@@ -93,7 +93,7 @@ class Service:
         """End the service by SIGTERM, and give back what it wrote."""
         if self.process.poll() is None:
             self.process.terminate()
-        self.output += self.process.communicate(timeout=30)[0]
+        self.output += self.process.communicate(timeout=90)[0]
         return self.output
 
     def __exit__(self, *_: object) -> None:
@@ -119,7 +119,7 @@ def run_script(
         env=environment(sentry, sink, more or {}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
 

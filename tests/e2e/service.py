@@ -99,7 +99,7 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_until(self._started, seconds=40, what=f"{self.name} to answer; its log: {self._log}")
+        wait_until(self._started, seconds=120, what=f"{self.name} to answer; its log: {self._log}")
         return self
 
     def stop(self, signal_number: int = signal.SIGTERM, *, seconds: float = 20) -> int:

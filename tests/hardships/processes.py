@@ -29,7 +29,7 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def run(
-    code: str, launcher: Sequence[str] = OURS, *, seconds: float = 60, **environ: str
+    code: str, launcher: Sequence[str] = OURS, *, seconds: float = 150, **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a piece of Python under a launcher."""
     return subprocess.run(
@@ -66,7 +66,7 @@ class Served:
                 self._command, env=environment(self._environ), cwd=ROOT, stdout=log, stderr=log, start_new_session=True
             )
         wait_until(
-            lambda: http_ok(f"http://127.0.0.1:{self.port}/health"), seconds=60, what=f"the application; {self._log}"
+            lambda: http_ok(f"http://127.0.0.1:{self.port}/health"), seconds=120, what=f"the application; {self._log}"
         )
         return self
 

@@ -211,7 +211,7 @@ def test_sigterm_in_the_middle_of_a_hand_over_loses_nothing() -> None:
             "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "5",
         }
         command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", _TERMINATED]
-        ended = subprocess.run(command, env=environ, timeout=60, check=False)
+        ended = subprocess.run(command, env=environ, timeout=150, check=False)
         assert ended.returncode == -signal.SIGTERM
         names = [span.name for span in sink.spans]
         assert "first" in names

@@ -101,7 +101,7 @@ def service(tmp_path: Path, sink: OtlpSink) -> Iterator[Service]:
     # a directory of its own with a short name: a socket's may have 107 characters
     with tempfile.TemporaryDirectory(prefix="rt") as runtime:
         made = Service(tmp_path, runtime, sink)
-        wait_until(lambda: http_ok(f"http://127.0.0.1:{made.port}/pid"), seconds=30, what="the application")
+        wait_until(lambda: http_ok(f"http://127.0.0.1:{made.port}/pid"), seconds=120, what="the application")
         yield made
         os.killpg(made.process.pid, signal.SIGTERM)
         made.process.wait(30)

@@ -59,7 +59,7 @@ class Server(ABC):
     #: Names of the ports that the server listens on; `self.ports[name]` holds the numbers.
     port_names: Sequence[str] = ("main",)
     #: How long a start may take, in seconds.
-    start_seconds = 30.0
+    start_seconds = 90.0
     #: Account to run the process under when the caller is root; None keeps the caller's.
     run_as: str | None = None
 
