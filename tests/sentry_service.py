@@ -97,6 +97,17 @@ async def depends() -> None:
     """Never reached."""
 
 
+@router.get("/captured-503")
+async def captured_and_answered() -> None:
+    """An exception that is captured, and answered by another one raised in its place."""
+    try:
+        with tracer.start_as_current_span("caught"):
+            raise Refused("captured")
+    except Refused as error:
+        sentry_sdk.capture_exception(error)
+        raise HTTPException(503) from error
+
+
 @router.get("/captured")
 async def captured() -> dict[str, str]:
     """An exception that is caught and captured outside its span."""

@@ -27,7 +27,7 @@ from .crumbs import Crumbs
 from .events import Events
 from .frameworks import Frameworks
 from .identity import Identity
-from .link import Link, Noting, note
+from .link import Link, Noting, note, tell
 from .options import options
 from .propagation import SentryTrace
 from .requests import Requests, current_request
@@ -177,6 +177,8 @@ class Bridge:
         raised = hint.get("exc_info")
         if raised and raised[1] is not None and "log_record" in hint and self._tasks.told(raised[1]):
             return None
+        if raised and isinstance(raised[1], BaseException):
+            tell(raised[1])
         return self._events(event, hint)
 
     def _set_up(self) -> None:

@@ -21,6 +21,8 @@ from otel_distro.context import current as current_record
 from otel_distro.tracing.context import current_span_context
 
 NOTE = "__otel_distro_span__"
+TOLD = "__otel_distro_told__"
+_LONGEST_CHAIN = 10
 
 
 class Note(NamedTuple):
@@ -56,9 +58,29 @@ def note_of(error: BaseException | None) -> Note | None:
     return found if type(found) is Note else None
 
 
-def _write(error: BaseException, written: Note) -> None:
+def tell(error: BaseException) -> None:
+    """Note on `error` that an event was made of it in the current trace."""
+    context = current_span_context()
+    _write(error, 0 if context is None else context[TRACE_ID], TOLD)
+
+
+def was_told(error: BaseException) -> bool:
+    """Whether what led to `error` was captured in the current trace before `error` was raised in its place."""
+    context = current_span_context()
+    trace_id = 0 if context is None else context[TRACE_ID]
+    reason = error.__cause__ or error.__context__
+    for _ in range(_LONGEST_CHAIN):
+        if reason is None:
+            return False
+        if getattr(reason, TOLD, None) == trace_id:
+            return True
+        reason = reason.__cause__ or reason.__context__
+    return False
+
+
+def _write(error: BaseException, written: object, name: str = NOTE) -> None:
     try:
-        setattr(error, NOTE, written)
+        setattr(error, name, written)
     except Exception:  # noqa: BLE001 - a frozen exception of the application's; its event is linked by the current span
         return
 
@@ -122,4 +144,4 @@ def _found(trace_id: int, span_id: int, record: Record | None) -> Found:
     return Found(format_trace_id(trace_id), format_span_id(span_id), record)
 
 
-__all__ = ["Found", "Link", "Note", "Noting", "note", "note_of"]
+__all__ = ["Found", "Link", "Note", "Noting", "note", "note_of", "tell", "was_told"]

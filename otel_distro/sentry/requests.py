@@ -20,7 +20,7 @@ from otel_distro.guard import Guard
 from otel_distro.tracing.context import current_span_context
 
 from ._sdk import CURRENT, ISOLATION, LazyScope, lazy
-from .link import note
+from .link import note, was_told
 
 Scope = MutableMapping[str, Any]
 Call = Callable[[Any, Scope, Any, Any], Awaitable[None]]
@@ -177,7 +177,7 @@ class Requests:
 
         def report(error: Any) -> None:
             status = getattr(error, "status_code", None)
-            if isinstance(status, int) and status >= 500 and self._owned():
+            if isinstance(status, int) and status >= 500 and self._owned() and not was_told(error):
                 self._guard.call("Sentry, handled exception", None, self._capture, error, _HANDLED)
 
         if inspect.iscoroutinefunction(handler):

@@ -198,7 +198,7 @@ def test_a_full_batch_wakes_no_thread_where_it_can_be_sent_from_here() -> None:
             asleep = sender._bell
         for batch in range(5):
             queued.end(*range(batch * 10, batch * 10 + 10))
-            wait_until(lambda batch=batch: len(sink.spans) == 11 + batch * 10, seconds=10, what="a batch from here")
+            wait_until(lambda: len(sink.spans) == 11 + batch * 10, seconds=10, what="a batch from here")  # noqa: B023 - called at once
             assert not asleep.wait(0)
         assert sender.stats().sent >= 31
         assert queued.provider.force_flush(5000)

@@ -32,6 +32,7 @@ ROWS = (
     Row("/v1/dependency", "Refused", "dependency", "GET /v1/dependency"),
     Row("/v1/ok/1", "Refused", "GET", "GET", {"x-fail-middleware": "1"}),
     Row("/v1/captured", "Refused", "caught", "GET /v1/captured"),
+    Row("/v1/captured-503", "Refused", "caught", "GET /v1/captured-503"),
     Row("/v1/logged", "it broke for %s", "logging", "GET /v1/logged"),
     Row("/v1/message", "hello", "messaging", "GET /v1/message"),
     Row("/v1/task", "Refused", "spawning", "GET /v1/task"),

@@ -7,7 +7,7 @@ import pickle
 import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
-from otel_distro.sentry.link import Link, note, note_of
+from otel_distro.sentry.link import Link, note, note_of, tell, was_told
 from tests.recording import Recording
 
 
@@ -87,3 +87,43 @@ def test_tracers_tell_where_an_exception_left_a_span(sampler: str) -> None:
     noted = note_of(error)
     assert noted is not None
     assert noted.span_id == inner.get_span_context().span_id
+
+
+def raised_in_place_of(reason: BaseException, *, explicit: bool = True) -> BaseException:
+    """An exception raised while `reason` was handled, as its consequence or only after it."""
+    error = RuntimeError("answered")
+    if explicit:
+        error.__cause__ = reason
+    else:
+        error.__context__ = reason
+    return error
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_what_is_raised_in_place_of_a_captured_exception_is_told(explicit: bool) -> None:
+    """One event tells of both, however many exceptions stand between them; nothing else is held back for it."""
+    reason = ValueError()
+    outermost = raised_in_place_of(raised_in_place_of(reason, explicit=explicit))
+    assert not was_told(outermost)
+    with use_span(NonRecordingSpan(context(1, 10))):
+        tell(reason)
+        assert was_told(outermost)
+        assert not was_told(reason)
+        assert not was_told(ValueError())
+
+
+def test_a_capture_of_another_trace_tells_nothing() -> None:
+    """A constant exception of a module that was captured once does not hold back later requests' events."""
+    reason = ValueError()
+    with use_span(NonRecordingSpan(context(1, 10))):
+        tell(reason)
+    with use_span(NonRecordingSpan(context(2, 20))):
+        assert not was_told(raised_in_place_of(reason))
+
+
+def test_a_chain_that_goes_in_circles_ends() -> None:
+    """Exceptions that are each other's reason are looked at a few times and no more."""
+    error = ValueError()
+    error.__context__ = RuntimeError()
+    error.__context__.__context__ = error
+    assert not was_told(error)
