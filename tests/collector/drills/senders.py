@@ -151,7 +151,7 @@ class SdkSender:
                 "OTEL_SERVICE_NAME": "drill",
                 "OTEL_EXPORTER_OTLP_ENDPOINT": url,
                 "OTEL_BSP_SCHEDULE_DELAY": "200",
-                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100",  # of 20 kB at most: below half of what the disk keeps in reserve
+                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100",  # of 20 kB: less than half of what a disk keeps in reserve
                 "OTEL_METRICS_EXPORTER": "none",
                 "OTEL_LOGS_EXPORTER": "none",
                 "OTEL_DISTRO_SPOOL_DIR": str(logs / "spool"),
