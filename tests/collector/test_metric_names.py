@@ -168,6 +168,24 @@ def test_every_expression_names_its_metrics_with_braces() -> None:
         )
 
 
+def test_the_dashboard_asks_what_prometheus_understands(tmp_path: Path) -> None:
+    """Each query is PromQL, and each panel asks a data source that is provisioned."""
+    board = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "collector.json").read_text())
+    targets = [target for panel in board["panels"] for target in panel["targets"]]
+    rules = [
+        {"record": f"query:{place}", "expr": target["expr"].replace("$__rate_interval", "5m")}
+        for place, target in enumerate(targets)
+    ]
+    path = tmp_path / "rules.yml"
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = subprocess.run([promtool_binary(), "check", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sources = yaml.safe_load(
+        (ROOT / "deploy" / "grafana" / "provisioning" / "datasources" / "datasources.yaml").read_text()
+    )["datasources"]
+    assert {target["datasource"]["uid"] for target in targets} <= {source["uid"] for source in sources}
+
+
 def test_alerts_fire_when_they_should_and_not_before() -> None:
     """promtool runs tests/collector/rules against the rules, each of which has a case in which it fires."""
     command = [promtool_binary(), "test", "rules", str(ROOT / "tests" / "collector" / "rules" / "collector.yml")]
