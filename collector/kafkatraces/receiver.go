@@ -215,7 +215,7 @@ func (r *tracesReceiver) restore(at place, offset int64, note *string) {
 		fates = before.continued(offset, fates)
 	}
 	r.mu.Unlock()
-	found.read = offset + int64(len(fates))
+	found.from, found.known = offset, slices.Clone(fates)
 	found.window.restore(offset, fates)
 }
 

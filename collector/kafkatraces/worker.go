@@ -33,7 +33,8 @@ type worker struct {
 	window  *window
 	part    *delivery.Partition
 	fetched func(pause bool) // stops the fetching of this partition, or lets it go on
-	read    int64            // an earlier owner has read what lies below
+	from    int64            // the offset that was committed when we came
+	known   []fate           // what was known then of the messages from there on: an earlier owner has read them
 
 	mu      sync.Mutex
 	waiting []*kgo.Record
@@ -101,7 +102,11 @@ func (w *worker) handle(record *kgo.Record) bool {
 		return false
 	default:
 	}
-	if found := w.window.open(record.Offset); found != pending {
+	found := w.window.open(record.Offset)
+	if w.read(record) {
+		found = w.known[record.Offset-w.from] // the window may have forgotten it
+	}
+	if found != pending {
 		w.recall(record, found)
 		return true
 	}
@@ -124,6 +129,11 @@ func (w *worker) handle(record *kgo.Record) bool {
 	}
 }
 
+// read tells whether an earlier owner has read a message, and so has counted it.
+func (w *worker) read(record *kgo.Record) bool {
+	return record.Offset >= w.from && record.Offset < w.from+int64(len(w.known))
+}
+
 func (w *worker) deliver(record *kgo.Record) error {
 	ctx := w.report.StartTracesOp(context.Background())
 	td, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(record.Value)
@@ -133,7 +143,7 @@ func (w *worker) deliver(record *kgo.Record) error {
 		return err
 	}
 	spans := td.SpanCount()
-	receipt := delivery.NewReceipt(w.part, record.Offset < w.read, func(queued bool) {
+	receipt := delivery.NewReceipt(w.part, w.read(record), func(queued bool) {
 		w.window.settle(record.Offset, fateOf(queued))
 	})
 	// Never cancelled: a queue would take that for a drop. The sampler lets go when the partition is closing.
