@@ -156,7 +156,10 @@ class Propagation:
         if not self._short:
             textmap.inject(set_header, set_span_in_context(span, context), setter=_SETTER)
             return
-        own = span.get_span_context()
+        # a field of every span but those that record nothing
+        own: Any = getattr(span, "context", None)
+        if own.__class__ is not SpanContext:
+            own = span.get_span_context()
         if own[IS_VALID]:
             set_header("traceparent", format_traceparent(own))
             state = own[STATE]

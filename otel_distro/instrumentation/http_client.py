@@ -185,7 +185,8 @@ class Exchange:
             return
         self._ended = True
         try:
-            now, end_time, span = perf_counter(), time_ns(), self.span
+            now, end_time = perf_counter(), time_ns()
+            span: Any = self.span
             seconds = now - self._started
             if self._token is not None:
                 self.leave()
@@ -290,7 +291,9 @@ class HttpClient:
             return None
         if self._excluded is not None and self._excluded(url):
             return None
-        target, tracer = self._target(method, url), self.tracer
+        at = url.find("/", url.find("//") + 2)
+        key = (method, url if at < 0 else url[:at])
+        target, tracer = self._targets.get(key) or self._learn(key), self.tracer
         told = redact_url(url) if "?" in url or "@" in url or "#" in url else url
         parent = parent_in(context)
         if whole or tracer.brief is None:
@@ -316,13 +319,8 @@ class HttpClient:
         token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True})) if above else attach_span(span)
         return Exchange(self, target, span, token, scope)
 
-    def _target(self, method: str, url: str) -> Target:
-        at = url.find("/", url.find("//") + 2)
-        origin = url if at < 0 else url[:at]
-        key = (method, origin)
-        return self._targets.get(key) or self._targets.keep(
-            key, Target(method, origin, self._known_methods, self._histogram)
-        )
+    def _learn(self, key: tuple[str, str]) -> Target:
+        return self._targets.keep(key, Target(*key, self._known_methods, self._histogram))
 
     def _capture(self, prefix: str, patterns: tuple[str, ...], toolbox: Toolbox) -> Callable[[Span, Any], None] | None:
         if not patterns:

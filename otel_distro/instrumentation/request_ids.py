@@ -166,10 +166,10 @@ class PassingOn:
         if not headers:
             return False
         # asking requests' and httpx's mappings costs a microsecond and more; others know that names have no letter case
-        store = getattr(headers, "_store", None)
+        store: Any = getattr(headers, "_store", None)
         if store.__class__ is OrderedDict:
             return self._lowered in store
-        pairs = getattr(headers, "_list", None)
+        pairs: Any = getattr(headers, "_list", None)
         if pairs.__class__ is list:
             return any(name == self._encoded for _, name, _ in pairs)
         if headers.__class__ is not dict:

@@ -67,7 +67,7 @@ class Urllib3Instrumentation:
         def urlopen(
             pool: Any, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kwargs: Any
         ) -> Any:
-            if SUPPRESS_HTTP_KEY in current() and silent():
+            if current().get(SUPPRESS_HTTP_KEY):
                 return original(pool, method, url, body, headers, *args, **kwargs)
             exchange, sent, hooks = self._begin(pool, method, url, body, headers)
             if exchange is None:

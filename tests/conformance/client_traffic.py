@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.recording import Recording
+from tests.recording import Recording, TakingBrief
 
 LIBRARIES: dict[str, tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, str], ...]]] = {
     # contrib's instrumentors, ours with the module that is patched
@@ -160,7 +160,8 @@ def main(library: str, side: str, where: str) -> None:
     else:
         recording = Recording()
         provider = recording.tracer_provider
-        provider.add_span_processor(SimpleSpanProcessor(memory))
+        # alone, so that no span is an object before somebody looks at it
+        provider.pipeline.use((TakingBrief(memory),))
         trace.set_tracer_provider(provider)
         for module, name, patched in ours:
             kind = getattr(importlib.import_module(f"otel_distro.instrumentation.{module}"), name)

@@ -138,7 +138,7 @@ class Transports:
 
 def _setter(headers: Any) -> Callable[[str, str], object]:
     """What sets a header; asking httpx to look for one that is seldom there costs three times as much."""
-    pairs = getattr(headers, "_list", None)
+    pairs: Any = getattr(headers, "_list", None)
     if pairs.__class__ is not list:
         put: Callable[[str, str], object] = headers.__setitem__
         return put
