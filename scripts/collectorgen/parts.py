@@ -75,12 +75,9 @@ def room() -> Settings:
     }
 
 
-def counted() -> Settings:
+def counted(why: str) -> Settings:
     """Only the counting of `park`."""
-    return {
-        "#max_bytes": "Points are counted by code and not parked: they would arrive behind younger ones of their series.",
-        "max_bytes": 0,
-    }
+    return {"#max_bytes": f"Counted by code and not parked: {why}", "max_bytes": 0}
 
 
 def storage(name: str) -> Settings:
@@ -282,6 +279,7 @@ def sentry_exporter() -> Settings:
         "headers": {"x-sentry-auth": "sentry sentry_key=${env:SENTRY_PUBLIC_KEY:-unset}"},
         "compression": "gzip",
         "timeout": "10s",
+        "middlewares": [{"id": "park/sentry"}],
         "retry_on_failure": {
             "#initial_interval": "429 with Retry-After waits as long as Sentry says; after that time a batch is given up.",
             "initial_interval": "5s",

@@ -184,7 +184,7 @@ def _isolated(
     }
     if followers:
         settings["#followers"] = "Fed once a backend has accepted; their refusal never makes a sender come again."
-        settings["followers"] = list(followers)
+        settings |= _following(followers)
     connector = build.add("connectors", "isolate", settings)
     build.pipeline(signal, [receiver], entrance, [connector])
     for name, exporter in backends.items():
@@ -213,7 +213,7 @@ def _sampled(build: Build, receiver: str, entrance: list[str]) -> None:
             "#leaves": "What arrives here has left the sampler's account in the ledger.",
             "leaves": "sampler",
             "max_span_bytes": 0,
-            **({"followers": list(followers)} if followers else {}),
+            **_following(followers),
         },
     )
     build.pipeline("traces", [receiver], entrance, [everything])
@@ -238,6 +238,12 @@ def _followers(build: Build) -> tuple[str, ...]:
     return ("traces/red", "traces/sentry") if build.choice.sentry else ("traces/red",)
 
 
+def _following(followers: tuple[str, ...]) -> parts.Settings:
+    """Followers of a connector; Sentry's exporter counts what it delivers, span metrics deliver nothing."""
+    accounts = [name for name in followers if name == "traces/sentry"]
+    return ({"followers": list(followers)} if followers else {}) | ({"accounts": accounts} if accounts else {})
+
+
 def _feed(build: Build, connector: str, followers: tuple[str, ...]) -> None:
     """Pipelines of the followers."""
     if "traces/red" in followers:
@@ -245,6 +251,7 @@ def _feed(build: Build, connector: str, followers: tuple[str, ...]) -> None:
         build.pipeline("traces/red", [connector], [], ["span_metrics"])
     if "traces/sentry" in followers:
         stamp = build.add("processors", "transform/sentry", parts.sentry_stamp())
+        build.extension("park/sentry", parts.counted("a quota is money."))
         exporter = build.add("exporters", "otlp_http/sentry", parts.sentry_exporter())
         build.pipeline("traces/sentry", [connector], [stamp], [exporter])
 
@@ -270,7 +277,7 @@ def _metrics_exporter(build: Build) -> str:
     if build.choice.metrics == "remote-write":
         return build.add("exporters", "prometheus_remote_write", metrics.remote_write(scheme, tls=build.choice.tls))
     build.extension("file_storage/prometheus", parts.storage("prometheus"))
-    build.extension("park/prometheus", parts.counted())
+    build.extension("park/prometheus", parts.counted("points would arrive behind younger ones of their series."))
     return build.add("exporters", "otlp_http/prometheus", metrics.otlp(scheme, tls=build.choice.tls))
 
 

@@ -77,7 +77,7 @@ def _refused(folder: Path, certificates: Certificates) -> list[Sample]:
         prometheus.answer, sentry.answer = Answer(400), Answer(403)
         env = {
             "PROMETHEUS_OTLP_ENDPOINT": prometheus.url,
-            "SENTRY_OTLP_TRACES_ENDPOINT": f"{sentry.url}/v1/traces",
+            "SENTRY_OTLP_TRACES_ENDPOINT": f"{sentry.url}/v1/traces/",
             "OTELCOL_SPAN_METRICS_INTERVAL": "500ms",
         }
         with GeneratedCollector(folder, Choice("gateway", sentry=True), certificates, env=env) as collector:
@@ -224,6 +224,9 @@ def test_what_is_not_parked_is_counted_by_its_code(scrapes: dict[str, list[Sampl
     assert (
         total(samples, spans, error_permanent="true", error_type="PermissionDenied", exporter="otlp_http/sentry") == 2
     )
+    account = {"signal": "traces", "backend": "sentry"}
+    assert total(samples, "otelcol_ledger_items_total", stage="received", **account) == 2
+    assert total(samples, "otelcol_ledger_items_total", stage="dropped", reason="HTTP 403", **account) == 2
 
 
 def test_a_drop_is_counted_by_its_reason(scrapes: dict[str, list[Sample]]) -> None:

@@ -2,6 +2,8 @@ package isolate
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 
 	"go.opentelemetry.io/collector/pipeline"
 )
@@ -17,6 +19,8 @@ type Config struct {
 	// Stored are branches whose queue is on disk: what they are given is written before they answer, and changed by nobody, so
 	// they share it where others get a copy. Named wrongly, two branches write into one batch.
 	Stored []pipeline.ID `mapstructure:"stored"`
+	// Accounts are the followers that have one in the ledger, for their exporter counts what it delivers (park).
+	Accounts []pipeline.ID `mapstructure:"accounts"`
 	// MaxSpanBytes is the size above which a span is truncated, and where that does not help, dropped alone. A span that is
 	// larger than an exporter's batch.max_size takes its neighbours along. 0: no limit.
 	MaxSpanBytes int `mapstructure:"max_span_bytes"`
@@ -34,6 +38,11 @@ type Config struct {
 func (c *Config) Validate() error {
 	if c.MaxSpanBytes != 0 && c.MaxSpanBytes < smallestItem {
 		return errors.New("max_span_bytes is 0 (no limit) or at least 4096")
+	}
+	for _, each := range c.Accounts {
+		if !slices.Contains(c.Followers, each) {
+			return fmt.Errorf("accounts: %s is no follower; every other branch has an account", each)
+		}
 	}
 	if c.MinFreeBytes < 0 || (c.MinFreeBytes > 0 && c.Directory == "") {
 		return errors.New("min_free_bytes is 0 (not looked at), or above it with a directory")

@@ -28,6 +28,7 @@ type branch[T any] struct {
 	door[T]
 	id      string // traces/tempo
 	backend string // tempo
+	account bool   // in the ledger
 }
 
 // fan is what the connectors of the three signals share.
@@ -57,8 +58,9 @@ func newFan[T any](set connector.Settings, config *Config, signal pipeline.Signa
 			return nil, err
 		}
 		entrance.mutates = entrance.mutates && !slices.Contains(config.Stored, id)
-		found := branch[T]{entrance, id.String(), id.Name()}
-		if slices.Contains(config.Followers, id) {
+		follows := slices.Contains(config.Followers, id)
+		found := branch[T]{entrance, id.String(), id.Name(), !follows || slices.Contains(config.Accounts, id)}
+		if follows {
 			built.followers = append(built.followers, found)
 		} else {
 			built.backends = append(built.backends, found)
@@ -180,8 +182,17 @@ func (f *fan[T]) follow(ctx context.Context, data T, items int) {
 		if each.mutates {
 			portion = f.clone(data)
 		}
-		if err := each.consume(ctx, portion); err != nil {
-			f.counters.drop(ctx, each.id, reasonOf(err), items)
+		err := each.consume(ctx, portion)
+		if each.account {
+			f.received(each, items)
+		}
+		if err == nil {
+			continue
+		}
+		reason := reasonOf(err)
+		f.counters.drop(ctx, each.id, reason, items)
+		if each.account {
+			f.book().Add(ledger.Entry{Signal: f.signal, Backend: each.backend, Stage: "dropped", Reason: reason}, items)
 		}
 	}
 }

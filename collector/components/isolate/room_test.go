@@ -10,7 +10,11 @@ import (
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/exporter/exporterhelper"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pipeline"
+
+	"otel-distro.example/components/ledger"
 )
 
 // While the disk is nearly full nobody takes anything: the sender keeps it, and no account has received it.
@@ -23,6 +27,32 @@ func TestANearlyFullDiskRefusesBeforeAQueueDoes(t *testing.T) {
 	require.False(t, consumererror.IsPermanent(err))
 	require.Zero(t, sink.SpanCount())
 	require.Empty(t, at.sheet())
+}
+
+// A follower with an account: what it takes and what it refuses stands in the ledger, and the sender is none the wiser.
+func TestAFollowerMayHaveAnAccount(t *testing.T) {
+	at, full := newHost(t), false
+	sentry := pipeline.NewIDWithName(pipeline.SignalTraces, "sentry")
+	gate, err := consumer.NewTraces(func(context.Context, ptrace.Traces) error {
+		if full {
+			return exporterhelper.ErrQueueIsFull
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	config := &Config{Followers: []pipeline.ID{red, sentry}, Accounts: []pipeline.ID{sentry}}
+	require.NoError(t, config.Validate())
+	branches := map[pipeline.ID]consumer.Traces{tempo: new(consumertest.TracesSink), red: new(consumertest.TracesSink), sentry: gate}
+	made := started(t, at, config, branches)
+	require.NoError(t, made.ConsumeTraces(context.Background(), batch("a", "b")))
+	full = true
+	require.NoError(t, made.ConsumeTraces(context.Background(), batch("c")))
+	require.Equal(t, map[ledger.Entry]int64{
+		{Signal: "traces", Backend: "tempo", Stage: "received", In: true}:             3,
+		{Signal: "traces", Backend: "sentry", Stage: "received", In: true}:            3,
+		{Signal: "traces", Backend: "sentry", Stage: "dropped", Reason: "queue_full"}: 1,
+	}, at.sheet())
+	require.ErrorContains(t, (&Config{Accounts: []pipeline.ID{sentry}}).Validate(), "no follower")
 }
 
 func TestRoomEnoughOrADirectoryThatIsNotThereRefusesNothing(t *testing.T) {

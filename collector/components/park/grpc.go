@@ -78,6 +78,7 @@ const metrics = "metrics"
 
 // signalOf an OTLP method or path; empty for another.
 func signalOf(method string) string {
+	method = strings.TrimSuffix(method, "/") // Sentry's path ends in one
 	switch {
 	case strings.Contains(method, "TraceService") || strings.HasSuffix(method, "/v1/traces"):
 		return "traces"
