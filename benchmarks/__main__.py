@@ -29,6 +29,7 @@ from benchmarks.workload.cases import CASES
 _PROCESS_CASES = ("uvicorn", "collector", "start", "encode")
 _ALL_CASES = (*(case.name for case in CASES), *_PROCESS_CASES)
 _OTLP_PEERS = ("bare", "ours", "upstream", "upstream-tuned", "native", "logfire")
+_STARTS = 3  # starts for each round: they take a second, and are disturbed more
 _QUIET = 0.5
 
 
@@ -115,7 +116,7 @@ def measure(wanted: Options) -> Results:
             rows += _behind_collector(wanted, site, sink)
         if "start" in wanted.cases:
             able = [peer for peer in wanted.peers if peer.cases is None or "startup" in peer.cases]
-            rows += single.run_starts(site, able, wanted.plan.rounds)
+            rows += single.run_starts(site, able, _STARTS * wanted.plan.rounds)
         if "encode" in wanted.cases:
             rows += single.run_encoders(site, wanted.peers, wanted.plan.rounds)
     return Results(_meta(wanted, environments, before), rows)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from benchmarks.peers import BASE as BASE_PACKAGES
 from benchmarks.peers import PEERS, Peer
 from benchmarks.results import BASE, Incomplete, Results
-from benchmarks.stats import Series, middle, spread
+from benchmarks.stats import Series, least, middle, spread
 from benchmarks.targets import TARGETS
 from benchmarks.workload.cases import CASES
 
@@ -60,7 +60,9 @@ def _targets(results: Results) -> str:
             continue
         if value is not None:
             verdict = "yes" if value <= target.limit else "**no**"
-            rows.append((target.title, "≤ " + target.said(target.limit), target.said(value), verdict))
+            floor = None if target.floor is None else target.floor(results)
+            beside = "" if floor is None else f" (the launcher alone: {target.said(floor)})"
+            rows.append((target.title, "≤ " + target.said(target.limit), target.said(value) + beside, verdict))
     return _table("What it must reach", ("", "limit", "measured", "reached"), rows)
 
 
@@ -135,15 +137,18 @@ def _starts(results: Results) -> str:
         if any(cell != _NONE for cell in cells):
             rows.append((peer.title, *cells, memory))
     columns = ("", "CPU ms, `python -c pass`", "CPU ms, four libraries", "resident MB, four libraries")
-    return _table("Start, added to bare (bare: its own)", columns, rows)
+    return _table(
+        "Start, added to bare (bare: its own): the least of all rounds, in brackets the median", columns, rows
+    )
 
 
 def _start_cell(results: Results, case: str, peer: str, field: str) -> str:
     if not results.has(case, peer):
         return _NONE
     if peer == BASE:
-        return _number(results.series(case, peer, field), 1)
-    return _middle_and_spread(results.added(case, peer, field))
+        return f"{least(results.series(case, peer, field)):.1f} ({_number(results.series(case, peer, field), 1)})"
+    added = middle(results.added(case, peer, field))
+    return f"{results.least_added(case, peer, field):+.1f} ({added:+.1f})"
 
 
 def _encode(results: Results) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stats import Series, differences, middle_ratio, scaled
+from benchmarks.stats import Series, differences, least, middle_ratio, scaled
 from benchmarks.workload.cases import CASES
 
 BASE = "bare"
@@ -60,6 +60,11 @@ class Results:
     def added(self, case: str, peer: str, field: str = CPU) -> Series:
         """What the peer adds to bare, a round."""
         return differences(self.series(case, peer, field), self.series(case, BASE, field))
+
+    def least_added(self, case: str, peer: str, field: str = CPU) -> float | None:
+        """What the peer adds to bare, the least of all rounds of each: for processes that run once."""
+        own, bare = least(self.series(case, peer, field)), least(self.series(case, BASE, field))
+        return None if own is None or bare is None else own - bare
 
     def added_a_call(self, case: str, peer: str, without: str = "plain") -> Series:
         """What the peer adds to one call of the library that `case` calls several times: the request's own part, as

@@ -55,6 +55,11 @@ def middle(values: Series) -> float | None:
     return median(there) if there else None
 
 
+def least(values: Series) -> float | None:
+    """The smallest value: for a process that runs once, where whatever disturbs it adds; None where there is none."""
+    return min((value for value in values if value is not None), default=None)
+
+
 def spread(values: Series) -> tuple[float, float] | None:
     """First and third quartile; the two extremes where there are fewer than four values, None where there is none."""
     there = sorted(value for value in values if value is not None)
