@@ -41,8 +41,8 @@ def markdown(results: Results) -> str:
     """The report of a run."""
     meta = results.meta
     head = (
-        f"# The collector, {meta['date']}\n\n{meta['machine']}; load average {meta['load_before']:.2f} before, "
-        f"{meta['load_after']:.2f} after; {meta['rounds']} rounds of {meta['seconds']:g} s, "
+        f"# The collector, {meta['date']}\n\n{meta['machine']}; load average {meta['load_before']:.2f} before; "
+        f"{meta['rounds']} rounds of {meta['seconds']:g} s, "
         "of which the least CPU time counts. Spans of 15 attributes, "
         f"{results.queued_a_span:.0f} bytes, up to 512 a request from 32 processes."
     )
@@ -61,6 +61,7 @@ def page(results: Results) -> str:
             machine=meta["machine"],
             bytes=f"{results.queued_a_span:.0f}",
             disk=f"{results.disk_a_span:.0f}",
+            hour=f"{results.disk_a_span * 1000 * 3600 / _GB:.1f}",
             rate=f"{meta['rate']:,}",
             planned=f"{PLANNED:.0%}",
             rounds=meta["rounds"],

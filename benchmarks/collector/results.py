@@ -52,11 +52,17 @@ class Results:
 
     def steady(self) -> list[Row]:
         """Each setup at the fixed rate."""
-        return [_row(each) for each in self.raw["steady"]]
+        return [_row(each) for each in (*self.raw["steady"], *self.raw.get("kafka", ()))]
 
     def flat_out(self) -> list[Row]:
         """Each setup as fast as one core takes it."""
         return [_row(each) for each in self.raw["flat_out"]]
+
+    @property
+    def lost(self) -> int:
+        """Spans that were acknowledged and are missing somewhere."""
+        missing = sum(row.missing for row in (*self.steady(), *self.flat_out()))
+        return missing + int(self.backlog["missing"])
 
     def row(self, title: str) -> Row:
         """The setup of that title at the fixed rate.
