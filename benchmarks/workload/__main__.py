@@ -4,6 +4,7 @@ Modes:
     drive: builds the applications, then obeys one JSON command a line on its standard input and answers one a line.
     serve: runs the full application under uvicorn on the port given.
     import: imports what an application of the four libraries imports, and prints its resident memory.
+    count: sends requests, of which callgrind counts the instructions.
     encode: measures how long a batch of spans takes to become OTLP bytes.
 """
 
@@ -20,13 +21,15 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Reads the mode and its options, and runs it."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=("drive", "serve", "import", "encode"))
+    parser.add_argument("mode", choices=("drive", "serve", "import", "count", "encode"))
     parser.add_argument("--setup", default="nothing")
     parser.add_argument("--wrap", default="")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--encoder", default="upstream")
+    parser.add_argument("--case", default="plain")
+    parser.add_argument("--requests", type=int, default=512)
     options = parser.parse_args()
-    if options.mode in ("drive", "serve"):
+    if options.mode in ("drive", "serve", "count"):
         _end_with_parent()
     if options.mode == "drive":
         from drive import drive
@@ -43,6 +46,10 @@ def main() -> None:
         from startup import report
 
         report(options.setup)
+    elif options.mode == "count":
+        from count import count
+
+        count(options.setup, options.wrap, options.case, options.requests)
     else:
         from encode import report_encoding
 

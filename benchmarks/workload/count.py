@@ -1,0 +1,49 @@
+"""Requests under callgrind: as many again as were sent to warm up are counted, and all that is flushed after them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+
+from cases import CASES
+from drive import Driver
+from setups import setup
+
+
+def count(name: str, wrap: str, case_name: str, requests: int) -> None:
+    """Sends `requests` twice and has callgrind count the second time; flushes each time.
+
+    Raises:
+        RuntimeError: the application did not answer as the case wants.
+        subprocess.CalledProcessError: callgrind could not be told.
+    """
+    wiring = setup(name)
+    driver = Driver(wiring, wrap)
+    case = next(case for case in CASES if case.name == case_name)
+
+    async def run() -> None:
+        await driver.warm(case, requests)
+        request = driver.request(case)
+        gc.collect()
+        _tell("on")
+        for _ in range(requests):
+            await request.send()
+        wiring.flush()
+        _tell("off")
+
+    asyncio.run(run())
+    # what ends a process is no request's
+    os._exit(0)
+
+
+def _tell(what: str) -> None:
+    # a perl script, which the peers' own variables must not reach
+    environment = {"PATH": os.environ["PATH"]}
+    subprocess.run(
+        ["callgrind_control", "-i", what, str(os.getpid())],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
