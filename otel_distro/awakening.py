@@ -7,7 +7,6 @@ settings and these hooks. Whatever has to act at once, or might, is a reason not
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 import threading
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .installed import entry_points
 from .instrumentation.table import CONTRIB_MODULES, OURS
 from .process import in_forked_child, unforked
+from .start import undisturbed
 
 if TYPE_CHECKING:
     from . import settings as settings_
@@ -76,7 +76,7 @@ class Awakening:
         self._session.wake = None
         for silence in self._silences:
             silence()
-        set_up(self._set_up)
+        undisturbed(self._set_up)
         self._session.settled()
 
     def _imported(self, module: ModuleType) -> None:
@@ -96,17 +96,6 @@ class Awakening:
         if self._session.wake is not None:
             with unforked():
                 self._session.guard.call("set-up", None, self.wake)
-
-
-def set_up(everything: Callable[[], object]) -> None:
-    """Call `everything`, without looks for garbage meanwhile: what is made here stays."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        everything()
-    finally:
-        if collects:
-            gc.enable()
 
 
 def signs(session: Session) -> tuple[str, ...] | None:
@@ -140,7 +129,7 @@ def _plain(chosen: settings_.Settings) -> bool:
 
 def _patient(disabled: Collection[str]) -> list[str] | None:
     """What contrib's installed instrumentations wait for; None where one of them, or another package, cannot wait."""
-    installed = entry_points()
+    installed = entry_points("opentelemetry_instrumentor", *_START_HOOKS)
     if installed is None:
         return None
     silent = {*disabled}.union(*({own.name, *own.replaces} for own in OURS))

@@ -9,7 +9,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .start import switched_off
+from .start import switched_off, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ class Configurator:
         session = distro.session()
         if session.active:
             # all of it here and not in the launcher's loop, where another package's hook that raises would come before
-            begin(session, loads=distro.chosen)
+            undisturbed(lambda: begin(session, loads=distro.chosen))
 
 
 def begin(session: Session, *, around: Callable[[str], object] | None = None, loads: bool = True) -> None:
@@ -67,7 +67,7 @@ def _begin(session: Session, everything: Callable[[], object], loads: bool) -> N
     _watch_exits(session)
     modules = awakening.signs(session) if loads else None
     if modules is None:
-        awakening.set_up(everything)
+        everything()
     else:
         awakening.Awakening(session, everything).wait(modules)
 

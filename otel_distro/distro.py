@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.distro import (  # type: ignore[attr-defined]
 )
 
 from .borrowing import borrow_disabled, give_back_disabled
-from .start import switched_off
+from .start import switched_off, undisturbed
 
 if TYPE_CHECKING:
     # its imports are not paid for where telemetry is off
@@ -35,9 +35,7 @@ class OtelDistro(BaseDistro):  # type: ignore[misc]
     def session(self) -> Session:
         """The session of this process, opened at the first call."""
         if self._session is None:
-            from .session import this_process
-
-            self._session = this_process()
+            self._session = undisturbed(_open)
         return self._session
 
     @property
@@ -51,6 +49,12 @@ class OtelDistro(BaseDistro):  # type: ignore[misc]
         # without this, whichever configurator the file system lists first wins
         environ.setdefault(_CONFIGURATOR, NAME)
         borrow_disabled(environ)
+
+
+def _open() -> Session:
+    from .session import this_process
+
+    return this_process()
 
 
 def before_instrumentors() -> None:

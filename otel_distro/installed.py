@@ -26,20 +26,25 @@ class Point(NamedTuple):
     value: str
 
 
-def entry_points(group: str = "") -> tuple[Point, ...] | None:
-    """Every installed entry point for OpenTelemetry, once.
+def entry_points(*groups: str) -> tuple[Point, ...] | None:
+    """The installed entry points of these groups, once each.
 
     Args:
-        group: only those of this one, `opentelemetry_instrumentor` for instance.
+        groups: such as `opentelemetry_instrumentor`; all begin with `opentelemetry_`.
 
     Returns:
         None where packages are found in other ways than in folders of `sys.path` (an archive, a finder of its own), so
         that only `importlib.metadata` can tell.
     """
+    # the stock launcher has read it all
+    metadata = sys.modules.get("opentelemetry.util._importlib_metadata")
+    if metadata is not None:
+        points = (point for group in groups for point in metadata.entry_points(group=group))
+        return tuple(dict.fromkeys(Point(point.group, point.name, point.value) for point in points))
     if any(hasattr(finder, "find_distributions") and not _built_in(finder) for finder in sys.meta_path):
         return None
     found = _found(tuple(sys.path))
-    return found if found is None or not group else tuple(point for point in found if point.group == group)
+    return None if found is None else tuple(point for point in found if point.group in groups)
 
 
 @lru_cache(maxsize=1)

@@ -6,22 +6,40 @@ class alone costs more than everything here.
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 TYPE_CHECKING = False  # as `typing` has it: checkers know the name, and a disabled start does not pay that import
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from typing import TypeVar
 
     from .session import Session
+
+    T = TypeVar("T")
 
 _NAME = "otel_distro"
 
 
 def start() -> None:
     """Set up telemetry in this process; the settings are repaired before anything of OpenTelemetry is imported."""
-    if switched_off(os.environ):
-        return
+    if not switched_off(os.environ):
+        undisturbed(_start)
+
+
+def undisturbed(function: Callable[[], T]) -> T:
+    """Call `function` without looks for garbage meanwhile: nearly all that a start makes is there to stay."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return function()
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _start() -> None:
     from .session import this_process
 
     session = this_process()
