@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 from benchmarks.peers import ROOT
 from benchmarks.processes import Child
@@ -23,6 +22,9 @@ from benchmarks.servers import Sink
 from benchmarks.stats import order
 
 LIMIT = 1.3
+_WARM = 300
+_COLD = 5
+"""Requests with which a round begins, before it is measured."""
 _TELEMETRY = {
     "OTEL_SERVICE_NAME": "bench",
     "OTEL_LOGS_EXPORTER": "none",
@@ -123,6 +125,10 @@ def main() -> int:
             children[peer.name] = stack.enter_context(child)
         for child in children.values():
             child.line()
+        for child in children.values():
+            for case in CASES:
+                child.ask({"do": "warm", "case": case, "requests": _WARM})
+        sink.forget()
         measured = {case: _measure(case, children, chosen.rounds, chosen.seconds) for case in CASES}
         arrived = _arrived(sink, measured)
     for case, series in measured.items():
@@ -136,25 +142,15 @@ def main() -> int:
 
 def _measure(case: str, children: Mapping[str, Child], rounds: int, seconds: float) -> Series:
     series = Series({name: [] for name in children}, dict.fromkeys(children, 0))
-    for name, child in children.items():
-        series.sent[name] += _ask(child, case, "warm", requests=200)
     for turn in range(rounds):
         for name in order(list(children), turn):
             child = children[name]
-            _ask(child, case, "begin")
-            _ask(child, case, "slice", seconds=seconds)
+            child.ask({"do": "begin", "case": case})
+            child.ask({"do": "slice", "case": case, "seconds": seconds})
             answer = child.ask({"do": "end", "case": case})
             series.cpu[name].append(1e6 * answer["cpu_s"] / answer["requests"])
-            series.sent[name] += answer["requests"] + COLD
+            series.sent[name] += answer["requests"] + _COLD
     return series
-
-
-COLD = 5
-"""Requests with which a round begins, before it is measured."""
-
-
-def _ask(child: Child, case: str, what: str, **more: Any) -> int:
-    return int(child.ask({"do": what, "case": case, **more}).get("requests", 0))
 
 
 def _arrived(sink: Sink, measured: Mapping[str, Series]) -> dict[str, tuple[int, int]]:

@@ -69,6 +69,23 @@ def receive(sock: socket.socket, buffer: Any, deadline: Deadline) -> int:
         raise TimeoutError("the kernel's timeout") from None
 
 
+def peek(sock: socket.socket, most: int, deadline: Deadline) -> bytes:
+    """What is there, at most so many bytes, waiting for the first of them and leaving all; nothing at the end.
+
+    Only for sockets whose time the kernel keeps.
+
+    Raises:
+        TimeoutError: nothing within the deadline.
+    """
+    _limit(sock, socket.SO_RCVTIMEO, deadline)
+    try:
+        return sock.recv(most, socket.MSG_PEEK)
+    except BlockingIOError:
+        raise TimeoutError("the kernel's timeout") from None
+    except ConnectionError:
+        return b""
+
+
 def quiet_for(sock: socket.socket) -> float:
     """Seconds since the last bytes came in, in steps of the kernel's clock (4 ms mostly); 0 where nobody knows."""
     if not by_kernel(sock):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._deadlines import by_kernel, left, quiet_for, receive, send
+from ._deadlines import by_kernel, left, peek, quiet_for, receive, send
 
 if TYPE_CHECKING:
     import ssl
@@ -185,9 +185,12 @@ class Connection:
         if sock is None or not by_kernel(sock):
             return None
         try:
-            seen = sock.recv(_SEEN, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+            return self._simple(sock, sock.recv(_SEEN, socket.MSG_DONTWAIT | socket.MSG_PEEK))
         except OSError:
             return None
+
+    def _simple(self, sock: socket.socket, seen: bytes) -> Exchanged | None:
+        """The answer that was seen, taken from the socket; None where it is not a good and simple one."""
         head, end, rest = seen.partition(b"\r\n\r\n")
         lengths: list[bytes] = _LENGTH.findall(head)
         good = _GOOD.match(head)
@@ -215,8 +218,6 @@ class Connection:
             OSError: it broke, or the deadline passed.
             http.client.HTTPException: the answer is not HTTP.
         """
-        from http.client import HTTPResponse, RemoteDisconnected
-
         sock = self._socket
         if sock is None:
             raise NoAnswer("not connected")
@@ -225,6 +226,12 @@ class Connection:
             send(sock, request, deadline)
         except (BrokenPipeError, ConnectionResetError) as error:
             broken = error  # a server may refuse a body that is too large, and close, before it has read all of it
+        if broken is None and by_kernel(sock):
+            found = self._simple(sock, peek(sock, _SEEN, deadline))
+            if found is not None:
+                return found
+        from http.client import HTTPResponse, RemoteDisconnected
+
         reader = _TimedReader(sock, deadline)
         response = HTTPResponse(reader, method="POST")  # type: ignore[arg-type]
         try:

@@ -104,11 +104,17 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
         assert stats.queued_bytes <= 100_000
         assert stats.queued + stats.dropped["spool full"] == 5_000
         assert len(speaking.lines) <= 1
-    with OtlpSink() as sink, Speaking(f"{sink.url}/v1/traces", distro=Distro(spool_size=100_000)) as speaking:
+    with (
+        OtlpSink() as sink,
+        # one failure: after a few a batch that is not taken lets the others go first
+        Speaking(f"{sink.url}/v1/traces", distro=Distro(spool_size=100_000), backoff=SLOW) as speaking,
+    ):
         sink.answer = Answer(status=503)
         for number in range(500):
             speaking.sender.submit(batch(number * 10, 10))
+        wait_until(lambda: speaking.sender.stats().failures == 1, seconds=10, what="a failure")
         sink.answer = Answer()
+        speaking.sender.hurry()
         settled(speaking)
         found = [int(span.name.split()[1]) for span in sink.spans]
         assert found[-1] == 4_999
