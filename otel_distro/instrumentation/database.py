@@ -6,12 +6,13 @@ Source: semantic conventions 1.44, "Database client spans" and "Database client 
 from __future__ import annotations
 
 from time import perf_counter, time_ns
-from typing import Any
+from typing import Any, ClassVar
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter
-from opentelemetry.trace import Span, StatusCode
+from opentelemetry.trace import Span, SpanContext, StatusCode
 
+from otel_distro._compat import IS_VALID, SPAN_KEY
 from otel_distro.context import current_scope
 from otel_distro.spent import Spent
 from otel_distro.tracing.brief import Briefs
@@ -52,7 +53,12 @@ class Operation:
         attributes: of the span; copied for each.
         histogram: `db.client.operation.duration`; None where somebody else measures it.
         batch: several operations in one call.
+
+    Attributes:
+        is_statement: whether it is counted as one of SQL.
     """
+
+    is_statement: ClassVar[bool] = True
 
     __slots__ = ("_briefs", "_duration", "_failures", "_histogram", "_metric_attributes", "attributes", "batch", "name")
 
@@ -113,13 +119,19 @@ class Operation:
             briefs = self._briefs = tracer.briefs(self.name, CLIENT, self.attributes)
         if duration is None:
             duration = self._duration = self._bound()
-        parent = parent_in(context)
+        parent: Any = getattr(context.get(SPAN_KEY), "context", None)
+        if parent.__class__ is not SpanContext or not parent[IS_VALID]:
+            parent = parent_in(context)
         scope = current_scope()
         duration.took(seconds, now, briefs.ended(parent, scope, end_time - int(seconds * 1e9), end_time))
         if scope is not None:
             spent = scope.spent or scope.spending()
-            if spent is not None:
-                self._spend(spent, seconds)
+            if spent is None:
+                return
+            if self.is_statement:
+                spent.sql(self, seconds)
+            else:
+                spent.redis(seconds)
 
     def failed(self, tracer: Starts, context: Context, started: float, error: BaseException, code: str | None) -> None:
         """The call ended with `error`, and its span is made now; see `ended` and `fail`."""
@@ -128,7 +140,10 @@ class Operation:
         self.fail(span, started, error, code)
 
     def _spend(self, spent: Spent, seconds: float) -> None:
-        spent.sql(self, seconds)
+        if self.is_statement:
+            spent.sql(self, seconds)
+        else:
+            spent.redis(seconds)
 
     def _bound(self) -> Records:
         # bound by the first call that goes well: a series of nothing would be exported as well

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._batch import Encoded, Piece
 from ._values import KeyValues
-from ._wire import delimited, text_field
+from ._wire import delimited, text_field, varint
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -78,20 +78,25 @@ class Groups:
 
     def body(self) -> bytes:
         """The export request: `ResourceSpans` > `ScopeSpans` > items, and likewise for metrics and logs."""
-        return b"".join([delimited(b"\x0a", self._one(*group)) for group in self._by_resource.items()])
-
-    @staticmethod
-    def _one(resource: Envelope, scopes: dict[Envelope, list[bytes]]) -> bytes:
-        parts = [resource[0]]
-        for scope, items in scopes.items():
-            parts.append(delimited(b"\x12", b"".join([scope[0], *items, scope[1]])))
-        parts.append(resource[1])
+        parts: list[bytes] = []
+        for resource, scopes in self._by_resource.items():
+            inner: list[bytes] = [resource[0]]
+            size = len(resource[0]) + len(resource[1])
+            for (head, tail), items in scopes.items():
+                length = len(head) + sum(map(len, items)) + len(tail)
+                mark = b"\x12" + varint(length)
+                size += len(mark) + length
+                inner += (mark, head, *items, tail)
+            parts += (b"\x0a" + varint(size), *inner, resource[1])
+        # lengths first, so that everything is copied once
         return b"".join(parts)
 
 
 def joined(pieces: Sequence[Piece], envelopes: Envelopes) -> Encoded:
     """The export request of `pieces`; those without bytes are counted as lost."""
     groups = Groups(envelopes)
+    # the pieces hold their resources and scopes, so that an id is nobody else's meanwhile
+    known: dict[tuple[int, int], list[bytes]] = {}
     resource: Any = groups  # nobody's resource: the first piece always looks for its group
     scope: Any = None
     items: list[bytes] = []
@@ -100,8 +105,12 @@ def joined(pieces: Sequence[Piece], envelopes: Envelopes) -> Encoded:
         if not encoded:
             lost += 1
             continue
-        if its_resource is not resource or its_scope is not scope:
+        if its_scope is not scope or its_resource is not resource:
             resource, scope = its_resource, its_scope
-            items = groups.items(resource, scope)
+            key = (id(resource), id(scope))
+            found = known.get(key)
+            if found is None:
+                found = known[key] = groups.items(resource, scope)
+            items = found
         items.append(encoded)
     return Encoded(groups.body(), len(pieces) - lost, lost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from opentelemetry.metrics import Counter, Histogram
 
@@ -13,7 +13,6 @@ from otel_distro.bounded import BoundedCache
 from otel_distro.instrumentation.binding import NOTHING, Adds, counter_series
 from otel_distro.instrumentation.database import Operation
 from otel_distro.redaction import PLACEHOLDER, KeyPatterns
-from otel_distro.spent import Spent
 
 _MAX_PATTERNS = 500
 """Different patterns one process tells apart; further keys are all `?`."""
@@ -102,12 +101,11 @@ class RedisOperation(Operation):
 
     __slots__ = ("hits", "looks_up", "misses")
 
+    is_statement: ClassVar[bool] = False
+
     looks_up: int
     hits: Adds
     misses: Adds
-
-    def _spend(self, spent: Spent, seconds: float) -> None:
-        spent.redis(seconds)
 
     def count(self, reply: Any) -> None:
         """Count the lookups of one call."""

@@ -106,7 +106,7 @@ class Statements:
                 event.remove(Engine, "before_cursor_execute", self.before_cursor_execute)
 
     def _wrapper(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        guard, whole, ended, failed = self._guard, self._whole(original), self._ended, self._failed
+        guard, whole, failed, states = self._guard, self._whole(original), self._failed, self._states
 
         @wraps(original)
         def execute_context(
@@ -121,22 +121,18 @@ class Statements:
                 guard.call(_PART, None, failed, conn, statement, started, error)
                 raise
             try:
-                ended(conn, dialect, statement, started)
+                context = current()
+                if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed(context):
+                    return result
+                state, operation = states.get(id(dialect)), None
+                if state is not None:
+                    operation = state.statements.get(statement if statement.__class__ is str else statement.string)
+                (operation or self._learn(conn, statement, batch=False)).ended(self.tracer, context, started)
             except Exception as error:  # noqa: BLE001 - the result is the application's
                 guard.failed(_PART, error)
             return result
 
         return execute_context
-
-    def _ended(self, conn: Any, dialect: Any, statement: Any, started: float) -> None:
-        """A statement that went well: all that is to be told of it is looked up and made now."""
-        context = current()
-        if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed(context):
-            return
-        state, operation = self._states.get(id(dialect)), None
-        if state is not None:
-            operation = state.statements.get(statement if statement.__class__ is str else statement.string)
-        (operation or self._learn(conn, statement, batch=False)).ended(self.tracer, context, started)
 
     def _failed(self, conn: Any, statement: Any, started: float, error: BaseException) -> None:
         context, cause = current(), _cause(error)
