@@ -84,7 +84,8 @@ GRPC = ("opentelemetry-exporter-otlp-proto-grpc==1.45.1",)
 MAIN = Environment("main", "3.11", ("test", "lint"))
 # rules on texts and numbers alone, which neither a Python nor a library decides
 PURE = (
-    *("readme", "robustness_page", "known_cases", "metrics_doc", "bench_*", "console_tree", "prometheus_text"),
+    *("readme", "robustness_page", "known_cases", "metrics_doc", "bench_*", "suites", "console_tree"),
+    "prometheus_text",
     *("metrics_exponential", "propagation", "instr_redaction", "instr_sql_summary", "otlp_values", "sentry_words"),
 )
 ANY_PYTHON = ("*", *(f"-{stem}" for stem in PURE))
