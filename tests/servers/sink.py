@@ -224,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, _HttpServer)
         answer = server.sink._take_answer()
-        signal = self.path.rsplit("/v1/", 1)[-1] if "/v1/" in self.path else ""
+        signal = self.path.rsplit("/v1/", 1)[-1].rstrip("/") if "/v1/" in self.path else ""
         body = _decompress(raw, self.headers.get("Content-Encoding", ""))
         message = _decode(signal, body)
         status = answer.status if message is not None or answer.status >= 300 else 400
