@@ -89,6 +89,8 @@ def _load(session: Session) -> None:
 
 
 def _configure(session: Session) -> None:
+    from .warming import Warming
+
     _redact(session)
     _propagate(session)
     made = _resource(session)
@@ -99,6 +101,7 @@ def _configure(session: Session) -> None:
     _join_sentry(session, pipeline, made)
     _join_scrapes(session, pipeline)
     _join_health(session, made)
+    session.hooks.on_import("uvicorn.server", Warming(session.guard).watch_uvicorn)
     if pipeline.loops is not None:
         session.hooks.on_import("asyncio.base_events", pipeline.loops.watch_asyncio)
         session.hooks.on_import("uvloop", pipeline.loops.watch_uvloop)

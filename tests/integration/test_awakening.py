@@ -1,0 +1,136 @@
+"""When telemetry is set up: at the first sign of a process, and at once where something cannot wait."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+OURS = (str(BIN / "otel-distro"), "run")
+STOCK = (str(BIN / "opentelemetry-instrument"),)
+AWAKE = "from otel_distro.session import opened; awake = lambda: opened().pipeline is not None\n"
+
+
+def run(launcher: tuple[str, ...], code: str, **environ: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SENTRY_"))}
+    told = {
+        "OTEL_PYTHON_DISTRO": "otel_distro",
+        "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_METRICS_EXPORTER": "none",
+        # a package of the test environment that waits for nothing would set everything up at once
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*",
+        **environ,
+    }
+    command = [*launcher, sys.executable, "-c", AWAKE + code]
+    done = subprocess.run(command, env={**kept, **told}, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+ALL = """
+import logging, asyncio, sys, subprocess
+def asleep(code):
+    # a child for each sign, for one process wakes once
+    import os
+    pid = os.fork()
+    if pid == 0:
+        before = awake()
+        exec(code, {})
+        print(before, awake(), code, flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+for code in SIGNS: asleep(code)
+print("parent", awake())
+"""
+SIGNS = (
+    "from opentelemetry import trace; trace.get_tracer('x')",
+    "import opentelemetry.metrics as m; m.get_meter('x')",
+    "import opentelemetry.sdk.resources",
+    "import logging; logging.getLogger('a').addHandler(logging.NullHandler()); logging.getLogger('a').error('said')",
+    "import asyncio; asyncio.run(asyncio.sleep(0))",
+    "import httpx",
+    "import otel_distro; otel_distro.status()",
+)
+
+
+@pytest.mark.parametrize("launcher", [OURS, STOCK], ids=["ours", "stock"])
+def test_each_sign_sets_telemetry_up(launcher: tuple[str, ...]) -> None:
+    """The API, the SDK, a record, a loop, a library, our own status: each wakes a process that slept until then."""
+    shown = run(launcher, f"SIGNS = {SIGNS!r}{ALL}").splitlines()
+    assert shown == [*(f"False True {code}" for code in SIGNS), "parent False"]
+
+
+NO_SIGNS = """
+import json, threading, concurrent.futures, asyncio, http.client
+import logging; logging.getLogger("quiet").debug("below the level")
+print(awake())
+"""
+
+
+@pytest.mark.parametrize("launcher", [OURS, STOCK], ids=["ours", "stock"])
+def test_what_tells_of_nothing_wakes_nobody(launcher: tuple[str, ...]) -> None:
+    """Python's own modules, a loop that never runs, a record below its level: the process sleeps on."""
+    assert run(launcher, NO_SIGNS) == "False\n"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"OTEL_DISTRO_LOGS": "json"},
+        {"OTEL_LOGS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"},
+        {"OTEL_DISTRO_LOG_LEVELS": "info"},
+    ],
+    ids=["lines", "records", "levels"],
+)
+def test_what_cannot_wait_is_set_up_at_once(environ: dict[str, str]) -> None:
+    """Lines, records and levels act on what the application does first: nothing is put off where they are set."""
+    assert run(OURS, "print(awake())", **environ) == "True\n"
+
+
+def test_the_modules_are_those_that_python_would_have_made() -> None:
+    """An import in whose middle everything was set up ends with the one module there is, under its own spec."""
+    code = """
+import importlib, sys
+import opentelemetry.trace
+from opentelemetry import trace, metrics
+assert trace is opentelemetry.trace is sys.modules["opentelemetry.trace"]
+assert opentelemetry is sys.modules["opentelemetry"] and metrics is opentelemetry.metrics
+assert type(opentelemetry.__spec__.loader).__module__.startswith(("_frozen", "importlib")), opentelemetry.__spec__
+assert type(trace).__name__ == "module" and trace.__spec__.name == "opentelemetry.trace"
+print(type(trace.get_tracer_provider()).__name__, awake())
+"""
+    assert run(OURS, code) == run(STOCK, code) == "LeanTracerProvider True\n"
+
+
+def test_signs_in_several_threads_set_up_once() -> None:
+    """Threads that import libraries at the same moment neither hang nor set anything up twice."""
+    code = """
+import threading, importlib, otel_distro.configurator as c
+calls = []; original = c._configure
+def counted(session): calls.append(1); original(session)
+c._configure = counted
+start = threading.Barrier(4)
+def load(name): start.wait(); importlib.import_module(name)
+names = ("httpx", "redis", "sqlalchemy", "opentelemetry.trace")
+threads = [threading.Thread(target=load, args=(name,), daemon=True) for name in names]
+for thread in threads: thread.start()
+for thread in threads: thread.join(30)
+print(len(calls), awake(), any(thread.is_alive() for thread in threads))
+"""
+    assert run(OURS, code) == "1 True False\n"
+
+
+def test_the_moment_of_the_first_push_is_a_sign() -> None:
+    """A process that only computes has its own metrics pushed all the same, when the first interval is over."""
+    code = """
+import time
+deadline = time.monotonic() + 30
+while not awake() and time.monotonic() < deadline: time.sleep(.01)
+"""
+    environ = {"OTEL_METRICS_EXPORTER": "console", "OTEL_METRIC_EXPORT_INTERVAL": "50"}
+    assert "process." in run(OURS, code + "time.sleep(1); print(awake())", **environ)

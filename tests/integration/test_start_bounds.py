@@ -1,0 +1,90 @@
+"""What a start imports, counted: the figures of docs/startup.md are times, which no test can hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+OURS = (str(BIN / "otel-distro"), "run")
+STOCK = (str(BIN / "opentelemetry-instrument"),)
+SHOWN = "import json, sys, threading; print(json.dumps([sorted(sys.modules), threading.active_count()]))"
+LIBRARIES = "import httpx, redis; from fastapi import FastAPI; from sqlalchemy import create_engine; FastAPI();"
+HEAVY = {
+    "ssl",
+    "http.client",
+    "requests",
+    "urllib3",
+    "google.protobuf",
+    "grpc",
+    "email.message",
+    "psutil",
+    "prometheus_client",
+}
+"""Expensive modules that nothing of a start needs."""
+MOST_AT_REST = 50
+"""Our own modules in a program that gives no sign: settings, guard, hooks."""
+MOST_AWAKE = 185
+"""And with all four libraries instrumented."""
+
+
+def started(launcher: tuple[str, ...], code: str = "", **environ: str) -> tuple[set[str], int]:
+    """The modules and the number of threads of a program that does nothing but tell."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
+    told = {
+        "OTEL_PYTHON_DISTRO": "otel_distro",
+        "OTEL_DISTRO_PIPELINE": "lean",
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        # a package of the test environment that waits for nothing would set everything up at once
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*",
+        **environ,
+    }
+    command = [*launcher, sys.executable, "-c", code + SHOWN]
+    done = subprocess.run(command, env={**kept, **told}, capture_output=True, text=True, timeout=60, check=True)
+    modules, threads = json.loads(done.stdout)
+    return set(modules), threads
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {name for name in modules if name.startswith("otel_distro")}
+
+
+def test_a_program_that_gives_no_sign_pays_for_settings_and_hooks() -> None:
+    """`otel-distro run python -c pass`: nothing of OpenTelemetry, nothing heavy, one thread that waits."""
+    modules, threads = started(OURS)
+    assert not {name for name in modules if name.startswith("opentelemetry")}
+    assert not modules & (
+        HEAVY | {"dataclasses", "inspect", "importlib.metadata", "asyncio", "json.tool", "socket"} - {"json"}
+    )
+    assert len(ours(modules)) <= MOST_AT_REST, sorted(ours(modules))
+    assert threads <= 2
+
+
+def test_without_pushed_metrics_there_is_no_thread() -> None:
+    """The only thread of a program at rest waits for the moment of the first push."""
+    assert started(OURS, OTEL_METRICS_EXPORTER="prometheus")[1] == 1
+
+
+def test_the_stock_launcher_has_us_import_no_sdk() -> None:
+    """What it has imported itself is all of OpenTelemetry that a program without a sign holds."""
+    modules, _ = started(STOCK)
+    assert not {name for name in modules if name.startswith(("opentelemetry.sdk", "opentelemetry.metrics"))}
+    assert len(ours(modules)) <= MOST_AT_REST + 2, sorted(ours(modules))
+
+
+@pytest.mark.parametrize("launcher", [OURS, STOCK], ids=["ours", "stock"])
+def test_four_libraries_bring_no_exporter_of_upstreams(launcher: tuple[str, ...]) -> None:
+    """With all four libraries our modules stay within a bound; nothing of contrib's or upstream's exporters comes."""
+    modules, _ = started(launcher, LIBRARIES, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="")
+    foreign = ("google", "grpc", "requests", "prometheus_client", "opentelemetry.exporter", "opentelemetry.proto")
+    assert not {name for name in modules if name.startswith(foreign)}
+    contrib = {f"opentelemetry.instrumentation.{name}" for name in ("fastapi", "sqlalchemy", "redis", "httpx", "asgi")}
+    assert not modules & contrib
+    assert 100 < len(ours(modules)) <= MOST_AWAKE, len(ours(modules))
