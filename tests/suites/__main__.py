@@ -13,7 +13,9 @@ from . import environments, servers
 from .environments import MAIN, OTHERS, Environment
 from .jobs import Job, Result, Runner, closing
 
-LANES = max(2, os.cpu_count() or 2)
+PROCESSORS = max(2, os.cpu_count() or 2)
+LANES = PROCESSORS + 1
+"""Jobs at once: while one waits, the others compute."""
 THOROUGH = {"TEST_EXAMPLES": "1000"}
 """Read by tests/examples.py."""
 
@@ -80,7 +82,7 @@ def _pytest(title: str, *paths: str, workers: int, environment: Environment = MA
 
 def _computing(name: str) -> Callable[[bool], list[Job]]:
     """A suite that computes all the time: alone it takes every processor, among others it is one of those that run."""
-    return lambda alone: [_pytest(name, f"tests/{name}", workers=LANES if alone else 1)]
+    return lambda alone: [_pytest(name, f"tests/{name}", workers=PROCESSORS if alone else 1)]
 
 
 def _waiting(name: str, workers: int) -> Callable[[bool], list[Job]]:
@@ -106,7 +108,7 @@ def _matrix(alone: bool) -> list[Job]:
             print(f"{environment.name}: Python {environment.python} is not on this machine, left out", flush=True)
             continue
         name = f"matrix {environment.name}"
-        for suite, files, workers in (("unit", environment.unit, 1), ("integration", environment.integration, 3)):
+        for suite, files, workers in (("unit", environment.unit, 1), ("integration", environment.integration, 2)):
             found = environments.files_of(suite, files)
             jobs.append(_pytest(f"{name} {suite}", *found, workers=workers, environment=environment, suite=name))
     return jobs
