@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+import socket
 import time
+from pathlib import Path
 from typing import Any, Self
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_distro import settings
 from otel_distro.guard import Guard
+from otel_distro.otlp._http import Tls
 from otel_distro.otlp.endpoint import Proxies
 from otel_distro.otlp.exporters import build_span_exporter
 from otel_distro.otlp.queue import SpanQueue
 from otel_distro.sentry.spans import Marks, SentrySender
 from otel_distro.sentry.stamp import Stamp, suffix
 from otel_distro.settings.dsn import parse_dsn
+from tests.otlp_servers import OK, Certificates, RawServer, read_request
+from tests.servers.signals import spans_of
 from tests.servers.sink import Answer, OtlpSink
 from tests.servers.waiting import wait_until
 from tests.tracing_rig import provider
@@ -21,14 +29,14 @@ from tests.tracing_rig import provider
 class Both:
     """A provider whose spans go to a collector and to Sentry; shut down at the end of the `with` block."""
 
-    def __init__(self, collector: OtlpSink, sentry: OtlpSink, **batch: Any) -> None:
+    def __init__(self, collector: OtlpSink, sentry: OtlpSink | RawServer, scheme: str = "http", **batch: Any) -> None:
         self.lines: list[str] = []
         guard = Guard(output=lambda _, text: self.lines.append(text))
         chosen = settings.Batch(**{"schedule_delay": 3_600_000, "max_export_batch_size": 10, **batch})
         otlp = settings.Otlp(endpoint=f"{collector.url}/v1/traces", headers={"x-key": "collector's"})
         self.exporter = build_span_exporter(otlp, settings.Distro(), guard, most_items=chosen.max_export_batch_size)
         self.sentry = SentrySender(
-            parse_dsn(f"http://key@127.0.0.1:{sentry.port}/1"),
+            parse_dsn(f"{scheme}://key@127.0.0.1:{sentry.port}/1"),
             Stamp(suffix(Marks("test", "shop@1").attributes()), personal=False),
             guard,
             proxies=Proxies(),
@@ -132,3 +140,32 @@ def test_a_sentry_that_hangs_holds_up_neither_the_collector_nor_the_application(
         wait_until(lambda: len(collector.spans) == 201, seconds=10, what="the collector's spans")
         sentry.answer = Answer()
         wait_until(lambda: len(sentry.spans) == 201, seconds=20, what="Sentry's spans")
+
+
+def test_by_https_many_batches_are_one_packed_request(tmp_path: Path) -> None:
+    """Encrypted requests wait a moment for each other, and hold every span once, in order, stamped and packed."""
+    certificates, seen = Certificates(tmp_path), list[bytes]()
+
+    def script(connection: socket.socket, _: int) -> None:
+        while request := read_request(connection):
+            seen.append(request)
+            connection.sendall(OK)
+
+    def arrived() -> list[str]:
+        bodies = [gzip.decompress(request.partition(b"\r\n\r\n")[2]) for request in seen]
+        messages = [ExportTraceServiceRequest.FromString(body) for body in bodies]
+        return [span.name for message in messages for span in spans_of(message.resource_spans)]
+
+    server = RawServer(script, certificates.server_context(certificates.server))
+    with OtlpSink() as collector, server, Both(collector, server, "https") as both:
+        both.sentry._client._tls = Tls(str(certificates.authority))
+        both.end(*range(100))
+        wait_until(lambda: len(collector.spans) == 100, seconds=10, what="the collector's spans")
+        wait_until(lambda: len(arrived()) == 100, seconds=20, what="Sentry's spans")
+        assert arrived() == [str(number) for number in range(100)]
+        assert len(seen) <= 3
+        assert both.provider.force_flush(5000)
+        both.end("last")
+        assert both.provider.force_flush(5000)
+        assert arrived()[-1] == "last"
+        assert (both.sentry.stats().sent, both.sentry.stats().failures) == (101, 0)
