@@ -23,7 +23,7 @@ def through_kafka(logs: Path, certificates: Certificates, *, rate: float, second
         TimeoutError: something that was sent has not arrived.
     """
     with KafkaServer(logs) as broker:
-        brokers = (("KAFKA_BROKERS", broker.brokers),)
+        brokers = (("KAFKA_BROKERS", broker.brokers), ("KAFKA_CREATE_TOPIC", "true"))
         written = steady(
             Setup("ingest", Choice("ingest"), env=brokers), logs, certificates, rate=rate, seconds=seconds, warm_up=1.0
         )

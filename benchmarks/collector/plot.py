@@ -48,7 +48,7 @@ def _cost(axis: Any, results: Results) -> None:
     axis.spines[["top", "right", "bottom"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
     axis.xaxis.set_visible(False)
-    axis.margins(x=0.3)
+    axis.set_xlim(0, 1.5 * max(row.cpu_us for row in rows))
 
 
 def _backlog(axis: Any, results: Results) -> None:
@@ -66,4 +66,4 @@ def _backlog(axis: Any, results: Results) -> None:
     axis.set_title("A backlog written and drained, GB (shaded: what waits)", loc="left", fontweight="bold", pad=22)
     axis.set_xlabel("seconds")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="center right", fontsize=8)
+    axis.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, -0.1), ncols=2, fontsize=8)

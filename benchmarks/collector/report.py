@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.collector.results import PLANNED
+from benchmarks.collector import plot
+from benchmarks.collector.results import FILE, PLANNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,11 +30,11 @@ _MB, _GB = 1e6, 1e9
 
 def write(results: Results, directory: Path) -> None:
     """`report.md` and the plot beside the figures; the page when these are the committed ones."""
-    from benchmarks.collector import plot
-    from benchmarks.collector.results import FILE
-
     (directory / "report.md").write_text(markdown(results))
-    plot.draw(results, directory)
+    try:
+        plot.draw(results, directory)
+    except ImportError as missing:
+        print(f"collector-bench: no plot: {missing}", file=sys.stderr)
     if directory.resolve() == FILE.parent:
         PAGE.write_text(page(results))
 
@@ -111,20 +113,18 @@ def outages(results: Results) -> str:
 
 def costs(results: Results) -> str:
     """Every setup at the fixed rate."""
-    first = results.steady()[0]
     rows = [
         (
             row.title,
             f"{row.cpu_us:.1f}",
             f"{row.cores:.3f}",
-            f"{row.cpu_us - first.cpu_us:+.1f}" if row.title.startswith(PLAIN) and row is not first else "",
             f"{row.anonymous / _MB:.0f}",
-            f"{row.p99_ms:.0f}",
+            f"{row.p99_ms:.0f}" if row.p99_ms else "",
             f"{row.missing}, {row.duplicates}",
         )
         for row in results.steady()
     ]
-    heads = ("", "CPU µs a span", "cores for 1,000 spans/s", "against the first", "memory MB", "p99 of answers ms")
+    heads = ("", "CPU µs a span", "cores for 1,000 spans/s", "memory MB", "p99 of answers ms")
     return _table((*heads, "missing, twice"), rows)
 
 
