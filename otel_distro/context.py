@@ -30,6 +30,8 @@ _ATTRIBUTES = {"tenant": "tenant.id", "workspace": "workspace.id"}
 _USER = ("user.id", "user.name", "user.email")
 _MOST_VALUES = 64
 _LONGEST = 1_024
+_NOT_OURS = (AttributeError, TypeError, ValueError, RuntimeError)
+"""No scope, one that nobody has opened, one of another context, one that is opened no more."""
 _NOTHING: Mapping[str, Value] = {}
 
 
@@ -117,15 +119,6 @@ class Scope:
     def spending(self) -> Spent | None:
         """Where calls are counted; None outside of requests and operations."""
         return self.spent
-
-    def owned(self) -> bool:
-        """Whether the running code is in the very context in which this scope was opened, and in no copy of it."""
-        try:
-            reset_scope(self.opened)  # type: ignore[arg-type]
-        except (ValueError, RuntimeError, TypeError):
-            return False
-        self.opened = set_scope(self)
-        return True
 
 
 class RequestScope(Scope):
@@ -233,8 +226,12 @@ def set_user(
     if id is not None:
         known = id if type(id) is str and len(id) <= _LONGEST else _text(id)
         user = _new(User, (known, None if name is None else _text(name), None if email is None else _text(email)))
-    scope = current_scope()
-    if scope is None or not scope.owned():
+    scope: Any = current_scope()
+    try:
+        # this proves that the running code is in the very context in which the scope was opened, and in no copy of it
+        reset_scope(scope.opened)
+        scope.opened = set_scope(scope)
+    except _NOT_OURS:
         scope = _own_scope(scope)
     request = scope.request
     if request is not None and request.recorded().user is None:
@@ -253,8 +250,12 @@ def set_context(**values: object) -> None:
             is `tenant.id`, `workspace` is `workspace.id`, a key with a dot stays as it is, any other gets the prefix
             `context.`. At most 64; the count of those left out is the value of the key `dropped`.
     """
-    scope = current_scope()
-    if scope is None or not scope.owned():
+    scope: Any = current_scope()
+    try:
+        # this proves that the running code is in the very context in which the scope was opened, and in no copy of it
+        reset_scope(scope.opened)
+        scope.opened = set_scope(scope)
+    except _NOT_OURS:
         scope = _own_scope(scope)
     request = scope.request
     if request is not None:
