@@ -112,7 +112,9 @@ class Statements:
         def execute_context(
             conn: Any, dialect: Any, constructor: Any, statement: Any, parameters: Any, *args: Any, **kwargs: Any
         ) -> Any:
-            if self._has_extras or self.tracer.brief is None or (parameters and len(parameters) > 1):
+            # several sets of parameters are a batch; what is no list is looked at under guard
+            several = parameters and (parameters.__class__ is not list or len(parameters) > 1)
+            if several or self._has_extras or self.tracer.brief is None:
                 return whole(conn, dialect, constructor, statement, parameters, *args, **kwargs)
             started = perf_counter()
             try:
