@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import ClassVar
 
 import pytest
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
@@ -53,6 +54,11 @@ def hooks() -> Iterator[ImportHooks]:
     sys.modules.pop("json.tool", None)
     yield made
     made.remove()
+    for (
+        kind
+    ) in BaseInstrumentor.__subclasses__():  # contrib's, which the arbiter has put in force for the whole process
+        if kind().is_instrumented_by_opentelemetry:
+            kind().uninstrument()
 
 
 def begin(hooks: ImportHooks, target: str, *, disabled: str = "") -> tuple[Arbiter, Guard]:
