@@ -63,7 +63,7 @@ func newTraces(_ context.Context, set connector.Settings, cfg component.Config, 
 // ConsumeTraces is the answer to the sender.
 func (c *tracesConnector) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
 	total := td.SpanCount()
-	if err := c.room.refusal(); err != nil {
+	if err := c.closed(c.room); err != nil {
 		c.counters.refuse(ctx, total)
 		return err
 	}
@@ -102,7 +102,7 @@ func newMetrics(_ context.Context, set connector.Settings, cfg component.Config,
 
 // ConsumeMetrics is the answer to the sender.
 func (c *metricsConnector) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
-	if err := c.room.refusal(); err != nil {
+	if err := c.closed(c.room); err != nil {
 		c.counters.refuse(ctx, md.DataPointCount())
 		return err
 	}
@@ -140,7 +140,7 @@ func newLogs(_ context.Context, set connector.Settings, cfg component.Config, ne
 
 // ConsumeLogs is the answer to the sender.
 func (c *logsConnector) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
-	if err := c.room.refusal(); err != nil {
+	if err := c.closed(c.room); err != nil {
 		c.counters.refuse(ctx, ld.LogRecordCount())
 		return err
 	}

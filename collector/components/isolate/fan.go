@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/connector"
@@ -41,6 +42,7 @@ type fan[T any] struct {
 	book      func() *ledger.Book
 	counters  counters
 	log       *zap.Logger
+	ready     atomic.Bool
 }
 
 func newFan[T any](set connector.Settings, config *Config, signal pipeline.Signal, ids []pipeline.ID, open func(pipeline.ID) (door[T], error)) (*fan[T], error) {
@@ -84,6 +86,7 @@ func (f *fan[T]) Start(ctx context.Context, host component.Host) error {
 	}
 	f.counters.oversized(ctx, 0, 0)
 	f.counters.refuse(ctx, 0)
+	f.ready.Store(true)
 	return nil
 }
 

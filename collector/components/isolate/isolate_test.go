@@ -54,10 +54,15 @@ func (h host) sheet() map[ledger.Entry]int64 {
 	return found
 }
 
-func started(t *testing.T, at component.Host, config *Config, next map[pipeline.ID]consumer.Traces) connector.Traces {
+func created(t *testing.T, config *Config, next map[pipeline.ID]consumer.Traces) connector.Traces {
 	require.NoError(t, config.Validate())
 	made, err := NewFactory().CreateTracesToTraces(context.Background(), connectortest.NewNopSettings(Type), config, connector.NewTracesRouter(next))
 	require.NoError(t, err)
+	return made
+}
+
+func started(t *testing.T, at component.Host, config *Config, next map[pipeline.ID]consumer.Traces) connector.Traces {
+	made := created(t, config, next)
 	require.NoError(t, made.Start(context.Background(), at))
 	return made
 }
@@ -245,6 +250,7 @@ func TestLogsAndMetricsAreIsolatedAsWell(t *testing.T) {
 	metrics, err := factory.CreateMetricsToMetrics(ctx, set, config, connector.NewMetricsRouter(map[pipeline.ID]consumer.Metrics{
 		pipeline.NewIDWithName(pipeline.SignalMetrics, "a"): points, pipeline.NewIDWithName(pipeline.SignalMetrics, "b"): full}))
 	require.NoError(t, err)
+	require.NoError(t, errors.Join(logs.Start(ctx, newHost(t)), metrics.Start(ctx, newHost(t))))
 	ld, md := plog.NewLogs(), pmetric.NewMetrics()
 	ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty()
 	md.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty().Metrics().AppendEmpty().SetEmptyGauge().DataPoints().AppendEmpty()

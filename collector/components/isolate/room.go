@@ -1,6 +1,7 @@
 package isolate
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -30,3 +31,14 @@ func (r room) refusal() error {
 }
 
 func (c *Config) room() room { return room{c.Directory, c.MinFreeBytes} }
+
+var errStarting = errors.New("every branch refused: the collector is starting")
+
+// closed is why nothing may come in now, or nil. A receiver that several pipelines share listens as soon as the first of them
+// has started, and a queue that has not is a nil pointer (exporterhelper 0.155); branches start before their connector.
+func (f *fan[T]) closed(r room) error {
+	if !f.ready.Load() {
+		return errStarting
+	}
+	return r.refusal()
+}

@@ -29,6 +29,19 @@ func TestANearlyFullDiskRefusesBeforeAQueueDoes(t *testing.T) {
 	require.Empty(t, at.sheet())
 }
 
+// The receiver may listen before the queues behind the connector are there: they must not be asked.
+func TestBeforeItsStartNothingIsTaken(t *testing.T) {
+	at, sink := newHost(t), new(consumertest.TracesSink)
+	made := created(t, &Config{}, map[pipeline.ID]consumer.Traces{tempo: sink})
+	err := made.ConsumeTraces(context.Background(), batch("a"))
+	require.ErrorIs(t, err, errStarting)
+	require.False(t, consumererror.IsPermanent(err))
+	require.Zero(t, sink.SpanCount())
+	require.NoError(t, made.Start(context.Background(), at))
+	require.NoError(t, made.ConsumeTraces(context.Background(), batch("a")))
+	require.Equal(t, 1, sink.SpanCount())
+}
+
 // A follower with an account: what it takes and what it refuses stands in the ledger, and the sender is none the wiser.
 func TestAFollowerMayHaveAnAccount(t *testing.T) {
 	at, full := newHost(t), false

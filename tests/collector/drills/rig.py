@@ -36,6 +36,7 @@ class Fate:
     ledger_missing: int  # by the one query: what came into the collector's keeping and has not left it
     dropped: Mapping[str, int]  # reason -> spans, by the ledger
     parked: int
+    batches_twice: int = 0  # requests of the collector of which a span came again
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,7 @@ class Rig:
                 ledger_missing=_held(samples, name),
                 dropped=dropped,
                 parked=_parked(samples, name),
+                batches_twice=backend.stats()["repeated"],
             )
         away = int(total(samples, "otelcol_ledger_items_total", stage="sampled_away") or 0)
         return Outcome(

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     Verdict = Callable[[Outcome], list[str]]
 
 
+_CONSUMERS = 4  # of a queue on disk: num_consumers
+_SENDERS = 4  # threads under load
+_REQUEST = 20  # spans
+
+
 def nothing_lost(*, twice: int = 0) -> Verdict:
     """0 missing, at most `twice` duplicates a backend; the ledger balanced, or negative by what was on the way.
 
@@ -24,6 +29,23 @@ def nothing_lost(*, twice: int = 0) -> Verdict:
             found += [f"{name}: {fate.missing} missing"] if fate.missing else []
             found += _too_often(name, fate, twice)
             balanced = -max(fate.duplicated, twice) <= fate.ledger_missing <= 0
+            found += [] if balanced else [f"{name}: the ledger says {fate.ledger_missing} missing"]
+        return found
+
+    return check
+
+
+def collector_killed(kills: int) -> Verdict:
+    """0 missing; twice is at most what each kill caught: a batch a consumer of the queue, a request a sender."""
+
+    def check(outcome: Outcome) -> list[str]:
+        found = _nothing_sent(outcome)
+        for name, fate in outcome.fates.items():
+            found += [f"{name}: {fate.missing} missing"] if fate.missing else []
+            many = fate.batches_twice > kills * (_CONSUMERS + _SENDERS)
+            found += [f"{name}: {fate.batches_twice} batches duplicated"] if many else []
+            # delivered again and not received again, or received by a queue that was killed before it was counted
+            balanced = -fate.duplicated - kills * _SENDERS * _REQUEST <= fate.ledger_missing <= 0
             found += [] if balanced else [f"{name}: the ledger says {fate.ledger_missing} missing"]
         return found
 

@@ -1,7 +1,7 @@
 // Program sink is a recording OTLP receiver (gRPC and HTTP) that answers as badly as a drill tells it to.
 //
 //	POST /control   {"code": 14, "status": 503, "delay_ms": 0, "store": false, "garbage": false, "partial": 0, "retry_after": 0}
-//	GET  /stats     {"requests", "spans", "distinct", "duplicates"}
+//	GET  /stats     {"requests", "spans", "distinct", "duplicates", "repeated"}: repeated are requests of which a span came again
 //	GET  /ids       one line a span: its id in hex and how often it was stored
 package main
 
@@ -43,11 +43,15 @@ type mood struct {
 	Only    int    `json:"only"`     // for so many requests, then all is well again; 0 for ever
 }
 
+// stored is how often a span came, and with which request first.
+type stored struct{ times, first int }
+
 type sink struct {
 	mu       sync.Mutex
 	mood     mood
 	requests int
-	spans    map[[8]byte]int
+	spans    map[[8]byte]stored
+	repeated map[int]bool // numbers of requests of which a span came again
 	token    string
 	file     *os.File // every stored id, so that a killed sink has not forgotten
 }
@@ -64,7 +68,7 @@ func (s *sink) receive(ctx context.Context, body []byte) mood {
 		}
 	}
 	if (now.Code == 0 && now.Status == 0) || now.Store {
-		left, stored := now.Partial, []byte(nil)
+		left, ids := now.Partial, []byte(nil)
 		each(body, 1, func(group []byte) {
 			each(group, 2, func(scope []byte) {
 				each(scope, 2, func(span []byte) {
@@ -74,14 +78,21 @@ func (s *sink) receive(ctx context.Context, body []byte) mood {
 					}
 					each(span, 2, func(id []byte) {
 						if len(id) == 8 {
-							s.spans[[8]byte(id)]++
-							stored = append(stored, id...)
+							before := s.spans[[8]byte(id)]
+							if before.times > 0 {
+								s.repeated[before.first] = true
+							} else {
+								before.first = s.requests
+							}
+							before.times++
+							s.spans[[8]byte(id)] = before
+							ids = append(ids, id...)
 						}
 					})
 				})
 			})
 		})
-		if _, err := s.file.Write(stored); err != nil {
+		if _, err := s.file.Write(ids); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -102,7 +113,9 @@ func (s *sink) remember(path string) error {
 		return err
 	}
 	for ; len(known) >= 8; known = known[8:] {
-		s.spans[[8]byte(known)]++
+		before := s.spans[[8]byte(known)]
+		before.times++
+		s.spans[[8]byte(known)] = before
 	}
 	s.file, err = os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	return err
@@ -178,13 +191,13 @@ func (s *sink) admin(w http.ResponseWriter, r *http.Request) {
 		}
 	case "/stats":
 		total := 0
-		for _, times := range s.spans {
-			total += times
+		for _, span := range s.spans {
+			total += span.times
 		}
-		_ = json.NewEncoder(w).Encode(map[string]int{"requests": s.requests, "spans": total, "distinct": len(s.spans), "duplicates": total - len(s.spans)})
+		_ = json.NewEncoder(w).Encode(map[string]int{"requests": s.requests, "spans": total, "distinct": len(s.spans), "duplicates": total - len(s.spans), "repeated": len(s.repeated)})
 	case "/ids":
-		for id, times := range s.spans {
-			_, _ = fmt.Fprintln(w, hex.EncodeToString(id[:]), times)
+		for id, span := range s.spans {
+			_, _ = fmt.Fprintln(w, hex.EncodeToString(id[:]), span.times)
 		}
 	}
 }
@@ -231,7 +244,7 @@ func main() {
 	token := flag.String("token-file", "", "bearer token that gRPC senders must show, read at every request")
 	path := flag.String("file", "sink.ids", "where stored ids are kept over restarts")
 	flag.Parse()
-	made := &sink{spans: map[[8]byte]int{}, token: *token}
+	made := &sink{spans: map[[8]byte]stored{}, repeated: map[int]bool{}, token: *token}
 	if err := made.remember(*path); err != nil {
 		log.Fatal(err)
 	}
