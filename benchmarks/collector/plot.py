@@ -64,6 +64,6 @@ def _backlog(axis: Any, results: Results) -> None:
         axis.text(results.moments(phase)[0]["seconds"], top * 1.02, words, fontsize=8, va="bottom")
         axis.axvline(results.moments(phase)[0]["seconds"], color=_INK, lw=0.5, ls=":")
     axis.set_title("A backlog written and drained, GB (shaded: what waits)", loc="left", fontweight="bold", pad=22)
-    axis.set_xlabel("seconds")
+    axis.set_xlabel("seconds", loc="left")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, -0.1), ncols=2, fontsize=8)
