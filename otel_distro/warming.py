@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +12,7 @@ from .guard import Guard
 
 
 class Warming:
-    """Compiles the expressions of what is in use, once.
+    """Imports and compiles what is in use, once.
 
     Args:
         guard: gets what fails.
@@ -36,6 +37,7 @@ def warm() -> None:
     """Ask each part that is loaded a question, as the first request will."""
     from .redaction.policy import is_secret_field, is_secret_parameter
 
+    import_module("opentelemetry.util.http")  # what the first user agent is looked at with
     is_secret_field("")
     is_secret_parameter("")
     if "otel_distro.instrumentation.sql_summary" in sys.modules:
