@@ -10,7 +10,6 @@ Source: OpenTelemetry specification, "Base2 Exponential Bucket Histogram Aggrega
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import floor, frexp, ldexp, log
 from sys import float_info
 from threading import RLock
@@ -18,6 +17,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import Span
+
+from otel_distro.records import dataclass
 
 from .cells import Block
 from .exemplars import Reservoir
