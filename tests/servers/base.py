@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import shutil
 import socket
@@ -33,13 +35,13 @@ class MissingBinary(ServerError):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment.
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment, and that no other process of the tests gets soon.
 
     Raises:
-        ServerError: a hundred random ports were all taken.
+        ServerError: a hundred ports were all taken.
     """
     for _ in range(100):
-        port = random.randint(_FIRST_PORT, _LAST_PORT)
+        port = _next_port()
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -47,6 +49,18 @@ def free_port() -> int:
                 continue
             return port
     raise ServerError(f"no free port found between {_FIRST_PORT} and {_LAST_PORT}")
+
+
+def _next_port() -> int:
+    """The ports in turn, for all processes of this user: between the choice and the server's start is a while."""
+    with Path(tempfile.gettempdir(), f"otel-distro-tests-port-{os.getuid()}").open("a+") as last:
+        fcntl.flock(last, fcntl.LOCK_EX)
+        last.seek(0)
+        port = int(last.read() or random.randint(_FIRST_PORT, _LAST_PORT)) + 1
+        port = port if port <= _LAST_PORT else _FIRST_PORT
+        last.truncate(0)
+        last.write(str(port))
+    return port
 
 
 class Server(ABC):
