@@ -30,6 +30,7 @@ _SAMPLED = 1
 _NEVER = sys.maxsize
 _MOST_BYTES = 1_000_000
 """Of a batch, and one item more: joining and sending so many takes milliseconds, in which the interpreter is held."""
+_BATCHES_KEPT = 2
 _OURS = 0.9
 """The part of a shutdown's time that is used: whoever waits for it counts from an earlier moment."""
 
@@ -106,7 +107,7 @@ class PieceQueue:
         self._draining = threading.Lock()
         self._inside: set[int] = set()
         self._end_within: float | None = None
-        self._last: list[Piece] = []
+        self._last: deque[list[Piece]] = deque(maxlen=_BATCHES_KEPT)
         self._counts: dict[str, int] = dict.fromkeys(("exported", "failed", "queue_full", "after_shutdown"), 0)
 
     def _after_fork(self) -> None:
@@ -122,13 +123,19 @@ class PieceQueue:
         return dict(self._counts)
 
     def keep(self) -> Callable[[], Sequence[Piece]]:
-        """Keep the last batch from now on.
+        """Keep the last batches from now on.
 
         Returns:
-            What gives the items of the last batch and those that wait, oldest first; may be called at any moment.
+            What gives the items of the last batches and those that wait, oldest first; may be called at any moment.
         """
         self._keeps = True
-        return lambda: [*self._last, *tuple(self._queue)]
+        return self._recent
+
+    def _recent(self) -> Sequence[Piece]:
+        # those that wait first: a batch that is taken meanwhile is then found twice, and not at all the other way round
+        waiting = tuple(self._queue)
+        kept = [piece for batch in tuple(self._last) for piece in batch]
+        return list({id(piece): piece for piece in (*kept, *waiting)}.values())
 
     def put(self, item: Any) -> None:
         """Take an item; takes no lock and never waits."""
@@ -218,12 +225,12 @@ class PieceQueue:
             count -= len(pieces)
             if hand_over(partial(self._joined, pieces)):
                 self._counts["exported"] += len(pieces)
-                if self._keeps:
-                    self._last = pieces
                 if now and len(pieces) < most:
                     return False  # large ones: the sender's thread does the rest, and others get their turn
             elif now:
                 queue.extendleft(reversed(pieces))
+                if self._keeps and self._last:
+                    self._last.pop()
                 return False
             else:
                 self._counts["failed"] += len(pieces)
@@ -233,6 +240,9 @@ class PieceQueue:
     def _taken(self, most: int) -> list[Piece]:
         """The oldest that wait, as many and as large as a batch may be."""
         pieces: list[Piece] = []
+        if self._keeps:
+            # before anything is taken, or there would be a moment in which that is nowhere
+            self._last.append(pieces)
         size = 0
         while len(pieces) < most and size < _MOST_BYTES:
             piece = self._queue.popleft()
