@@ -141,7 +141,7 @@ def test_a_dead_collector_holds_the_end_up_no_longer_than_it_may() -> None:
 
 
 def test_the_last_batches_and_what_waits_can_be_looked_at() -> None:
-    """Who asks for it finds the spans of the last two batches beside those that wait, oldest first, and none of before."""
+    """Who asks for it finds the last two batches beside what waits, oldest first, and none of before."""
     with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
         recent = queued.queue.keep()
         queued.end("opens the connection")
