@@ -58,7 +58,7 @@ def guarded(guard: Guard, part: str, hook: Callable[..., Any] | None) -> Callabl
 
 def parent_in(context: Context) -> SpanContext | None:
     """What `span_context_in` gives, without a call for spans that have a field `context`."""
-    parent = getattr(context.get(SPAN_KEY), "context", None)
+    parent: Any = getattr(context.get(SPAN_KEY), "context", None)
     return parent if parent.__class__ is SpanContext and parent[IS_VALID] else span_context_in(context)
 
 
