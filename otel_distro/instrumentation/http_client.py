@@ -22,7 +22,8 @@ from otel_distro.context import Scope, current_scope
 from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_text, redact_url
 from otel_distro.tracing import LeanSpan
-from otel_distro.tracing.client import Alike, ClientSpan, client_span
+from otel_distro.tracing.client import ClientSpan, client_span
+from otel_distro.tracing.common import Common
 from otel_distro.tracing.context import attach, attach_span, detach
 
 from .base import Toolbox
@@ -52,7 +53,7 @@ class Ending(NamedTuple):
     """
 
     duration: Records
-    alike: Alike
+    alike: Common
 
 
 class Target:
@@ -102,7 +103,7 @@ class Target:
         if error or is_error(status):
             attributes["error.type"] = error or str(status)
         series = histogram_series(self._histogram, {**self._metric_attributes, **attributes})
-        alike = Alike(self.name, {**self.attributes, **attributes})
+        alike = Common(self.name, CLIENT, {**self.attributes, **attributes})
         return self._endings.keep((status, version, error), Ending(series, alike))
 
 

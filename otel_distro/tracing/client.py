@@ -10,43 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
-from opentelemetry.util.types import AnyValue, Attributes
+from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.util.types import AnyValue
 
-from .brief import Finished, TakesBrief
+from .common import Common, PlainSpan
 from .processors import Processors
-from .span import RECORD_AND_STATUS, UNSET, LeanSpan
+from .span import RECORD_AND_STATUS, UNSET
 
 _new = object.__new__
 _NOTHING: Mapping[str, AnyValue] = {}
 
 
-class Alike:
-    """What calls have in common that went to one place and ended alike.
-
-    Args:
-        name: of the spans.
-        attributes: of all of them; clean, and not to be written to.
-    """
-
-    __slots__ = ("_finished", "_taker", "attributes", "name")
-
-    _finished: Finished
-
-    def __init__(self, name: str, attributes: Mapping[str, AnyValue]) -> None:
-        self.name = name
-        self.attributes = attributes
-        self._taker: TakesBrief | None = None
-
-    def finished(self, taker: TakesBrief) -> Finished:
-        """What encodes such a span for `taker`."""
-        if taker is not self._taker:
-            self._finished = taker.finisher(self.name, SpanKind.CLIENT, self.attributes)
-            self._taker = taker
-        return self._finished
-
-
-class ClientSpan(LeanSpan):
+class ClientSpan(PlainSpan):
     """A lean span whose attributes are put together when somebody asks for them, or never.
 
     Attributes:
@@ -54,12 +29,10 @@ class ClientSpan(LeanSpan):
         own: the call's own attributes, in a dictionary of its own.
     """
 
-    __slots__ = ("_plain", "_seen", "common", "own")
+    __slots__ = ("common", "own")
 
     common: Mapping[str, AnyValue]
     own: dict[str, AnyValue]
-    _plain: bool
-    _seen: dict[str, AnyValue] | None
 
     @property
     def attributes(self) -> dict[str, AnyValue]:
@@ -76,22 +49,7 @@ class ClientSpan(LeanSpan):
         self._plain = False
         self._seen = attributes
 
-    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        """See `LeanSpan.add_event`."""
-        self._plain = False
-        super().add_event(name, attributes, timestamp)
-
-    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
-        """See `LeanSpan.add_link`."""
-        self._plain = False
-        super().add_link(context, attributes)
-
-    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        """See `LeanSpan.set_status`."""
-        self._plain = False
-        super().set_status(status, description)
-
-    def conclude(self, alike: Alike, end_time: int) -> bool:
+    def conclude(self, alike: Common, end_time: int) -> bool:
         """End without ever having been put together.
 
         Args:
@@ -157,4 +115,4 @@ def client_span(  # noqa: PLR0917 - as `new_span`
     return span
 
 
-__all__ = ["Alike", "ClientSpan", "client_span"]
+__all__ = ["ClientSpan", "client_span"]

@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
-from opentelemetry.util.types import AnyValue, Attributes
+from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.util.types import AnyValue
 
-from .brief import Finished, TakesBrief
-from .span import RECORD_AND_STATUS, UNSET, LeanSpan
+from .common import PlainSpan
+from .span import RECORD_AND_STATUS, UNSET
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+    from .common import Common
     from .processors import Processors
 
 _new = object.__new__
@@ -63,36 +64,7 @@ class _Own(tuple[Any, ...]):
 _NO_FACTS = _Nothing()
 
 
-class Common:
-    """What spans have in common that ended alike.
-
-    Args:
-        name: of the spans.
-        kind: likewise.
-        attributes: of all of them; clean, and not to be written to.
-    """
-
-    __slots__ = ("_finished", "_kind", "_taker", "attributes", "keys", "name", "size")
-
-    _finished: Finished
-
-    def __init__(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue]) -> None:
-        self.name = name
-        self.attributes = attributes
-        self.size = len(attributes)
-        self.keys = attributes.keys()
-        self._kind = kind
-        self._taker: TakesBrief | None = None
-
-    def finished(self, taker: TakesBrief) -> Finished:
-        """What encodes such a span for `taker`."""
-        if taker is not self._taker:
-            self._finished = taker.finisher(self.name, self._kind, self.attributes)
-            self._taker = taker
-        return self._finished
-
-
-class LateSpan(LeanSpan):
+class LateSpan(PlainSpan):
     """A lean span that learns its name and its attributes when somebody asks for them, or at its end.
 
     Attributes:
@@ -102,16 +74,14 @@ class LateSpan(LeanSpan):
         facts: what it has to itself, of other keys.
     """
 
-    __slots__ = ("_given_name", "_plain", "_seen", "_told", "common", "facts", "route", "word")
+    __slots__ = ("_given_name", "_told", "common", "facts", "route", "word")
 
     word: str
     route: str | None
     common: Mapping[str, AnyValue]
     facts: Facts
-    _plain: bool
     _told: Mapping[str, AnyValue]
     _given_name: str | None
-    _seen: dict[str, AnyValue] | None
 
     @property
     def name(self) -> str:
@@ -140,21 +110,6 @@ class LateSpan(LeanSpan):
     def attributes(self, attributes: dict[str, AnyValue]) -> None:
         self._seen = attributes
         self._plain = False
-
-    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        """See `LeanSpan.add_event`."""
-        self._plain = False
-        super().add_event(name, attributes, timestamp)
-
-    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
-        """See `LeanSpan.add_link`."""
-        self._plain = False
-        super().add_link(context, attributes)
-
-    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        """See `LeanSpan.set_status`."""
-        self._plain = False
-        super().set_status(status, description)
 
     def reach(self, route: str) -> None:
         """The request has been routed."""
@@ -241,4 +196,4 @@ def late_span(  # noqa: PLR0917 - as `new_span`
     return span
 
 
-__all__ = ["Common", "LateSpan", "late_span"]
+__all__ = ["NOTHING", "LateSpan", "late_span"]

@@ -11,7 +11,8 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode
 
 from otel_distro.instrumentation.requests import RequestsInstrumentation
 from otel_distro.tracing import LeanTracerProvider
-from otel_distro.tracing.client import Alike, ClientSpan, client_span
+from otel_distro.tracing.client import ClientSpan, client_span
+from otel_distro.tracing.common import Common
 from tests.http_echo import Echo, serve
 from tests.recording import Recording, instrumented
 
@@ -50,7 +51,9 @@ def test_a_call_that_nobody_looked_at_is_what_it_has_in_common_and_its_own() -> 
     """Such a span is told with the attributes of all that ended alike and with its own."""
     recording = Recording(brief=True)
     span = begun(recording.tracer_provider, {**OWN})
-    assert span.conclude(Alike(span.name, {**COMMON, "http.response.status_code": 200}), 7 + span.start_time)
+    assert span.conclude(
+        Common(span.name, SpanKind.CLIENT, {**COMMON, "http.response.status_code": 200}), 7 + span.start_time
+    )
     told = recording.one()
     assert dict(told.attributes or {}) == {**COMMON, **OWN, "http.response.status_code": 200}
     assert (told.name, told.kind, told.context, told.start_time) == (
@@ -60,7 +63,7 @@ def test_a_call_that_nobody_looked_at_is_what_it_has_in_common_and_its_own() -> 
         span.start_time,
     )
     assert not span.is_recording()
-    assert not span.conclude(Alike(span.name, COMMON), span.start_time), "a span ends once"
+    assert not span.conclude(Common(span.name, SpanKind.CLIENT, COMMON), span.start_time), "a span ends once"
 
 
 @pytest.mark.parametrize("touch", TOUCHES)
@@ -69,7 +72,7 @@ def test_a_call_that_somebody_touched_ends_as_every_span(touch: str) -> None:
     recording = Recording(brief=True)
     span = begun(recording.tracer_provider, {**OWN})
     TOUCHES[touch](span)
-    assert not span.conclude(Alike(COMMON["http.request.method"], COMMON), span.start_time)
+    assert not span.conclude(Common(COMMON["http.request.method"], SpanKind.CLIENT, COMMON), span.start_time)
     span.end()
     told = recording.one()
     attributes = dict(told.attributes or {})
@@ -85,7 +88,7 @@ def test_an_attribute_that_both_have_is_the_calls() -> None:
     """Where the application said what the call says of itself, the call's word is the one that counts."""
     recording = Recording(brief=True)
     span = begun(recording.tracer_provider, {"server.address": "told", **OWN})
-    assert not span.conclude(Alike(span.name, COMMON), span.start_time)
+    assert not span.conclude(Common(span.name, SpanKind.CLIENT, COMMON), span.start_time)
     span.end()
     assert dict(recording.one().attributes or {}) == {**COMMON, **OWN}
 

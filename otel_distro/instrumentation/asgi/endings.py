@@ -8,7 +8,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_distro.bounded import BoundedCache
 from otel_distro.instrumentation.binding import Records
-from otel_distro.tracing.late import Common
+from otel_distro.tracing.common import Common
 
 from .metrics import Ending
 from .origin import Origin
