@@ -21,9 +21,9 @@ from tests.servers.waiting import http_get, wait_until
 
 
 def test_an_outage_under_load_loses_nothing(tmp_path: Path) -> None:
-    """Two seconds without a collector, 200 requests/s over 4 workers, spool on disk: all spans and counts arrive."""
-    outcome = outage(tmp_path, seconds=2, around=0.5)
-    assert outcome.requests > 100
+    """Three seconds without a collector, 200 requests/s over 4 workers, spool on disk: all spans and counts arrive."""
+    outcome = outage(tmp_path, seconds=3, around=0.5)
+    assert outcome.requests > 300
     assert (outcome.failed, outcome.lost, outcome.doubled) == (0, 0, 0)
     assert outcome.counted == outcome.requests
     assert outcome.files > 0
@@ -49,17 +49,8 @@ def ends() -> Mapping[tuple[int, str], End]:
     # the one that computes would take the time that the others have
     busy, waiting = [case for case in ENDS if case[0] > 2_000], [case for case in ENDS if case[0] <= 2_000]
     with ThreadPoolExecutor(len(waiting)) as pool:
-        found = dict(zip(waiting, pool.map(lambda case: least(*case), waiting), strict=True))
-    return found | {case: least(*case) for case in busy}
-
-
-def least(spans: int, how: str) -> End:
-    """An end of the best of three tries: a machine that is busy with others makes one late, a defect all."""
-    for _ in range(2):
-        outcome = end(spans, how)
-        if outcome.took <= BUDGET + BEYOND:
-            return outcome
-    return end(spans, how)
+        found = dict(zip(waiting, pool.map(lambda case: end(*case), waiting), strict=True))
+    return found | {case: end(*case) for case in busy}
 
 
 @pytest.mark.parametrize("case", ENDS, ids=lambda case: f"{case[0]}-{case[1]}")
