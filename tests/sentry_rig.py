@@ -119,7 +119,7 @@ def run_script(
         env=environment(sentry, sink, more or {}),
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=60,
         check=False,
     )
 

@@ -94,7 +94,7 @@ class Pod:
             **dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "otlp"),
         }
         command = [str(self.python), "-c", code]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=150, check=False)
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,6 @@ def test_auto_configuration_adds_no_second_exporter(modules, added):
         "PYTHONWARNINGS": "ignore",
     }
     command = [sys.executable, "-c", _AUTO_CONFIGURED.format(modules=modules)]
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{added} []"

@@ -30,7 +30,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(programs: Path, *command: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON", "SENTRY_"))}
     environ = {**kept, "PATH": f"{programs}{os.pathsep}/usr/bin{os.pathsep}/bin"}
-    return subprocess.run(command, env=environ, cwd=programs, capture_output=True, text=True, timeout=150, check=False)
+    return subprocess.run(command, env=environ, cwd=programs, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("launcher", [("opentelemetry-instrument",), ("otel-distro", "run")], ids=["stock", "ours"])

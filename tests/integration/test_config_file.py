@@ -53,7 +53,7 @@ def run(launcher: tuple[str, ...], environ: dict[str, str]) -> subprocess.Comple
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environment = {**kept, "OTEL_PYTHON_DISTRO": "otel_distro", "PATH": f"{BIN}:{os.environ['PATH']}", **environ}
     command = [*launcher, sys.executable, "-c", PROGRAM]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_broken_file_is_said_once_for_a_program_and_its_children(tmp_path: Pat
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environ = {**kept, "OTEL_CONFIG_FILE": str(path), "OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
     command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", code]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "ran\n")
     assert done.stderr.count("OTEL_CONFIG_FILE") == 1
     assert "Traceback" not in done.stderr

@@ -190,7 +190,7 @@ def test_without_the_distro_the_calls_do_nothing() -> None:
     root = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=kept, cwd=root, capture_output=True, text=True, timeout=150, check=False,
+        env=kept, cwd=root, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""

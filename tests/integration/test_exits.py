@@ -32,7 +32,7 @@ Exits(
 
 def run(after: str, before: str = "") -> subprocess.CompletedProcess[str]:
     code = PROGRAM.format(before=before, after=after)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=150, check=False)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
 
 
 def make(spend: float = 0.0, budget: float = 2.0) -> tuple[Exits, list[float]]:
@@ -83,7 +83,7 @@ def test_a_thread_other_than_the_main_one_sets_no_handler() -> None:
     code = "print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)"
     program = PROGRAM.format(before=before, after="").replace("Exits(", "e = Exits(").replace(").watch()", ")")
     program += f"\nt = threading.Thread(target=e.watch); t.start(); t.join()\n{code}\n"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout == "True\nshutdown\n"
 
 

@@ -23,7 +23,7 @@ def run(endpoint: str) -> subprocess.CompletedProcess[str]:
         "OTEL_METRICS_EXPORTER": "none",
     }
     command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", SPAN]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=150, check=False)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 def names_received_by_a_server() -> tuple[list[str], subprocess.CompletedProcess[str]]:

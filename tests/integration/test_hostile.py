@@ -68,7 +68,7 @@ def run(
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     command = [sys.executable, *launcher, "-c", code]
     environment = {**kept, **QUIET, **environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False, cwd=cwd)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
@@ -78,7 +78,7 @@ def test_closed_streams_stop_nothing(closed: str, tmp_path: Path) -> None:
     program = f"open({str(witness)!r}, 'w').close(); import sys; sys.exit(7)"
     environ = {**os.environ, **QUIET, "OTEL_BSP_SCHEDULE_DELAY": "often", "CODE": program}
     line = f'exec {sys.executable} -m otel_distro run {sys.executable} -c "$CODE" {closed}'
-    done = subprocess.run(["sh", "-c", line], env=environ, timeout=150, check=False)
+    done = subprocess.run(["sh", "-c", line], env=environ, timeout=60, check=False)
     assert done.returncode == 7
     assert witness.exists()
 
@@ -166,7 +166,7 @@ def test_modules_in_the_working_directory_shadow_nothing(tmp_path: Path) -> None
     program.write_text("import random, tempfile; print('ran')\n")
     command = [sys.executable, "-m", "otel_distro", "run", sys.executable, str(program)]
     environ = {**os.environ, **QUIET, "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
 
 
@@ -176,7 +176,7 @@ def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
     gone.mkdir()
     line = f"cd {gone} && rmdir {gone} && exec {BIN / 'otel-distro'} run {sys.executable} -c 'print(1)'"
     done = subprocess.run(
-        ["sh", "-c", line], env={**os.environ, **QUIET}, capture_output=True, timeout=150, check=False
+        ["sh", "-c", line], env={**os.environ, **QUIET}, capture_output=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, b"1\n")
 
@@ -195,7 +195,7 @@ def test_another_packages_broken_hook_does_not_disable_children(tmp_path: Path) 
     code = f"{child}\nimport subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
     command = [str(BIN / "opentelemetry-instrument"), sys.executable, "-c", code]
     environ = {**os.environ, **QUIET, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "['otel-distro']\n" * 2)
 
 
@@ -204,7 +204,7 @@ def test_nested_launchers_set_up_once() -> None:
     code = "import logging; from opentelemetry import trace; print(type(trace.get_tracer_provider()).__name__)"
     command = ["opentelemetry-instrument", "otel-distro", "run", sys.executable, "-c", code]
     environ = {**os.environ, **QUIET, "PATH": f"{BIN}:{os.environ['PATH']}", "OTEL_TRACES_EXPORTER": "console"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "LeanTracerProvider\n", "")
 
 

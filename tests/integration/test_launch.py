@@ -16,7 +16,7 @@ def launch(*arguments: str, cwd: Path | None = None, **environ: str) -> subproce
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     command = [sys.executable, "-m", "otel_distro", *arguments]
     return subprocess.run(
-        command, env={**kept, **quiet}, capture_output=True, text=True, timeout=150, check=False, cwd=cwd
+        command, env={**kept, **quiet}, capture_output=True, text=True, timeout=60, check=False, cwd=cwd
     )
 
 

@@ -23,7 +23,7 @@ def environment(**environ: str) -> dict[str, str]:
 
 def run(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", code]
-    return subprocess.run(command, env=environment(**environ), capture_output=True, text=True, timeout=150, check=True)
+    return subprocess.run(command, env=environment(**environ), capture_output=True, text=True, timeout=60, check=True)
 
 
 def test_a_program_without_any_set_up_writes_json_on_stderr() -> None:
@@ -78,7 +78,7 @@ job()
 def fails(code: str, **environ: str) -> list[str]:
     """Lines on stderr of a program that ends with exit code 1, as Python has it."""
     command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment(**environ), capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, env=environment(**environ), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     return done.stderr.splitlines()
 
@@ -109,7 +109,7 @@ def on_terminal(code: str, **environ: str) -> str:
     """What a terminal shows of a program's stderr."""
     primary, secondary = pty.openpty()
     command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", code]
-    subprocess.run(command, env=environment(**environ), stderr=secondary, timeout=150, check=True)
+    subprocess.run(command, env=environment(**environ), stderr=secondary, timeout=60, check=True)
     os.close(secondary)
     shown = b""
     try:

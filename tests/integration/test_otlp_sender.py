@@ -437,6 +437,6 @@ def test_a_batch_exported_while_the_interpreter_ends_is_sent(version: str) -> No
         arguments = [str(python), "-c", textwrap.dedent(script), f"{sink.url}/v1/traces", batch(1).body.hex()]
         paths = [str(Path(__file__).parents[2]), *(path for path in sys.path if path.endswith("site-packages"))]
         environ = {"PYTHONPATH": os.pathsep.join(paths), "PATH": os.environ["PATH"]}
-        done = subprocess.run(arguments, env=environ, capture_output=True, text=True, timeout=150, check=False)
+        done = subprocess.run(arguments, env=environ, capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert [span.name for span in sink.spans] == ["span 1"]

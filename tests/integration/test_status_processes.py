@@ -30,7 +30,7 @@ def printed(code: str, launcher: Sequence[str], **environ: str) -> str:
         **environ,
     }
     command = [*launcher, sys.executable, "-c", f"import otel_distro, os\n{code}"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=True).stdout
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def run(code: str, site: Path | None = None, **environ: str) -> subprocess.Compl
     if site is not None:
         environment["PYTHONPATH"] = str(site)
     command = [str(BIN / "opentelemetry-instrument"), sys.executable, "-c", code]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
