@@ -175,9 +175,7 @@ def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     line = f"cd {gone} && rmdir {gone} && exec {BIN / 'otel-distro'} run {sys.executable} -c 'print(1)'"
-    done = subprocess.run(
-        ["sh", "-c", line], env={**os.environ, **QUIET}, capture_output=True, timeout=60, check=False
-    )
+    done = subprocess.run(["sh", "-c", line], env={**os.environ, **QUIET}, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, b"1\n")
 
 
