@@ -14,7 +14,7 @@ import (
 	isolate "otel-distro.example/components/isolate"
 	forwardconnector "go.opentelemetry.io/collector/connector/forwardconnector"
 	debugexporter "go.opentelemetry.io/collector/exporter/debugexporter"
-	otlpexporter "go.opentelemetry.io/collector/exporter/otlpexporter"
+	otlpbytes "otel-distro.example/components/otlpbytes"
 	otlphttpexporter "go.opentelemetry.io/collector/exporter/otlphttpexporter"
 	ledger "otel-distro.example/components/ledger"
 	park "otel-distro.example/components/park"
@@ -87,7 +87,7 @@ func components() (otelcol.Factories, error) {
 
 	factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](
 		debugexporter.NewFactory(),
-		otlpexporter.NewFactory(),
+		otlpbytes.NewFactory(),
 		otlphttpexporter.NewFactory(),
 	)
 	if err != nil {
@@ -95,7 +95,7 @@ func components() (otelcol.Factories, error) {
 	}
 	factories.ExporterModules = makeModulesMap(factories.Exporters, map[component.Type]string{
 		debugexporter.NewFactory().Type(): "go.opentelemetry.io/collector/exporter/debugexporter v0.155.0",
-		otlpexporter.NewFactory().Type(): "go.opentelemetry.io/collector/exporter/otlpexporter v0.155.0",
+		otlpbytes.NewFactory().Type(): "otel-distro.example/components v0.0.0",
 		otlphttpexporter.NewFactory().Type(): "go.opentelemetry.io/collector/exporter/otlphttpexporter v0.155.0",
 	})
 

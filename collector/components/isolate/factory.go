@@ -13,6 +13,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pipeline"
+
+	"otel-distro.example/components/wire"
 )
 
 // Type is the component type in a configuration.
@@ -32,8 +34,9 @@ func NewFactory() connector.Factory {
 
 type tracesConnector struct {
 	*fan[ptrace.Traces]
-	trim trimmer
-	room room
+	trim  trimmer
+	room  room
+	share bool // with queues on disk, which need a batch in bytes: it is encoded once for all
 }
 
 func newTraces(_ context.Context, set connector.Settings, cfg component.Config, next consumer.Traces) (connector.Traces, error) {
@@ -57,7 +60,7 @@ func newTraces(_ context.Context, set connector.Settings, cfg component.Config, 
 		td.CopyTo(copied)
 		return copied
 	}
-	return &tracesConnector{built, trimmer{config.MaxSpanBytes}, config.room()}, nil
+	return &tracesConnector{built, trimmer{config.MaxSpanBytes}, config.room(), len(config.Stored) > 0}, nil
 }
 
 // ConsumeTraces is the answer to the sender.
@@ -67,7 +70,16 @@ func (c *tracesConnector) ConsumeTraces(ctx context.Context, td ptrace.Traces) e
 		c.counters.refuse(ctx, total)
 		return err
 	}
-	truncated, dropped := c.trim.traces(td)
+	truncated, dropped := 0, 0
+	if c.share {
+		ctx = wire.Share(ctx, td)
+		if body, err := wire.Bytes(ctx, td); err != nil || c.trim.looks(len(body)) {
+			truncated, dropped = c.trim.traces(td)
+			ctx = wire.Share(ctx, td) // anew: it may have changed
+		}
+	} else if c.trim.looks(sizes.TracesSize(td)) {
+		truncated, dropped = c.trim.traces(td)
+	}
 	return c.deliver(ctx, td, total, truncated, dropped)
 }
 

@@ -25,6 +25,7 @@ import (
 
 	"otel-distro.example/components/delivery"
 	"otel-distro.example/components/ledger"
+	"otel-distro.example/components/wire"
 )
 
 var (
@@ -170,6 +171,34 @@ func TestStoredBranchesShareTheBatchItself(t *testing.T) {
 	made := started(t, newHost(t), &Config{Stored: []pipeline.ID{jaeger}}, map[pipeline.ID]consumer.Traces{jaeger: first, tempo: second})
 	require.NoError(t, made.ConsumeTraces(context.Background(), batch("a", "b")))
 	require.Equal(t, []string{"written over", "b"}, names(second), "no copy was made for the branch that is said to write to disk only")
+}
+
+// bytesSink keeps what a branch that queues bytes is given.
+type bytesSink struct {
+	consumertest.TracesSink
+	bodies [][]byte
+}
+
+func (b *bytesSink) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
+	body, err := wire.Bytes(ctx, td)
+	b.bodies = append(b.bodies, body)
+	return errors.Join(err, b.TracesSink.ConsumeTraces(ctx, td))
+}
+
+func TestStoredBranchesShareTheEncodingOfWhatTheyAreGiven(t *testing.T) {
+	first, second, other := new(bytesSink), new(bytesSink), new(mutator)
+	made := started(t, newHost(t), &Config{MaxSpanBytes: 5000, Stored: []pipeline.ID{tempo, jaeger}},
+		map[pipeline.ID]consumer.Traces{tempo: first, jaeger: second, red: other})
+	large := batch("a", strings.Repeat("x", 100_000))
+	for _, each := range []ptrace.Traces{batch("a"), large} {
+		require.NoError(t, made.ConsumeTraces(context.Background(), each))
+	}
+	for i := range 2 {
+		require.Same(t, &first.bodies[i][0], &second.bodies[i][0])
+	}
+	require.Less(t, len(first.bodies[1]), 100_000, "encoded behind the shortening")
+	require.Contains(t, string(first.bodies[1]), truncatedAttribute)
+	require.NotContains(t, string(first.bodies[1]), "written over")
 }
 
 func TestAnOversizedSpanIsShortenedAndItsNeighboursArriveWhole(t *testing.T) {

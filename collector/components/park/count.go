@@ -4,6 +4,8 @@ import (
 	"reflect"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"otel-distro.example/components/wire"
 )
 
 // Where the collector's own messages keep what is counted. They are of an internal package, so they are read by name; a
@@ -14,8 +16,14 @@ var levels = map[string][3]string{
 	metrics:  {"ResourceMetrics", "ScopeMetrics", "Metrics"},
 }
 
+// counted is a message that knows how many it holds.
+type counted interface{ ItemCount() int }
+
 // countMessage is the number of spans, log records or points of an export request.
 func countMessage(signal string, message any) int {
+	if found, ok := message.(counted); ok {
+		return found.ItemCount()
+	}
 	names := levels[signal]
 	if count, ok := countLevel(reflect.ValueOf(message), names[:], signal == metrics); ok {
 		return count
@@ -74,21 +82,17 @@ func countPoints(metric reflect.Value) (int, bool) {
 // Fields of a metric that hold points: gauge, sum, histogram, exponential histogram, summary. Field 1 of each is its points.
 var kinds = []protowire.Number{5, 7, 9, 10, 11}
 
-// countBody counts in the bytes of a request: resource groups are its field 1, scopes their field 2, items theirs, for all signals.
+// countBody counts in the bytes of a request.
 func countBody(signal string, body []byte) int {
 	total := 0
-	each(body, 1, func(group []byte) {
-		each(group, 2, func(scope []byte) {
-			each(scope, 2, func(item []byte) {
-				if signal != metrics {
-					total++
-					return
-				}
-				for _, kind := range kinds {
-					each(item, kind, func(data []byte) { each(data, 1, func([]byte) { total++ }) })
-				}
-			})
-		})
+	wire.Items(body, func(item []byte) {
+		if signal != metrics {
+			total++
+			return
+		}
+		for _, kind := range kinds {
+			wire.Each(item, kind, func(data []byte) { wire.Each(data, 1, func([]byte) { total++ }) })
+		}
 	})
 	return total
 }
@@ -96,7 +100,7 @@ func countBody(signal string, body []byte) int {
 // rejectedItems of a response: field 1 is the partial success, whose field 1 is the number.
 func rejectedItems(reply []byte) int {
 	total := 0
-	each(reply, 1, func(partial []byte) {
+	wire.Each(reply, 1, func(partial []byte) {
 		number, kind, size := protowire.ConsumeTag(partial)
 		if size > 0 && number == 1 && kind == protowire.VarintType {
 			if value, read := protowire.ConsumeVarint(partial[size:]); read > 0 {
@@ -105,29 +109,4 @@ func rejectedItems(reply []byte) int {
 		}
 	})
 	return total
-}
-
-// each calls visit with every length-delimited field of that number; broken bytes end the walk.
-func each(message []byte, wanted protowire.Number, visit func([]byte)) {
-	for len(message) > 0 {
-		number, kind, size := protowire.ConsumeTag(message)
-		if size < 0 {
-			return
-		}
-		message = message[size:]
-		if number == wanted && kind == protowire.BytesType {
-			content, read := protowire.ConsumeBytes(message)
-			if read < 0 {
-				return
-			}
-			visit(content)
-			message = message[read:]
-			continue
-		}
-		read := protowire.ConsumeFieldValue(number, kind, message)
-		if read < 0 {
-			return
-		}
-		message = message[read:]
-	}
 }

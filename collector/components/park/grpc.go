@@ -4,27 +4,32 @@ import (
 	"context"
 	"strings"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"otel-distro.example/components/wire"
 )
 
-// wire is what a message of an OTLP export can do; the collector's own messages have these, generated ones do not.
-type wire interface {
+// sized is what the collector's own messages can do, and those that are bytes already; generated ones cannot.
+type sized interface {
 	SizeProto() int
 	MarshalProto([]byte) int
 }
 
+// answered is what pdata's responses can do.
+type answered interface{ MarshalProto() ([]byte, error) }
+
 func marshalled(message any) []byte {
-	found, ok := message.(wire)
-	if !ok {
-		return nil
+	switch found := message.(type) {
+	case sized:
+		body := make([]byte, found.SizeProto())
+		return body[:found.MarshalProto(body)]
+	case answered:
+		body, _ := found.MarshalProto()
+		return body
 	}
-	body := make([]byte, found.SizeProto())
-	return body[:found.MarshalProto(body)]
+	return nil
 }
 
 // GetGRPCClientOptions is called by an exporter that names this extension among its middlewares.
@@ -41,7 +46,7 @@ func (e *Extension) intercept(ctx context.Context, method string, request, reply
 	again := route(func(ctx context.Context, about ticket, body []byte) verdict {
 		var answer []byte
 		ctx = metadata.NewOutgoingContext(ctx, headers)
-		err := invoke(ctx, about.Method, body, &answer, connection, append(options[:len(options):len(options)], grpc.ForceCodecV2(raw{}))...)
+		err := invoke(ctx, about.Method, body, &answer, connection, append(options[:len(options):len(options)], grpc.ForceCodecV2(wire.Codec{}))...)
 		return judged(err, answer)
 	})
 	e.route.Store(&again)
@@ -55,22 +60,8 @@ func judged(err error, reply []byte) verdict {
 		return verdict{rejected: rejectedItems(reply)}
 	}
 	found := status.Convert(err)
-	return verdict{err: err, code: found.Code().String(), retry: retryable(found)}
-}
-
-// retryable is the exporter's own rule (otlpexporter, shouldRetry), which is that of the OTLP specification.
-func retryable(answer *status.Status) bool {
-	switch answer.Code() {
-	case codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss:
-		return true
-	case codes.ResourceExhausted:
-		for _, detail := range answer.Details() {
-			if _, ok := detail.(*errdetails.RetryInfo); ok {
-				return true
-			}
-		}
-	}
-	return false
+	retry, _ := wire.Retryable(found)
+	return verdict{err: err, code: found.Code().String(), retry: retry}
 }
 
 // metrics are counted and not parked: their points would arrive after younger ones of the same series.
@@ -88,18 +79,4 @@ func signalOf(method string) string {
 		return metrics
 	}
 	return ""
-}
-
-// raw passes bytes that are marshalled already.
-type raw struct{}
-
-func (raw) Name() string { return "proto" }
-
-func (raw) Marshal(message any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.SliceBuffer(message.([]byte))}, nil
-}
-
-func (raw) Unmarshal(data mem.BufferSlice, message any) error {
-	*message.(*[]byte) = data.Materialize()
-	return nil
 }

@@ -30,6 +30,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"otel-distro.example/components/ledger"
+	"otel-distro.example/components/wire"
 )
 
 // backend is an OTLP/gRPC server that answers what it is told to, and keeps what it accepted.
@@ -122,12 +123,16 @@ func quick() *Config {
 }
 
 func client(t *testing.T, extension *Extension, address string) ptraceotlp.GRPCClient {
+	return ptraceotlp.NewGRPCClient(connected(t, extension, address))
+}
+
+func connected(t *testing.T, extension *Extension, address string) *grpc.ClientConn {
 	options, err := extension.GetGRPCClientOptions(context.Background())
 	require.NoError(t, err)
 	connection, err := grpc.NewClient(address, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = connection.Close() })
-	return ptraceotlp.NewGRPCClient(connection)
+	return connection
 }
 
 func traces(names ...string) ptraceotlp.ExportRequest {
@@ -189,6 +194,23 @@ func TestPartialSuccessIsCountedAsRejected(t *testing.T) {
 	_, err := client(t, parked(t, at, quick()), server.address(t)).Export(context.Background(), traces("a", "b", "c"))
 	require.NoError(t, err)
 	require.Equal(t, map[string]int64{"tempo delivered ": 2, "tempo rejected partial_success": 1}, at.sheet())
+}
+
+func TestWhatIsBytesAlreadyIsCountedAndParkedLikeAMessage(t *testing.T) {
+	server, at := &backend{rejected: 1}, newHost(t)
+	connection := connected(t, parked(t, at, quick()), server.address(t))
+	body, err := traces("a", "b", "c").MarshalProto()
+	require.NoError(t, err)
+	send := func() error {
+		return connection.Invoke(context.Background(), "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+			&wire.Message{Pieces: [][]byte{body}, Count: 3}, ptraceotlp.NewExportResponse(), grpc.ForceCodecV2(wire.Codec{}))
+	}
+	require.NoError(t, send())
+	server.say(status.Error(codes.Unauthenticated, "expired"))
+	require.NoError(t, send(), "the exporter may forget it")
+	require.Equal(t, map[string]int64{"tempo delivered ": 2, "tempo rejected partial_success": 1, "tempo parked Unauthenticated": 3}, at.sheet())
+	server.say(nil)
+	require.Eventually(t, func() bool { return len(server.accepted()) == 6 }, 5*time.Second, 5*time.Millisecond)
 }
 
 func TestAFullLotLeavesTheRefusalToTheExporterAndCountsItByCode(t *testing.T) {
