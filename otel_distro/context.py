@@ -27,12 +27,12 @@ REQUEST_ID = "request.id"
 """The attribute of a request id that the caller gave; one of ours is the trace id, which every span has."""
 
 _ATTRIBUTES = {"tenant": "tenant.id", "workspace": "workspace.id"}
-_USER = ("user.id", "user.name", "user.email")
 _MOST_VALUES = 64
 _LONGEST = 1_024
 _NOT_OURS = (AttributeError, TypeError, ValueError, RuntimeError)
 """No scope, one that nobody has opened, one of another context, one that is opened no more."""
-_NOTHING: Mapping[str, Value] = {}
+NOTHING: Mapping[str, Value] = {}
+"""What is known where nothing was said: one mapping, so that it is recognised."""
 
 
 class User(NamedTuple):
@@ -61,8 +61,8 @@ class Record(NamedTuple):
 
     request_id: str | None = None
     user: User | None = None
-    values: Mapping[str, Value] = _NOTHING
-    attributes: Mapping[str, Value] = _NOTHING
+    values: Mapping[str, Value] = NOTHING
+    attributes: Mapping[str, Value] = NOTHING
 
     @property
     def tenant(self) -> Value | None:
@@ -79,41 +79,104 @@ class Record(NamedTuple):
 _new = tuple.__new__
 
 
-def record_of_id(request_id: str) -> Record:
-    """What is known when a request begins whose caller gave it an id."""
-    return _new(Record, (request_id, None, _NOTHING, {REQUEST_ID: request_id}))
-
-
 class Scope:
-    """The place of a record: a request, or a task or thread that has said something itself.
+    """The place of what is known: a request, or a task or thread that has said something itself.
 
     Args:
-        record: what is known at the start.
+        around: what the scope begins with, where there is one around it.
         request: the request it belongs to, if any.
 
     Attributes:
-        record: what is known now, None as long as nobody has asked or said anything.
+        request_id: None outside a request, and as long as nobody has asked for one.
+        user: None as long as nobody has said.
+        values: what `set_context` was given, by the application's own keys; replaced as a whole.
+        known: the attributes before anything was said.
+        told: attributes of all that was said, None where they have to be put together by `telling`.
+        record: all of it, None as long as nobody has asked, and again when something is said.
         spent: what the request spent so far, None as long as it is nothing; shared with the request.
         request: the request; of a request itself None, because a cycle would cost each request a garbage collection.
         opened: proves that a context is the owner's.
     """
 
-    __slots__ = ("opened", "record", "request", "spent")
+    __slots__ = ("known", "opened", "record", "request", "request_id", "spent", "told", "user", "values")
 
+    request_id: str | None
+    user: User | None
+    values: Mapping[str, Value]
+    known: Mapping[str, Value]
+    told: Mapping[str, Value] | None
+    record: Record | None
     spent: Spent | None
     opened: Token[Scope | None] | None
 
-    def __init__(self, record: Record | None = None, request: RequestScope | None = None) -> None:
-        self.record = record
+    def __init__(self, around: Scope | None = None, request: RequestScope | None = None) -> None:
         self.request = request
         self.spent = None if request is None else request.spending()
-        self.opened = None
+        self.opened = self.record = None
+        if around is None:
+            self.request_id = self.user = None
+            self.values = self.known = self.told = NOTHING
+        else:
+            self.request_id, self.known = around.identify(), around.known
+            self.begin_as(around)
+
+    def begin_as(self, around: Scope) -> None:
+        """Begin with what was said around."""
+        self.user, self.values = around.user, around.values
+        self.told = None
+
+    def identify(self) -> str | None:
+        """The id of the request, None outside one."""
+        return self.request_id
+
+    def hear(self, values: dict[str, Any]) -> None:
+        """Take what `set_context` was given; the dictionary is the scope's from now on."""
+        taken_back = False
+        for key, value in values.items():
+            if type(value) is not str or len(value) > _LONGEST:
+                if value is None:
+                    taken_back = True
+                else:
+                    values[key] = plain(value)
+        before = self.values
+        if before:
+            kept = {**before, **values}
+            values = _bounded(before, values) if len(kept) > _MOST_VALUES else kept
+        elif len(values) > _MOST_VALUES:
+            values = _bounded(before, values)
+        if taken_back:
+            values = {key: value for key, value in values.items() if value is not None}
+        self.values = values
+        self.told = self.record = None
+
+    def telling(self) -> Mapping[str, Value]:
+        """All of it under the names it has on spans; a mapping that does not change any more."""
+        while True:
+            user, values = self.user, self.values
+            attributes = {**self.known}
+            if user is not None:
+                attributes["user.id"], name, email = user
+                if name is not None:
+                    attributes["user.name"] = name
+                if email is not None:
+                    attributes["user.email"] = email
+            for key, value in values.items():
+                attributes[_ATTRIBUTES.get(key) or attribute_name(key)] = value
+            self.told = attributes
+            # a thread that works for the request may have said something meanwhile
+            if self.user is user and self.values is values:
+                return attributes
 
     def recorded(self) -> Record:
         """The record, made if there is none."""
         record = self.record
-        if record is None:
-            record = self.record = Record()
+        while record is None:
+            told = self.told
+            if told is None:
+                told = self.telling()
+            record = self.record = _new(Record, (self.identify(), self.user, self.values, told))
+            if self.told is not told:
+                record = None
         return record
 
     def spending(self) -> Spent | None:
@@ -129,14 +192,13 @@ class RequestScope(Scope):
         server_span: of the request, None where there is none.
     """
 
-    __slots__ = ("request_id", "server_span")
+    __slots__ = ("server_span",)
 
     request = None  # an attribute of the class spares each request one of its own
 
     def __init__(self, request_id: str | None = None, server_span: Span | None = None) -> None:
-        self.record: Record | None = None
-        self.spent = None
-        self.opened = None
+        self.record = self.user = self.spent = self.opened = None
+        self.values = self.known = self.told = NOTHING
         self.request_id = request_id
         self.server_span = server_span
 
@@ -147,13 +209,6 @@ class RequestScope(Scope):
             trace_id = 0 if self.server_span is None else self.server_span.get_span_context().trace_id
             found = self.request_id = f"{trace_id:032x}" if trace_id else token_hex(16)
         return found
-
-    def recorded(self) -> Record:
-        """The record, made if there is none."""
-        record = self.record
-        if record is None:
-            record = self.record = Record(self.identify())
-        return record
 
     def spending(self) -> Spent:
         """Where its calls are counted, from the first one on."""
@@ -234,10 +289,12 @@ def set_user(
     except _NOT_OURS:
         scope = _own_scope(scope)
     request = scope.request
-    if request is not None and request.recorded().user is None:
+    if request is not None and request.user is None:
         # a task or thread of a request: the request's own span and log lines take what nobody has said before
-        request.record = _with_user(request.recorded(), user)
-    scope.record = _with_user(scope.record or scope.recorded(), user)
+        request.user = user
+        request.told = request.record = None
+    scope.user = user
+    scope.told = scope.record = None
 
 
 def set_context(**values: object) -> None:
@@ -259,10 +316,9 @@ def set_context(**values: object) -> None:
         scope = _own_scope(scope)
     request = scope.request
     if request is not None:
-        known = request.recorded()
-        first = {key: value for key, value in values.items() if key not in known.values}
-        request.record = _with_values(known, first)
-    scope.record = _with_values(scope.record or scope.recorded(), values)
+        before = request.values
+        request.hear({key: value for key, value in values.items() if key not in before})
+    scope.hear(values)
 
 
 def attribute_name(key: str) -> str:
@@ -278,65 +334,34 @@ def _own_scope(scope: Scope | None) -> Scope:
         if request is not None and type(threading.current_thread()).__module__.partition(".")[0] == "anyio":
             # one of the threads in which Starlette runs synchronous functions, for whom it runs them
             return scope
-    own = Scope(None if scope is None else scope.recorded(), request)
+    own = Scope(scope, request)
     open_scope(own)
     return own
 
 
-def _with_user(record: Record, user: User | None) -> Record:
-    request_id, before, values, known = record
-    attributes = {**known}
-    if before is not None:
-        for key in _USER:
-            attributes.pop(key, None)
-    if user is not None:
-        attributes["user.id"], name, email = user
-        if name is not None:
-            attributes["user.name"] = name
-        if email is not None:
-            attributes["user.email"] = email
-    return _new(Record, (request_id, user, values, attributes))
-
-
-def _with_values(record: Record, values: dict[str, object]) -> Record:
-    request_id, user, known, told = record
-    kept: dict[str, Any] = {**known, **values}
-    attributes = {**told}
-    if len(kept) > _MOST_VALUES:
-        kept, values = _bounded(known, values)
-    for key, value in values.items():
-        if value is None:
-            del kept[key]
-            attributes.pop(attribute_name(key), None)
-        else:
-            if type(value) is not str or len(value) > _LONGEST:
-                kept[key] = plain(value)
-            attributes[_ATTRIBUTES.get(key) or attribute_name(key)] = kept[key]
-    return _new(Record, (request_id, user, kept, attributes))
-
-
-def _bounded(known: Mapping[str, Value], values: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
-    """What there is room for, all of it, and of `values` alone with the count of those left out as `dropped`."""
-    kept: dict[str, Any] = {**known}
-    taken: dict[str, object] = {}
+def _bounded(before: Mapping[str, Value], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is room for of both, with the count of those left out as `dropped`; taken back is what is None."""
+    kept: dict[str, Any] = {**before}
     for key, value in values.items():
         if value is None:
             kept.pop(key, None)
         elif len(kept) < _MOST_VALUES or key in kept:
             kept[key] = value
         else:
-            before = kept.get("dropped")
-            kept["dropped"] = taken["dropped"] = before + 1 if isinstance(before, int) else 1
-            continue
-        taken[key] = value
-    return {**kept, **taken}, taken
+            dropped = kept.get("dropped")
+            kept["dropped"] = dropped + 1 if isinstance(dropped, int) else 1
+    return kept
 
 
 def tell(span: Span) -> None:
     """Put what is known on a span that has been open while it was said."""
-    record = current()
-    if record is not None and record.attributes and span.is_recording():
-        span.set_attributes(record.attributes)
+    scope = current_scope()
+    if scope is not None and span.is_recording():
+        told = scope.told
+        if told is None:
+            told = scope.telling()
+        if told:
+            span.set_attributes(told)
 
 
 def plain(value: object) -> Value:

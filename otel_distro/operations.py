@@ -22,7 +22,7 @@ from opentelemetry.util.types import AnyValue
 
 from ._version import __version__
 from .captures import captured_on, failed
-from .context import Record, RequestScope, close_scope, current, current_scope, open_scope, tell
+from .context import RequestScope, close_scope, current, current_scope, open_scope, tell
 from .errors import note
 from .measure import timed
 from .tracing.context import attach_span, detach, error_status
@@ -268,9 +268,8 @@ def _scope_of(span: Span) -> RequestScope | None:
     if outer is not None and (outer.request is not None or isinstance(outer, RequestScope)):
         return None
     scope = RequestScope(server_span=span)
-    if outer is not None and outer.record is not None:
-        known: Record = outer.record
-        scope.record = known._replace(request_id=scope.identify())
+    if outer is not None:
+        scope.begin_as(outer)
     return scope
 
 

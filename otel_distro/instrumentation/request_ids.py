@@ -132,14 +132,13 @@ class PassingOn:
             scope: of the running code.
             context: the current one.
         """
-        record = scope.record
-        if not self.keys or record is None:
+        if not self.keys:
             return context
         known = baggage.get_all(context)
         for key in self.keys:
-            value: object = record.values.get(key)
-            if value is None and key == "user" and record.user is not None:
-                value = record.user.id
+            value: object = scope.values.get(key)
+            if value is None and key == "user" and scope.user is not None:
+                value = scope.user.id
             if value is not None and key not in known:
                 context = baggage.set_baggage(key, str(value), context)
         return context
@@ -156,7 +155,7 @@ class PassingOn:
         if name is None:
             return
         try:
-            request_id = (scope.record or scope.recorded()).request_id
+            request_id = scope.identify()
             if request_id is not None and not self._has_own(headers):
                 set_header(name, request_id)
         except Exception as error:  # noqa: BLE001 - the request is sent without it

@@ -13,7 +13,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
-from otel_distro.context import Scope
+from otel_distro.context import NOTHING, Scope
 
 if TYPE_CHECKING:
     from _typeshed import SupportsItems
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _LOW_BITS = (1 << 64) - 1
 _SAMPLED = 1
-_NOTHING: Mapping[str, AnyValue] = {}
 
 Ids = tuple[int, int]
 """Trace id and span id of a sampled span."""
@@ -151,8 +150,10 @@ class Briefs:
             if not (flags & _SAMPLED if self._parent_based else trace_id & _LOW_BITS < self._bound):
                 return None
             span_id = self._bits(64) or 1
-        record = None if scope is None else scope.record
-        more = _NOTHING if record is None else record.attributes
+        more: Mapping[str, AnyValue] = NOTHING
+        if scope is not None:
+            told = scope.told
+            more = scope.telling() if told is None else told
         processors = self._processors
         taker = processors.brief
         if (taker is None or taker is not self._taker or more) and not self._fits(taker, more):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
+from otel_distro.context import NOTHING
+
 from .common import PlainSpan
 from .span import RECORD_AND_STATUS, UNSET
 
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 _new = object.__new__
 _new_tuple = tuple.__new__
-NOTHING: Mapping[str, AnyValue] = {}
-"""No attributes."""
 
 
 class Facts(Protocol):
@@ -196,4 +196,4 @@ def late_span(  # noqa: PLR0917 - as `new_span`
     return span
 
 
-__all__ = ["NOTHING", "LateSpan", "late_span"]
+__all__ = ["LateSpan", "late_span"]

@@ -162,10 +162,14 @@ class LeanTracer(Tracer):
         own = new_span_context(SpanContext, (trace_id, span_id, False, flags, state, True))
         if not sampled:
             return unsampled_span(own)
-        told = current_scope()
-        if told is not None and told.record is not None and told.record.attributes:
-            # user, tenant and what else the application said; what the span itself says comes after
-            attributes = {**told.record.attributes, **attributes}
+        scope = current_scope()
+        if scope is not None:
+            told = scope.told
+            if told is None:
+                told = scope.telling()
+            if told:
+                # user, tenant and what else the application said; what the span itself says comes after
+                attributes = {**told, **attributes}
         if start_time is None:
             start_time = time_ns()
         return make(name, own, parent, kind, start_time, attributes, self.scope, processors)

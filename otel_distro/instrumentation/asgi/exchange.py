@@ -16,10 +16,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_distro._compat import TRACE_ID
-from otel_distro.context import RequestScope, reset_scope
+from otel_distro.context import NOTHING, RequestScope, reset_scope
 from otel_distro.errors import note
 from otel_distro.tracing.context import detach, error_status
-from otel_distro.tracing.late import NOTHING
 
 from .messages import Send
 from .options import Message, Scope
@@ -100,7 +99,8 @@ class Exchange(RequestScope):
     def __init__(self, server: Server, prefix: str) -> None:
         self.server = server
         # a request scope as its own constructor makes it, without the call
-        self.record = self.spent = self.opened = self.request_id = None
+        self.record = self.user = self.spent = self.opened = self.request_id = None
+        self.values = self.known = self.told = NOTHING
         self.server_span: Span | None = None
         self.token: Token[Context] | None = None
         self.recording = False
@@ -244,12 +244,14 @@ class Exchange(RequestScope):
 
     def identify(self) -> str:
         """See `RequestScope.identify`; a span of ours tells its trace in a quarter of the time."""
-        if self.request_id is None:
+        found = self.request_id
+        if found is None:
             try:
-                self.request_id = self.server_span.context[TRACE_ID].to_bytes(16, "big").hex()  # type: ignore[union-attr]
+                found = self.server_span.context[TRACE_ID].to_bytes(16, "big").hex()  # type: ignore[union-attr]
             except (AttributeError, TypeError):
                 return RequestScope.identify(self)
-        return self.request_id
+            self.request_id = found
+        return found
 
     def repeats(self) -> int:
         """How often one statement may run; a WebSocket lasts, so any number there."""
@@ -337,16 +339,17 @@ class Exchange(RequestScope):
                 server.summary.of(self, span, seconds)
             if span is None:
                 return
-            record = self.record
+            told = self.told
+            if told is None:
+                told = self.telling()
             if self.late and failure is None:
                 # the span lasts as long as the clock says that never jumps
                 late: LateSpan = span
-                told = NOTHING if record is None else record.attributes
                 if late.conclude(ended.common, late.start_time + int(seconds * 1e9), told):
                     return
-            if record is not None:
+            if told:
                 # user, tenant and what else the application said, whenever it was said
-                span.set_attributes(record.attributes)
+                span.set_attributes(told)
             self._end_span(span, status, failure, error, seconds)
         except Exception as problem:  # noqa: BLE001 - the application has answered, nothing may change that
             self.server.guard.failed("server span", problem)

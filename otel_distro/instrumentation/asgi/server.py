@@ -13,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, set_span_in_co
 from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import SPAN_KEY, context_variable
-from otel_distro.context import record_of_id, reset_scope, set_scope
+from otel_distro.context import REQUEST_ID, reset_scope, set_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.request_ids import RequestIds, is_request_id
@@ -164,7 +164,8 @@ class Server:
             if given is not None and is_request_id(given):
                 # on every span of the request from now on
                 exchange.request_id = known = given.decode("ascii")
-                exchange.record, exchange.id_header = record_of_id(known), header
+                exchange.known = exchange.told = {REQUEST_ID: known}
+                exchange.id_header = header
                 break
         exchange.opened = set_scope(exchange)
         scope[MARK] = exchange
