@@ -73,7 +73,7 @@ func (c *tracesConnector) ConsumeTraces(ctx context.Context, td ptrace.Traces) e
 	truncated, dropped := 0, 0
 	if c.share {
 		ctx = wire.Share(ctx, td)
-		if body, err := wire.Bytes(ctx, td); err != nil || c.trim.looks(len(body)) {
+		if found, err := wire.Encode(ctx, td); err != nil || c.trim.looks(len(found.Body)) {
 			truncated, dropped = c.trim.traces(td)
 			ctx = wire.Share(ctx, td) // anew: it may have changed
 		}

@@ -180,8 +180,8 @@ type bytesSink struct {
 }
 
 func (b *bytesSink) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
-	body, err := wire.Bytes(ctx, td)
-	b.bodies = append(b.bodies, body)
+	found, err := wire.Encode(ctx, td)
+	b.bodies = append(b.bodies, found.Body)
 	return errors.Join(err, b.TracesSink.ConsumeTraces(ctx, td))
 }
 

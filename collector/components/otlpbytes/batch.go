@@ -14,11 +14,20 @@ import (
 // batch is a request in bytes: what was merged lies in pieces, one behind the other.
 type batch struct {
 	wire.Message
-	size int
+	size  int
+	whole *wire.Encoded // where it is one piece; nil for a merged one
 }
 
-func newBatch(body []byte, spans int) *batch {
-	return &batch{wire.Message{Pieces: [][]byte{body}, Count: spans}, len(body)}
+func newBatch(of *wire.Encoded, spans int) *batch {
+	return &batch{wire.Message{Pieces: [][]byte{of.Body}, Count: spans}, len(of.Body), of}
+}
+
+// encoded is the batch in one piece.
+func (b *batch) encoded() *wire.Encoded {
+	if b.whole == nil {
+		b.whole = &wire.Encoded{Body: slices.Concat(b.Pieces...)}
+	}
+	return b.whole
 }
 
 // ItemsCount is the number of spans.
@@ -37,7 +46,7 @@ func (b *batch) MergeSplit(ctx context.Context, limit int, by exporterhelper.Req
 		if !ok {
 			return nil, fmt.Errorf("%T is no batch in bytes", other)
 		}
-		whole = &batch{wire.Message{Pieces: slices.Concat(b.Pieces, next.Pieces), Count: b.Count + next.Count}, b.size + next.size}
+		whole = &batch{wire.Message{Pieces: slices.Concat(b.Pieces, next.Pieces), Count: b.Count + next.Count}, b.size + next.size, nil}
 	}
 	size := whole.size
 	if by != exporterhelper.RequestSizerTypeBytes {
@@ -52,24 +61,22 @@ func (b *batch) MergeSplit(ctx context.Context, limit int, by exporterhelper.Req
 // split decodes, which is rare: requests near the limit, that a sender made.
 func (b *batch) split(ctx context.Context, limit int, by exporterhelper.RequestSizerType) ([]xexporterhelper.Request, error) {
 	stock := xexporterhelper.NewTracesQueueBatchSettings().Encoding
-	body := make([]byte, b.size)
-	b.MarshalProto(body)
-	_, decoded, err := stock.Unmarshal(body)
+	_, decoded, err := stock.Unmarshal(b.encoded().Body)
 	if err != nil {
 		return nil, err
 	}
 	parts, failed := decoded.MergeSplit(ctx, limit, by, nil)
 	made := make([]xexporterhelper.Request, 0, len(parts))
 	for _, part := range parts {
-		encoded, err := stock.Marshal(context.Background(), part)
+		record, err := stock.Marshal(context.Background(), part)
 		if err != nil {
 			return nil, err
 		}
-		_, body, err := opened(encoded)
+		_, body, err := opened(record)
 		if err != nil {
 			return nil, err
 		}
-		made = append(made, newBatch(body, part.ItemsCount()))
+		made = append(made, newBatch(&wire.Encoded{Body: body}, part.ItemsCount()))
 	}
 	return made, failed
 }

@@ -1,11 +1,10 @@
 // Package otlpbytes is the stock exporter otlp_grpc, whose traces stay bytes between the queue on disk and the backend: the stock one
-// decodes every batch that it reads from its queue, to encode it again a moment later. Type, configuration, metrics and the format of
-// the queue's file are the stock ones, and so is all else: other signals, and a queue in memory.
+// decodes every batch that it reads from its queue, to encode it again a moment later. Type, metrics and all else are the stock ones:
+// other signals, a queue in memory, and a configuration to which one key is added.
 package otlpbytes
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"strconv"
 
@@ -25,21 +24,27 @@ import (
 // NewFactory of the exporter otlp_grpc.
 func NewFactory() exporter.Factory {
 	stock := otlpexporter.NewFactory().(xexporter.Factory)
-	return xexporter.NewFactory(stock.Type(), stock.CreateDefaultConfig,
+	return xexporter.NewFactory(stock.Type(),
+		func() component.Config {
+			return &Config{Config: *stock.CreateDefaultConfig().(*otlpexporter.Config), QueueCompression: packed}
+		},
 		xexporter.WithDeprecatedTypeAlias(component.MustNewType("otlp")),
 		xexporter.WithTraces(func(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Traces, error) {
-			config, ok := cfg.(*otlpexporter.Config)
-			if !ok {
-				return nil, fmt.Errorf("otlp_grpc: %T is no otlpexporter.Config", cfg)
-			}
+			config := cfg.(*Config)
 			if !config.QueueConfig.HasValue() || config.QueueConfig.Get().StorageID == nil {
-				return stock.CreateTraces(ctx, set, cfg)
+				return stock.CreateTraces(ctx, set, &config.Config)
 			}
 			return newTraces(ctx, set, config)
 		}, stock.TracesStability()),
-		xexporter.WithMetrics(stock.CreateMetrics, stock.MetricsStability()),
-		xexporter.WithLogs(stock.CreateLogs, stock.LogsStability()),
-		xexporter.WithProfiles(stock.CreateProfiles, stock.ProfilesStability()),
+		xexporter.WithMetrics(func(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Metrics, error) {
+			return stock.CreateMetrics(ctx, set, &cfg.(*Config).Config)
+		}, stock.MetricsStability()),
+		xexporter.WithLogs(func(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Logs, error) {
+			return stock.CreateLogs(ctx, set, &cfg.(*Config).Config)
+		}, stock.LogsStability()),
+		xexporter.WithProfiles(func(ctx context.Context, set exporter.Settings, cfg component.Config) (xexporter.Profiles, error) {
+			return stock.CreateProfiles(ctx, set, &cfg.(*Config).Config)
+		}, stock.ProfilesStability()),
 	)
 }
 
@@ -48,10 +53,11 @@ type unchanged struct{ exporter.Traces }
 
 func (unchanged) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
 
-func newTraces(ctx context.Context, set exporter.Settings, config *otlpexporter.Config) (exporter.Traces, error) {
-	to := newSender(config, set)
+func newTraces(ctx context.Context, set exporter.Settings, config *Config) (exporter.Traces, error) {
+	to := newSender(&config.Config, set)
+	records := encoding{set.Logger, config.QueueCompression == packed}
 	made, err := xexporterhelper.NewTracesRequest(ctx, set, encoded, to.send,
-		xexporterhelper.WithQueueBatch(config.QueueConfig, xexporterhelper.QueueBatchSettings{Encoding: encoding{set.Logger}}),
+		xexporterhelper.WithQueueBatch(config.QueueConfig, xexporterhelper.QueueBatchSettings{Encoding: records}),
 		exporterhelper.WithTimeout(config.TimeoutConfig),
 		exporterhelper.WithRetry(config.RetryConfig),
 		exporterhelper.WithStart(to.start),
@@ -62,11 +68,11 @@ func newTraces(ctx context.Context, set exporter.Settings, config *otlpexporter.
 }
 
 func encoded(ctx context.Context, td ptrace.Traces) (xexporterhelper.Request, error) {
-	body, err := wire.Bytes(ctx, td)
+	found, err := wire.Encode(ctx, td)
 	if err != nil {
 		return nil, err
 	}
-	return newBatch(body, td.SpanCount()), nil
+	return newBatch(found, td.SpanCount()), nil
 }
 
 // endpoint as the stock exporter names it on its metrics.

@@ -146,7 +146,7 @@ func names(from ptrace.Traces) (found []string) {
 }
 
 // started is an exporter with a queue in that store.
-func started(t *testing.T, factory exporter.Factory, in *disk, address string) exporter.Traces {
+func started(t *testing.T, factory exporter.Factory, in *disk, address, compression string) exporter.Traces {
 	t.Helper()
 	config := factory.CreateDefaultConfig()
 	given := confmap.NewFromStringMap(map[string]any{
@@ -155,7 +155,11 @@ func started(t *testing.T, factory exporter.Factory, in *disk, address string) e
 		"sending_queue": map[string]any{"storage": store.String(), "sizer": "bytes", "queue_size": 1_000_000,
 			"batch": map[string]any{"sizer": "bytes", "min_size": 5_000, "max_size": 20_000, "flush_timeout": "20ms"}},
 	})
+	if ours, ok := config.(*Config); ok {
+		ours.QueueCompression = compression
+	}
 	require.NoError(t, given.Unmarshal(config))
+	require.NoError(t, config.(interface{ Validate() error }).Validate())
 	set := exportertest.NewNopSettings(factory.Type())
 	set.ID = id
 	made, err := factory.CreateTraces(context.Background(), set, config)
@@ -184,7 +188,7 @@ func keys(held *disk) (found []string) {
 
 func TestWhatIsQueuedArrivesInFewRequests(t *testing.T) {
 	to, held := &backend{}, &disk{held: map[string][]byte{}}
-	made := started(t, NewFactory(), held, to.address(t))
+	made := started(t, NewFactory(), held, to.address(t), packed)
 	require.False(t, made.Capabilities().MutatesData, "a fan-out would copy every batch")
 	var wanted []string
 	for i := range 30 {
@@ -206,12 +210,12 @@ func TestWhatWasNotDeliveredIsDeliveredAfterAStop(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			to, held := &backend{answer: status.Error(codes.Unavailable, "away")}, &disk{held: map[string][]byte{}}
-			first := started(t, factories[0], held, to.address(t))
+			first := started(t, factories[0], held, to.address(t), unpacked)
 			require.NoError(t, first.ConsumeTraces(context.Background(), spans("a", "b")))
 			require.NoError(t, first.ConsumeTraces(context.Background(), spans("c")))
 			require.NoError(t, first.Shutdown(context.Background()))
 			to.say(nil)
-			second := started(t, factories[1], held, to.address(t))
+			second := started(t, factories[1], held, to.address(t), packed)
 			to.eventually(t, "a", "b", "c")
 			require.NoError(t, second.Shutdown(context.Background()))
 		})
@@ -231,7 +235,7 @@ func TestARefusalIsRetriedOrForGood(t *testing.T) {
 		status.New(codes.Internal, "cannot unmarshal it"): false,
 	} {
 		to, held := &backend{answer: answer.Err()}, &disk{held: map[string][]byte{}}
-		made := started(t, NewFactory(), held, to.address(t))
+		made := started(t, NewFactory(), held, to.address(t), packed)
 		require.NoError(t, made.ConsumeTraces(context.Background(), spans("a")))
 		require.Eventually(t, func() bool {
 			_, requests := to.got()
@@ -257,6 +261,13 @@ func TestAnAnswerThatIsNoOTLPIsARefusal(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, wire.Codec{}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(body)}, answer))
 	require.EqualValues(t, 3, answer.PartialSuccess().RejectedSpans())
+}
+
+func TestABadConfigurationIsNamed(t *testing.T) {
+	config := NewFactory().CreateDefaultConfig().(*Config)
+	require.ErrorContains(t, config.Validate(), "endpoint")
+	config.QueueCompression = "zip"
+	require.ErrorContains(t, config.Validate(), "queue_compression")
 }
 
 func TestAQueueInMemoryIsTheStockExporters(t *testing.T) {

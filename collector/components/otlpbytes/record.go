@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/klauspost/compress/s2"
 	"go.opentelemetry.io/collector/exporter/exporterhelper/xexporterhelper"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/xpdata/request"
@@ -16,11 +17,16 @@ import (
 	"otel-distro.example/components/wire"
 )
 
-// A record of the queue is the stock exporter's (pdata/xpdata/request: version, traces, who sent them), and behind that a
-// checksum in a field that the stock exporter passes over. So either reads what the other wrote.
+// A record of the queue is the stock exporter's (pdata/xpdata/request: version, who sent it, traces), and behind that a checksum in a
+// field that the stock exporter passes over. In a packed record the traces are one block of S2 in a field of their own, and the
+// version is one that the stock exporter refuses: it would take it for a batch of no spans.
 const (
+	versionField  = 1
 	tracesField   = 3
 	checksumField = 1000
+	packedField   = 1001
+	stockVersion  = 1
+	packedVersion = 1001
 )
 
 var (
@@ -30,10 +36,13 @@ var (
 )
 
 // encoding of the records of a queue.
-type encoding struct{ log *zap.Logger }
+type encoding struct {
+	log  *zap.Logger
+	pack bool
+}
 
 // Marshal writes a batch as a record.
-func (encoding) Marshal(ctx context.Context, from xexporterhelper.Request) ([]byte, error) {
+func (e encoding) Marshal(ctx context.Context, from xexporterhelper.Request) ([]byte, error) {
 	found, ok := from.(*batch)
 	if !ok {
 		return nil, fmt.Errorf("%T is no batch in bytes", from)
@@ -46,12 +55,14 @@ func (encoding) Marshal(ctx context.Context, from xexporterhelper.Request) ([]by
 	if err != nil {
 		return nil, err
 	}
-	record := make([]byte, 0, len(envelope)+found.size+32)
-	record = protowire.AppendTag(append(record, envelope...), tracesField, protowire.BytesType)
-	record = protowire.AppendVarint(record, uint64(found.size))
-	for _, piece := range found.Pieces {
-		record = append(record, piece...)
+	version, field, content := uint32(stockVersion), protowire.Number(tracesField), found.encoded().Body
+	if e.pack {
+		version, field, content = packedVersion, packedField, found.encoded().Packed()
 	}
+	record := make([]byte, 0, len(envelope)+len(content)+32)
+	record = protowire.AppendFixed32(protowire.AppendTag(record, versionField, protowire.Fixed32Type), version)
+	record = append(record, envelope...)
+	record = protowire.AppendBytes(protowire.AppendTag(record, field, protowire.BytesType), content)
 	sum := crc32.Checksum(record, castagnoli)
 	return binary.LittleEndian.AppendUint32(append(record, checksumTag...), sum), nil
 }
@@ -60,15 +71,11 @@ func (encoding) Marshal(ctx context.Context, from xexporterhelper.Request) ([]by
 // decoded, which is the proof that a backend will understand it.
 func (e encoding) Unmarshal(record []byte) (context.Context, xexporterhelper.Request, error) {
 	if whole, ok := checked(record); ok {
-		envelope, body, first := opened(whole)
-		ctx, _, second := request.UnmarshalTraces(envelope)
-		if errors.Join(first, second) == nil {
-			spans := 0
-			wire.Items(body, func([]byte) { spans++ })
-			return ctx, newBatch(body, spans), nil
+		if ctx, made, err := trusted(whole); err == nil {
+			return ctx, made, nil
 		}
 	}
-	made, ctx, err := decoded(record)
+	ctx, made, err := decoded(record)
 	if err != nil {
 		// The queue says that at level debug.
 		e.log.Error("a batch of the queue cannot be read: dropped", zap.Int("bytes", len(record)), zap.Error(err))
@@ -85,7 +92,23 @@ func checked(record []byte) (whole []byte, ok bool) {
 	return record[:at], crc32.Checksum(record[:at], castagnoli) == binary.LittleEndian.Uint32(record[at+len(checksumTag):])
 }
 
-// opened is a record without its traces, and these.
+// trusted reads a record that is as it was written.
+func trusted(record []byte) (context.Context, *batch, error) {
+	envelope, body, err := opened(record)
+	if err != nil {
+		return nil, nil, err
+	}
+	stock := protowire.AppendFixed32(protowire.AppendTag(nil, versionField, protowire.Fixed32Type), stockVersion)
+	ctx, _, err := request.UnmarshalTraces(append(stock, envelope...))
+	if err != nil {
+		return nil, nil, err
+	}
+	spans := 0
+	wire.Items(body, func([]byte) { spans++ })
+	return ctx, newBatch(&wire.Encoded{Body: body}, spans), nil
+}
+
+// opened is a record without version and traces, which says who sent it, and its traces, unpacked.
 func opened(record []byte) (envelope, body []byte, err error) {
 	for len(record) > 0 {
 		number, kind, size := protowire.ConsumeTag(record)
@@ -96,9 +119,16 @@ func opened(record []byte) (envelope, body []byte, err error) {
 		if read < 0 {
 			return nil, nil, errRecord
 		}
-		if number == tracesField && kind == protowire.BytesType {
-			body, _ = protowire.ConsumeBytes(record[size:])
-		} else {
+		content, _ := protowire.ConsumeBytes(record[size:])
+		switch {
+		case number == versionField:
+		case number == tracesField && kind == protowire.BytesType:
+			body = content
+		case number == packedField && kind == protowire.BytesType:
+			if body, err = s2.Decode(nil, content); err != nil {
+				return nil, nil, err
+			}
+		default:
 			envelope = append(envelope, record[:size+read]...)
 		}
 		record = record[size+read:]
@@ -107,14 +137,17 @@ func opened(record []byte) (envelope, body []byte, err error) {
 }
 
 // decoded reads a record as the stock exporter does, and what was before it: traces without a sender.
-func decoded(record []byte) (*batch, context.Context, error) {
+func decoded(record []byte) (context.Context, *batch, error) {
 	ctx, found, err := request.UnmarshalTraces(record)
 	if errors.Is(err, request.ErrInvalidFormat) {
 		found, err = (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(record)
 	}
-	if err != nil {
-		return nil, ctx, err
+	if err == nil && found.SpanCount() == 0 {
+		err = errRecord // of unknown fields only, which protobuf allows
 	}
-	body, err := (&ptrace.ProtoMarshaler{}).MarshalTraces(found)
-	return newBatch(body, found.SpanCount()), ctx, err
+	if err != nil {
+		return ctx, nil, err
+	}
+	again, err := wire.Encode(ctx, found)
+	return ctx, newBatch(again, found.SpanCount()), err
 }

@@ -16,7 +16,8 @@ import (
 )
 
 var (
-	records = encoding{zap.NewNop()}
+	records = encoding{zap.NewNop(), true}
+	plain   = encoding{zap.NewNop(), false}
 	known   = client.NewContext(context.Background(), client.Info{
 		Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 7), Port: 4317}, Metadata: client.NewMetadata(map[string][]string{"tenant": {"acme"}}),
 	})
@@ -43,17 +44,24 @@ func decodedNames(t *testing.T, from xexporterhelper.Request) []string {
 func TestARecordHoldsTheSpansAndWhoSentThem(t *testing.T) {
 	merged, err := bytesOf(t, "a", "b").MergeSplit(context.Background(), 0, exporterhelper.RequestSizerTypeBytes, bytesOf(t, "c"))
 	require.NoError(t, err)
-	record, err := records.Marshal(known, merged[0])
-	require.NoError(t, err)
-	ctx, found, err := records.Unmarshal(record)
-	require.NoError(t, err)
-	require.Equal(t, []string{"a", "b", "c"}, decodedNames(t, found))
-	require.Equal(t, "10.0.0.7:4317", client.FromContext(ctx).Addr.String())
-	require.Equal(t, []string{"acme"}, client.FromContext(ctx).Metadata.Get("tenant"))
+	for _, way := range []encoding{records, plain} {
+		record, err := way.Marshal(known, merged[0])
+		require.NoError(t, err)
+		require.Equal(t, way.pack, len(record) < merged[0].BytesSize()/5)
+		ctx, found, err := records.Unmarshal(record)
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "b", "c"}, decodedNames(t, found))
+		require.Equal(t, "10.0.0.7:4317", client.FromContext(ctx).Addr.String())
+		require.Equal(t, []string{"acme"}, client.FromContext(ctx).Metadata.Get("tenant"))
+	}
 }
 
-func TestTheStockExporterReadsARecordAndItsOwnAreRead(t *testing.T) {
+func TestTheStockExporterReadsAnUnpackedRecordAndItsOwnAreRead(t *testing.T) {
 	record, err := records.Marshal(known, bytesOf(t, "a", "b"))
+	require.NoError(t, err)
+	_, _, err = xexporterhelper.NewTracesQueueBatchSettings().Encoding.Unmarshal(record)
+	require.Error(t, err, "a packed one it must not take for a batch of no spans")
+	record, err = plain.Marshal(known, bytesOf(t, "a", "b"))
 	require.NoError(t, err)
 	ctx, traces, err := request.UnmarshalTraces(record)
 	require.NoError(t, err)
@@ -75,20 +83,23 @@ func TestTheStockExporterReadsARecordAndItsOwnAreRead(t *testing.T) {
 }
 
 func TestADamagedRecordNeverReachesABackendUnread(t *testing.T) {
-	whole, err := records.Marshal(known, bytesOf(t, "a"))
-	require.NoError(t, err)
-	for at := range whole {
-		damaged := slices.Clone(whole)
-		damaged[at] ^= 0x80
-		if _, ok := checked(damaged); ok {
-			t.Fatalf("byte %d: the checksum is right", at)
+	for _, way := range []encoding{records, plain} {
+		whole, err := way.Marshal(known, bytesOf(t, "a"))
+		require.NoError(t, err)
+		for at := range whole {
+			damaged := slices.Clone(whole)
+			damaged[at] ^= 0x80
+			_, ok := checked(damaged)
+			require.False(t, ok, at)
+			_, found, err := way.Unmarshal(damaged)
+			if err == nil {
+				decodedNames(t, found) // decoded here, as the stock exporter does: what is left is OTLP
+			}
+			require.True(t, err != nil || !way.pack, "what is packed is whole or nothing")
+			_, _, _ = way.Unmarshal(whole[:at])
 		}
-		if _, found, err := records.Unmarshal(damaged); err == nil {
-			decodedNames(t, found) // decoded here, as the stock exporter does: what is left is OTLP
-		}
-		_, _, _ = records.Unmarshal(whole[:at])
 	}
-	_, _, err = records.Unmarshal(make([]byte, 4096))
+	_, _, err := records.Unmarshal(make([]byte, 4096))
 	require.Error(t, err, "a page that was never written")
 }
 
