@@ -1,4 +1,4 @@
-"""Every name of sentry-sdk that is private or differs between 2.x and 3.x, in one place.
+"""Every name of sentry-sdk that is private or differs between 2.x and 3.x, in one place; scopes are in `_scopes`.
 
 Written against 2.75.0 and 3.0.0b2; `tests/unit/test_sentry_sdk.py` holds a contract for each, so that a release that
 moves one of them turns a test red. Importing this module imports sentry-sdk.
@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
-from copy import copy
 from typing import Any
 
 import sentry_sdk
@@ -21,100 +17,12 @@ from sentry_sdk import consts, scope, transport, utils
 from sentry_sdk.client import BaseClient
 from sentry_sdk.integrations import logging as logging_integration
 from sentry_sdk.profiler import continuous_profiler
-from sentry_sdk.scope import Scope, ScopeType
+from sentry_sdk.scope import Scope
 
 from otel_distro._compat import SUPPRESS_ALL
 
 VERSION: str = consts.VERSION
 MAJOR = int(VERSION.partition(".")[0])
-
-ISOLATION: ContextVar[Scope | None] = scope._isolation_scope  # noqa: SLF001
-"""Where sentry-sdk keeps the scope of a request: what `sentry_sdk.set_tag` and the like write to."""
-
-CURRENT: ContextVar[Scope | None] = scope._current_scope  # noqa: SLF001
-"""Where sentry-sdk keeps the innermost scope."""
-
-_SLOTS: tuple[str, ...] = tuple(Scope.__slots__)
-_NAMES = frozenset(_SLOTS)
-_new = object.__new__
-
-
-class _Filling:
-    """The lock under which a scope is filled; a forked child gets its own: who held it is not there."""
-
-    def __init__(self) -> None:
-        self.renew()
-        os.register_at_fork(after_in_child=self.renew)
-
-    def renew(self) -> None:
-        """Forget who holds it."""
-        self.lock = threading.RLock()
-
-
-_FILLING = _Filling()
-
-
-class LazyScope(Scope):
-    """A scope that is forked from another one when it is first looked at: for most requests never.
-
-    sentry-sdk's own fork copies some twenty containers for each request.
-
-    Attributes:
-        parent: what it is forked from; None for an empty scope.
-        asgi: the request's ASGI scope; None for a scope of no request.
-        exchange: what the server instrumentation knows of the request, if anything.
-    """
-
-    __slots__ = ("asgi", "exchange", "parent")
-
-    parent: Scope | None
-    asgi: Any
-    exchange: Any
-
-    def __getattr__(self, name: str) -> Any:
-        """Called for a slot that nobody has written to yet."""
-        if name not in _NAMES:
-            raise AttributeError(name)
-        self._fill()
-        return object.__getattribute__(self, name)
-
-    def __copy__(self) -> Scope:
-        """A copy of this scope, for a block, that belongs to the same request."""
-        copied: Any = Scope.__copy__(self)
-        # it has everything; a reference to its origin would keep all scopes of threads that start threads alive
-        copied.parent, copied.asgi, copied.exchange = None, self.asgi, self.exchange
-        return copied  # type: ignore[no-any-return]
-
-    def fork(self) -> Scope:
-        """A scope for a thread or a block; as lazy as this one as long as there is nothing to copy."""
-        if any([_has(self, slot) for slot in _SLOTS]):  # noqa: C419 - a list is faster for so few
-            return self.__copy__()
-        return lazy(self.parent, self.asgi, self.exchange)
-
-    def _fill(self) -> None:
-        with _FILLING.lock:
-            source = Scope(ty=ScopeType.ISOLATION) if self.parent is None else copy(self.parent)
-            for slot in _SLOTS:
-                if not _has(self, slot):  # what was written before it was read stays
-                    object.__setattr__(self, slot, getattr(source, slot))
-
-
-def _has(scope: LazyScope, slot: str) -> bool:
-    try:
-        object.__getattribute__(scope, slot)
-    except AttributeError:
-        return False
-    return True
-
-
-def lazy(parent: Scope | None, asgi: Any, exchange: Any) -> LazyScope:
-    """A scope that is forked from `parent` when it is first looked at."""
-    # upstream's constructor fills everything, which is what is put off
-    made = _new(LazyScope)
-    made.parent = parent
-    made.asgi = asgi
-    made.exchange = exchange
-    return made
 
 
 def known(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,13 +159,8 @@ def client() -> BaseClient:
 
 
 __all__ = [
-    "CURRENT",
-    "ISOLATION",
     "MAJOR",
     "VERSION",
-    "LazyScope",
-    "Scope",
-    "ScopeType",
     "add_integration",
     "client",
     "end_profiler",
@@ -267,7 +170,6 @@ __all__ = [
     "ignore_loggers",
     "known",
     "knows",
-    "lazy",
     "process_events",
     "renew_transport",
     "set_ids",

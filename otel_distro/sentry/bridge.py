@@ -23,6 +23,7 @@ from otel_distro.process import in_forked_child
 from otel_distro.tracing import LeanTracerProvider
 
 from . import _sdk
+from ._scopes import separate
 from .crumbs import Crumbs
 from .events import Events
 from .frameworks import Frameworks
@@ -30,7 +31,7 @@ from .identity import Identity
 from .link import Link, Noting, note, tell
 from .options import options
 from .propagation import SentryTrace
-from .requests import Requests, current_request
+from .requests import Requests
 from .scrub import Scrub
 from .tasks import Tasks
 
@@ -74,9 +75,11 @@ class Bridge:
             variables=sentry.local_variables,
         )
         self._crumbs = Crumbs()
-        self._link = Link(_request_span)
+        self._requests = Requests(self.capture, self.owned, guard, MARK)
+        self._link = Link(self._request_span)
         self._events = Events(
             self._link,
+            self._requests.current,
             self._crumbs,
             personal=sentry.send_default_pii,
             baggage_keys=sentry.baggage,
@@ -105,6 +108,7 @@ class Bridge:
         _sdk.set_ids(self._link.current)
         _sdk.process_events(self._process)
         _sdk.watch_clients(self._changed)
+        separate(self._requests.running, self._requests.isolation)
         if self._sentry.propagation:
             parts = parts_of_propagator(self._textmap)
             self._textmap = CompositePropagator([SentryTrace(self._decide), *parts])
@@ -166,12 +170,15 @@ class Bridge:
         self.flush(seconds)
 
     def _watch(self, hooks: ImportHooks) -> None:
-        requests = Requests(self.capture, self.owned, self._guard, MARK)
-        hooks.on_import("starlette.applications", requests.applications)
-        hooks.on_import("starlette.middleware.exceptions", requests.exceptions)
+        hooks.on_import("starlette.middleware.errors", self._requests.errors)
+        hooks.on_import("starlette.middleware.exceptions", self._requests.exceptions)
         hooks.on_import("asyncio.base_events", self._tasks.asyncio)
         hooks.on_import("uvloop", self._tasks.uvloop)
         self._frameworks.watch(hooks)
+
+    def _request_span(self) -> SpanContext | None:
+        request = self._requests.current()
+        return None if request is None else request.span
 
     def _process(self, event: Json, hint: MutableMapping[str, Any]) -> Json | None:
         raised = hint.get("exc_info")
@@ -273,11 +280,6 @@ def _after(ours: Callable[[Json], Json], theirs: Callable[[Any, Any], Any] | Non
 
 def _of_sentry(textmap: object) -> bool:
     return type(textmap).__module__.startswith("sentry_sdk.")
-
-
-def _request_span() -> SpanContext | None:
-    request = current_request()
-    return None if request is None else request.span
 
 
 __all__ = ["MARK", "Bridge"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from opentelemetry import baggage
@@ -14,7 +14,7 @@ from otel_distro.logs.fields import SAMPLED, SERVICE, SPAN_ID, TRACE_ID
 
 from .crumbs import Crumbs
 from .link import Link
-from .requests import current_request
+from .requests import Request
 
 _LONGEST_TAG = 200
 _LONGEST_BAGGAGE = 64
@@ -30,6 +30,7 @@ class Events:
 
     Args:
         link: finds the span.
+        request: finds the running request.
         crumbs: finished client spans; None where sentry-sdk's own integrations make breadcrumbs already.
         personal: names and addresses of users, query strings and headers may leave.
         baggage_keys: which baggage becomes tags; anybody may send baggage, so it never says who the user is.
@@ -37,9 +38,17 @@ class Events:
     """
 
     def __init__(
-        self, link: Link, crumbs: Crumbs | None, *, personal: bool, baggage_keys: Sequence[str], guard: Guard
+        self,
+        link: Link,
+        request: Callable[[], Request | None],
+        crumbs: Crumbs | None,
+        *,
+        personal: bool,
+        baggage_keys: Sequence[str],
+        guard: Guard,
     ) -> None:
         self._link = link
+        self._request = request
         self.crumbs = crumbs
         self._personal = personal
         self._baggage_keys = tuple(baggage_keys)
@@ -77,7 +86,7 @@ class Events:
             # a sampling context of sentry-sdk's own trace would send the event's envelope to that trace
             event.setdefault("contexts", {})["trace"] = {"trace_id": found.trace_id, "span_id": found.span_id}
             record = found.record
-        request = current_request()
+        request = self._request()
         if request is not None:
             event["transaction"], source = request.transaction
             event["transaction_info"] = {"source": source}

@@ -1,26 +1,29 @@
 """Requests of Starlette and FastAPI as sentry-sdk sees them: a scope each, and every exception that leaves one.
 
 sentry-sdk's own integration forks two scopes for each request and wraps each middleware and handler. Here a request
-pays for two objects and four writes to context variables; everything else waits for an event.
+that has a server span of ours leaves where it can be found and no more; everything else waits for an event, and
+exceptions are seen where Starlette answers them.
 """
 
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextvars import Token
 from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from opentelemetry.trace import SpanContext
+from sentry_sdk.scope import Scope as SentryScope
 
 from otel_distro.context import current as current_record
+from otel_distro.context import current_scope
 from otel_distro.guard import Guard
 from otel_distro.tracing.context import current_span_context
 
-from ._sdk import CURRENT, ISOLATION, LazyScope, lazy
-from .link import note, was_told
+from ._scopes import LazyScope, isolation_scope, lazy, renew, restore
+from .link import is_told, note, was_told
 
 Scope = MutableMapping[str, Any]
 Call = Callable[[Any, Scope, Any, Any], Awaitable[None]]
@@ -87,14 +90,8 @@ class Request(NamedTuple):
         return found
 
 
-def current_request() -> Request | None:
-    """The request that the running code belongs to; also in threads that sentry-sdk gave its scope."""
-    scope = ISOLATION.get()
-    return Request(scope.asgi, scope.exchange) if isinstance(scope, LazyScope) else None
-
-
 class Requests:
-    """Patches Starlette when it is imported.
+    """Patches Starlette when it is imported, and finds the running request.
 
     Args:
         capture: sends an exception with a mechanism.
@@ -109,9 +106,50 @@ class Requests:
         self._guard = guard
         self._mark = mark
 
-    def applications(self, module: ModuleType) -> None:
-        """Patch `starlette.applications`; called when it has been imported."""
-        module.Starlette.__call__ = self._watched(module.Starlette.__call__)
+    def current(self) -> Request | None:
+        """The request that the running code belongs to; also in threads that sentry-sdk gave its scope."""
+        scope = isolation_scope()
+        found: Any = scope.request() if isinstance(scope, LazyScope) else None
+        if not found:
+            return None
+        return found if type(found) is Request else Request(found.asgi, found)
+
+    def running(self) -> Any:
+        """The exchange of the running request, where that knows its scope; None where another client is in charge."""
+        scope: Any = current_scope()
+        if scope is None or not self._owned():
+            return None
+        # a task or thread that said something of its own has a scope of its own
+        exchange = scope.request or scope
+        return exchange if getattr(exchange, "asgi", None) is not None else None
+
+    def isolation(self, exchange: Any, around: SentryScope | None) -> SentryScope:
+        """The isolation scope of a request, made when it is first asked for.
+
+        Args:
+            exchange: from `running`.
+            around: the scope that it is forked from.
+        """
+        # without a reference back: each request that logs would have to wait for the garbage collector
+        made = lazy(around, weakref.ref(exchange))
+        kept: SentryScope = vars(exchange).setdefault("isolation", made)
+        return kept
+
+    def errors(self, module: ModuleType) -> None:
+        """Patch `starlette.middleware.errors`, the outermost layer of every application; called at its import."""
+        owner = module.ServerErrorMiddleware
+        owner.__call__ = self._entered(owner.__call__)
+        for name in ("error_response", "debug_response"):
+            setattr(owner, name, self._telling(getattr(owner, name)))
+        original = owner.__init__
+
+        @functools.wraps(original)
+        def __init__(middleware: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+            original(middleware, *args, **kwargs)
+            if middleware.handler is not None:
+                middleware.handler = self._around(middleware.handler, self._failed, self._failed)
+
+        owner.__init__ = __init__
 
     def exceptions(self, module: ModuleType) -> None:
         """Patch `starlette.middleware.exceptions`: what its handlers answer with 500 and above is captured as well."""
@@ -124,35 +162,60 @@ class Requests:
 
         module.ExceptionMiddleware.__init__ = __init__
 
-    def _watched(self, original: Call) -> Call:
-        owned, failed, mark = self._owned, self._failed, self._mark
+    def _entered(self, original: Call) -> Call:
+        mark, watched = self._mark, self._watched(original)
+        running: Callable[[], Any] = current_scope
 
+        # no coroutine of its own, for that would be resumed with every step of the application
         @functools.wraps(original)
-        async def __call__(app: Any, scope: Scope, receive: Any, send: Any) -> None:  # noqa: N807
-            if _SEEN in scope:
-                await original(app, scope, receive, send)
-                return
-            scope[_SEEN] = True
-            isolation: Token[Any] | None = None
-            # another client's own middleware has forked its scopes already, and reads them when this has returned
-            if scope.get("type") in _SERVED and owned():
-                isolation = ISOLATION.set(lazy(ISOLATION.get(), scope, scope.get(mark)))
-                if CURRENT.get() is not None:
-                    # sentry-sdk makes one when somebody asks; what was there is not this request's
-                    CURRENT.set(None)
-            try:
-                await original(app, scope, receive, send)
-            except Exception as error:
-                failed(error)
-                raise
-            finally:
-                if isolation is not None:
-                    try:
-                        ISOLATION.reset(isolation)
-                    except (ValueError, RuntimeError):
-                        pass  # a request that is closed in another context, which is not ours to mend
+        def __call__(middleware: Any, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:  # noqa: N807
+            exchange: Any = scope.get(mark)
+            if exchange is not None and exchange is running() and scope.get("type") == "http":
+                try:
+                    exchange.asgi = scope
+                except AttributeError:
+                    pass  # one that keeps nothing for others
+                else:
+                    return original(middleware, scope, receive, send)
+            return watched(middleware, scope, receive, send)
 
         return __call__
+
+    def _watched(self, original: Call) -> Call:
+        """For WebSockets, and for requests without a server span of ours: scopes are put in place, and put back."""
+        owned, failed, mark = self._owned, self._failed, self._mark
+
+        async def watched(middleware: Any, scope: Scope, receive: Any, send: Any) -> None:
+            if _SEEN in scope:
+                await original(middleware, scope, receive, send)
+                return
+            scope[_SEEN] = True
+            tokens = None
+            # another client's own middleware has forked its scopes already, and reads them when this has returned
+            if scope.get("type") in _SERVED and owned():
+                request = Request(scope, scope.get(mark))
+                tokens = renew(lazy(isolation_scope(), lambda: request))
+            try:
+                await original(middleware, scope, receive, send)
+            except Exception as error:
+                if scope.get("type") != "http":  # whose errors are answered
+                    failed(error)
+                raise
+            finally:
+                if tokens is not None:
+                    restore(tokens)
+
+        return watched
+
+    def _telling(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        failed = self._failed
+
+        @functools.wraps(original)
+        def respond(middleware: Any, request: Any, error: Exception) -> Any:
+            failed(error)
+            return original(middleware, request, error)
+
+        return respond
 
     def _failed(self, error: Exception) -> None:
         self._guard.call("Sentry, request", None, self._report, error)
@@ -163,38 +226,67 @@ class Requests:
         context = current_span_context()
         if context is not None:
             note(context, error, None if self._owned() else current_record())
-        if self._owned():
+        # an application that is mounted in another one answers it first
+        if self._owned() and not is_told(error):
             self._capture(error, _UNHANDLED)
 
     def _watch_handlers(self, middleware: Any) -> None:
         for table in (middleware._exception_handlers, middleware._status_handlers):  # noqa: SLF001
             for key, handler in list(table.items()):
-                table[key] = self._reporting(handler)
+                table[key] = self._around(handler, self._answered, _leave)
 
-    def _reporting(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """A handler of the application's that is captured when the exception's own status is 500 or above."""
-        import inspect
+    def _answered(self, error: Any) -> None:
+        """An exception that a handler of the application's answers is captured when its status is 500 or above."""
+        status = getattr(error, "status_code", None)
+        if isinstance(status, int) and status >= 500 and self._owned() and not was_told(error):
+            self._guard.call("Sentry, handled exception", None, self._capture, error, _HANDLED)
 
-        def report(error: Any) -> None:
-            status = getattr(error, "status_code", None)
-            if isinstance(status, int) and status >= 500 and self._owned() and not was_told(error):
-                self._guard.call("Sentry, handled exception", None, self._capture, error, _HANDLED)
+    def _around(
+        self, handler: Callable[..., Any], before: Callable[[Any], None], failed: Callable[[Exception], None]
+    ) -> Callable[..., Any]:
+        """A handler of exceptions, as asynchronous as it is.
 
-        if inspect.iscoroutinefunction(handler):
+        Args:
+            handler: of the application's.
+            before: gets what it is to answer.
+            failed: gets what it raises itself.
+        """
+        if _is_async(handler):
 
-            @functools.wraps(handler)
+            @functools.wraps(handler, updated=())
             async def handle_async(request: Any, error: Any) -> Any:
-                report(error)
-                return await handler(request, error)
+                before(error)
+                try:
+                    return await handler(request, error)
+                except Exception as another:
+                    failed(another)
+                    raise
 
             return handle_async
 
-        @functools.wraps(handler)
+        @functools.wraps(handler, updated=())
         def handle(request: Any, error: Any) -> Any:
-            report(error)
-            return handler(request, error)
+            before(error)
+            try:
+                return handler(request, error)
+            except Exception as another:
+                failed(another)
+                raise
 
         return handle
 
 
-__all__ = ["Request", "Requests", "current_request"]
+def _leave(_: Exception) -> None:
+    """It goes on to who answers it."""
+
+
+def _is_async(handler: Any) -> bool:
+    """Whether Starlette awaits it: a coroutine function, or an object that is called like one."""
+    import inspect
+
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+
+
+__all__ = ["Request", "Requests"]

@@ -23,7 +23,7 @@ from tests.recording import Recording
 
 def events(*, personal: bool = False, keys: tuple[str, ...] = (), crumbs: Crumbs | None = None) -> Events:
     """Completes events as the bridge does."""
-    return Events(Link(lambda: None), crumbs, personal=personal, baggage_keys=keys, guard=Guard())
+    return Events(Link(lambda: None), lambda: None, crumbs, personal=personal, baggage_keys=keys, guard=Guard())
 
 
 def alone(test: Callable[[], dict[str, Any]]) -> dict[str, Any]:
