@@ -24,7 +24,7 @@ AGENT = "agent"
 AGENT_PRODUCTION = "agent, `--tls=mtls --token --redaction`, senders use gzip"
 SAMPLING = "sampling"
 _RATES = (1_000, 5_000, 10_000, 20_000, 50_000, 100_000)
-_QUEUES = (1.0737, 10, 50, 100, 500)  # GB; the first is the default of 1 GiB
+_QUEUES = (1.0737, 10, 50, 100, 500)  # GB of OTELCOL_QUEUE_BYTES; the first is the default of 1 GiB
 _MB, _GB = 1e6, 1e9
 
 
@@ -63,6 +63,7 @@ def page(results: Results) -> str:
             machine=meta["machine"],
             bytes=f"{results.queued_a_span:.0f}",
             disk=f"{results.disk_a_span:.0f}",
+            counted=f"{results.queued_a_span * 1000 * 3600 / _GB:.1f}",
             hour=f"{results.disk_a_span * 1000 * 3600 / _GB:.1f}",
             rate=f"{meta['rate']:,}",
             planned=f"{PLANNED:.0%}",
@@ -104,11 +105,12 @@ def outages(results: Results) -> str:
     """How long a queue lasts."""
     rows = []
     for size in _QUEUES:
-        spans = size * _GB / results.disk_a_span
+        spans = size * _GB / results.queued_a_span
         name = "1 GiB, the default" if size == _QUEUES[0] else f"{size:g} GB"
-        rows.append((name, f"{spans / 1e6:.1f} million", *(_duration(spans / rate) for rate in _RATES)))
+        disk = f"{spans * results.disk_a_span / _GB:.1f} GB"
+        rows.append((name, disk, f"{spans / 1e6:.1f} million", *(_duration(spans / rate) for rate in _RATES)))
     heads = (f"{rate:,}/s" for rate in _RATES)
-    return _table(("queue of one backend", "spans", *heads), rows)
+    return _table(("`OTELCOL_QUEUE_BYTES`", "on the disk", "spans", *heads), rows)
 
 
 def costs(results: Results) -> str:

@@ -88,7 +88,7 @@ def storage(name: str) -> Settings:
         "create_directory": True,
         "#recreate": "Sets aside a file at which opening panics; otelcol-start finds the broken files that this misses.",
         "recreate": True,
-        "#fsync": "Without it the queue survives kill -9, not the loss of the machine; with it a span costs 40 % more CPU.",
+        "#fsync": "Without it the queue survives kill -9, not the loss of the machine; what it costs: docs/sizing.md.",
         "fsync": "${env:OTELCOL_STORAGE_FSYNC:-false}",
         "timeout": "10s",
         "compaction": {

@@ -102,7 +102,9 @@ class Build:
                 and all("storage" in queues.get(exporter, {}) for exporter in found["exporters"])
             ]
             if name.partition("/")[0] == "isolate" and stored:
-                settings["#stored"] = "Written to disk before they answer: they share a batch, where others get a copy."
+                settings["#stored"] = (
+                    "Written to disk before they answer: they share a batch and its encoding, where others get a copy."
+                )
                 settings["stored"] = stored
 
 

@@ -156,9 +156,40 @@ def test_a_blocking_queue_in_a_fan_out_is_found(tmp_path: Path) -> None:
     assert "blocking-fan-out" in [finding.rule for finding in findings(written(tmp_path, beside))]
 
 
+@pytest.mark.parametrize(
+    ("receiver", "behind", "found"),
+    [
+        ("kafka/spans", "processors: [memory_limiter, tail_sampling]", ["kafka-before-sampler"]),
+        ("kafka/spans", "processors: [memory_limiter]", []),
+        ("kafka_traces", "processors: [memory_limiter, tail_sampling]", []),
+    ],
+)
+def test_a_receiver_that_commits_what_a_sampler_holds_is_found(
+    receiver: str, behind: str, found: list[str], tmp_path: Path
+) -> None:
+    """The stock Kafka receiver before a sampler is a fault; ours is none, nor is the stock one alone."""
+    text = SOUND.replace("receivers:\n  otlp:", f"receivers:\n  {receiver}: {{}}\n  otlp:", 1)
+    text = text.replace("receivers: [otlp]", f"receivers: [{receiver}]")
+    kept = text.replace("processors: [memory_limiter]", behind)
+    at = [finding for finding in findings(written(tmp_path, kept)) if finding.rule == "kafka-before-sampler"]
+    assert [finding.rule for finding in at] == found
+    assert all(kept.splitlines()[finding.line - 1] == f"  {receiver}: {{}}" for finding in at)
+
+
+def test_a_sampler_behind_a_connector_is_behind_its_receiver(tmp_path: Path) -> None:
+    """Through `isolate` or `forward` it is the same loss."""
+    text = SOUND.replace("receivers:\n  otlp:", "receivers:\n  kafka: {}\n  otlp:", 1)
+    text = text.replace("receivers: [otlp]", "receivers: [otlp, kafka]")
+    text = text.replace(
+        "      exporters: [otlp_grpc/b]", "      processors: [tail_sampling]\n      exporters: [otlp_grpc/b]"
+    )
+    (found,) = [each for each in findings(written(tmp_path, text)) if each.rule == "kafka-before-sampler"]
+    assert text.splitlines()[found.line - 1] == "  kafka: {}"
+
+
 def test_every_rule_has_a_case() -> None:
     """A rule without a case could be deaf."""
-    assert len({case[2] for case in CASES}) + 1 >= len(RULES)
+    assert len({case[2] for case in CASES}) + 2 >= len(RULES)  # two have tests of their own
 
 
 def test_a_comment_allows_a_finding(tmp_path: Path) -> None:

@@ -34,9 +34,8 @@ func NewFactory() connector.Factory {
 
 type tracesConnector struct {
 	*fan[ptrace.Traces]
-	trim  trimmer
-	room  room
-	share bool // with queues on disk, which need a batch in bytes: it is encoded once for all
+	trim trimmer
+	room room
 }
 
 func newTraces(_ context.Context, set connector.Settings, cfg component.Config, next consumer.Traces) (connector.Traces, error) {
@@ -60,7 +59,7 @@ func newTraces(_ context.Context, set connector.Settings, cfg component.Config, 
 		td.CopyTo(copied)
 		return copied
 	}
-	return &tracesConnector{built, trimmer{config.MaxSpanBytes}, config.room(), len(config.Stored) > 0}, nil
+	return &tracesConnector{built, trimmer{config.MaxSpanBytes}, config.room()}, nil
 }
 
 // ConsumeTraces is the answer to the sender.
@@ -70,17 +69,8 @@ func (c *tracesConnector) ConsumeTraces(ctx context.Context, td ptrace.Traces) e
 		c.counters.refuse(ctx, total)
 		return err
 	}
-	truncated, dropped := 0, 0
-	if c.share {
-		ctx = wire.Share(ctx, td)
-		if found, err := wire.Encode(ctx, td); err != nil || c.trim.looks(len(found.Body)) {
-			truncated, dropped = c.trim.traces(td)
-			ctx = wire.Share(ctx, td) // anew: it may have changed
-		}
-	} else if c.trim.looks(sizes.TracesSize(td)) {
-		truncated, dropped = c.trim.traces(td)
-	}
-	return c.deliver(ctx, td, total, truncated, dropped)
+	truncated, dropped := c.trim.traces(td)
+	return c.deliver(wire.Share(ctx, td), td, total, truncated, dropped) // queues on disk need it encoded, all the same way
 }
 
 type metricsConnector struct {

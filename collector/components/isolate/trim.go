@@ -18,11 +18,11 @@ type trimmer struct{ limit int }
 
 var sizes ptrace.ProtoMarshaler
 
-// looks tells whether a batch of that size may hold a span that is too large.
-func (t trimmer) looks(size int) bool { return t.limit > 0 && size > t.limit }
-
-// traces changes td in place: how many spans were shortened, and how many dropped.
+// traces changes td in place: how many spans were shortened, and how many dropped. One size question where all is well.
 func (t trimmer) traces(td ptrace.Traces) (truncated, dropped int) {
+	if t.limit == 0 || sizes.TracesSize(td) <= t.limit {
+		return 0, 0
+	}
 	td.ResourceSpans().RemoveIf(func(group ptrace.ResourceSpans) bool {
 		if sizes.ResourceSpansSize(group) <= t.limit {
 			return false

@@ -8,6 +8,7 @@ the end of input ends the program as an application ends. Under `ours` it is sta
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 import time
 
@@ -32,7 +33,7 @@ def _send(count: int, size: int) -> list[str]:
             span.set_attribute("http.route", "/orders/{id}")
             span.set_attribute("drill.number", number)
             if size:
-                span.set_attribute("payload", "x" * size)
+                span.set_attribute("payload", secrets.token_urlsafe(size)[:size])  # a queue cannot pack it
             ids.append(f"{span.get_span_context().span_id:016x}")
         time.sleep(0.002)
     return ids

@@ -103,6 +103,11 @@ class BareSender:
         """Nothing is held back here."""
 
 
+def _text(size: int) -> str:
+    """So many characters that a queue cannot pack."""
+    return secrets.token_urlsafe(size)[:size]
+
+
 def request_of(ids: list[bytes], sizes: Mapping[int, int]) -> ExportTraceServiceRequest:
     """Spans with these ids as one request of one trace."""
     trace_id = secrets.token_bytes(16)
@@ -113,7 +118,7 @@ def request_of(ids: list[bytes], sizes: Mapping[int, int]) -> ExportTraceService
             name="GET /orders/{id}",
             kind=Span.SPAN_KIND_SERVER,
             attributes=[_attribute("http.route", "/orders/{id}")]
-            + ([_attribute("payload", "x" * sizes[place])] if sizes.get(place) else []),
+            + ([_attribute("payload", _text(sizes[place]))] if sizes.get(place) else []),
         )
         for place, span_id in enumerate(ids)
     ]
