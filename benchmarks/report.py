@@ -132,11 +132,18 @@ def _wire(results: Results, case: str) -> str:
 def _starts(results: Results) -> str:
     rows = []
     for peer in PEERS:
-        cells = [_start_cell(results, f"start-{program}", peer.name, "cpu_ms") for program in ("pass", "import")]
-        memory = _start_cell(results, "start-import", peer.name, "rss_mb")
+        cells = [_start_cell(results, f"start-{program}", peer.name, "cpu_ms") for program in ("pass", "import", "use")]
+        memory = [_start_cell(results, f"start-{program}", peer.name, "rss_mb") for program in ("import", "use")]
         if any(cell != _NONE for cell in cells):
-            rows.append((peer.title, *cells, memory))
-    columns = ("", "CPU ms, `python -c pass`", "CPU ms, four libraries", "resident MB, four libraries")
+            rows.append((peer.title, *cells, *memory))
+    columns = (
+        "",
+        "CPU ms, `python -c pass`",
+        "CPU ms, four libraries imported",
+        "CPU ms, and used",
+        "resident MB, imported",
+        "resident MB, used",
+    )
     return _table(
         "Start, added to bare (bare: its own): the least of all rounds, in brackets the median", columns, rows
     )

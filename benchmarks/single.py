@@ -12,24 +12,27 @@ from benchmarks.peers import Peer
 from benchmarks.site import Site
 from benchmarks.stats import order
 
-_PROGRAMS = ("pass", "import")
+_PROGRAMS = ("pass", "import", "use")
 
 
 def run_starts(site: Site, peers: Sequence[Peer], rounds: int) -> list[dict[str, Any]]:
-    """Starts `python -c pass` and an application that imports the four libraries, under each peer's launcher.
+    """Starts `python -c pass` and an application of the four libraries, under each peer's launcher.
+
+    The application ends when it is imported, and once more when it has answered a request and asked a database and a
+    server: what is put off until then is no less of a cost.
 
     Returns:
-        One row a round, case ("start-pass", "start-import") and peer: `cpu_ms` of the whole process tree from start
-        to exit, `peak_mb`, and for the application `rss_mb`, its resident memory when it is ready.
+        One row a round, case ("start-pass", "start-import", "start-use") and peer: `cpu_ms` of the whole process tree
+        from start to exit, `peak_mb`, and for the application `rss_mb`, its resident memory when it is ready.
     """
     rows = []
     by_name = {peer.name: peer for peer in peers}
     for program in _PROGRAMS:
-        able = [peer.name for peer in peers if program == "import" or peer.launcher or peer.name == "bare"]
+        able = [peer.name for peer in peers if program != "pass" or peer.launcher or peer.name == "bare"]
         for turn in range(-1, rounds):  # the first one writes bytecode and fills the page cache: not counted
             for name in order(able, turn + 1):
                 peer = by_name[name]
-                command = site.command(peer, "-c", "pass") if program == "pass" else site.workload(peer, "import")
+                command = site.command(peer, "-c", "pass") if program == "pass" else site.workload(peer, program)
                 row = _start(command, site.environment(peer))
                 if turn >= 0 or "failed" in row:
                     rows.append({"round": turn, "case": f"start-{program}", "peer": name, **row})

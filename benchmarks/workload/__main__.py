@@ -4,6 +4,7 @@ Modes:
     drive: builds the applications, then obeys one JSON command a line on its standard input and answers one a line.
     serve: runs the full application under uvicorn on the port given.
     import: imports what an application of the four libraries imports, and prints its resident memory.
+    use: the same, after a request, an SQL statement and an HTTP call.
     count: sends requests, of which callgrind counts the instructions.
     encode: measures how long a batch of spans takes to become OTLP bytes.
 """
@@ -21,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Reads the mode and its options, and runs it."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=("drive", "serve", "import", "count", "encode"))
+    parser.add_argument("mode", choices=("drive", "serve", "import", "use", "count", "encode"))
     parser.add_argument("--setup", default="nothing")
     parser.add_argument("--wrap", default="")
     parser.add_argument("--port", type=int, default=0)
@@ -42,10 +43,10 @@ def main() -> None:
         from serve import serve
 
         serve(options.setup, options.port)
-    elif options.mode == "import":
+    elif options.mode in ("import", "use"):
         from startup import report
 
-        report(options.setup)
+        report(options.setup, used=options.mode == "use")
     elif options.mode == "count":
         from count import count
 
