@@ -123,9 +123,11 @@ def _tell_children(session: Session) -> None:
     from .process import launch
 
     general, environ = session.settings.general, session.environ
-    name = service.name(general, session.orig_argv, service.inherited(session.role, environ))
-    # an environment holds no control characters
-    environ[service.PARENT_SERVICE_NAME] = "".join(c for c in name if c.isprintable())
+    # a user's own name is in the settings of all; requests looks at every further variable four times in each call
+    if not service.said(general):
+        name = service.name(general, session.orig_argv, service.inherited(session.role, environ))
+        # an environment holds no control characters
+        environ[service.PARENT_SERVICE_NAME] = "".join(c for c in name if c.isprintable())
     if "prometheus" in session.settings.metrics.exporters:
         launch(environ)
 

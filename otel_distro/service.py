@@ -27,8 +27,12 @@ def name(general: settings.General, orig_argv: Sequence[str], inherited: str | N
         orig_argv: `sys.orig_argv`.
         inherited: see `inherited`.
     """
-    said = general.service_name or general.resource_attributes.get("service.name")
-    return said or inherited or service_name(orig_argv)
+    return said(general) or inherited or service_name(orig_argv)
+
+
+def said(general: settings.General) -> str | None:
+    """What the user calls the service, None where nobody has said."""
+    return general.service_name or general.resource_attributes.get("service.name")
 
 
 def inherited(role: Role, environ: Mapping[str, str]) -> str | None:
