@@ -131,7 +131,9 @@ class Operation:
             if self.is_statement:
                 spent.sql(self, seconds)
             else:
-                spent.redis(seconds)
+                # as `Spent.redis`, without the call
+                spent.redis_calls += 1
+                spent.redis_seconds += seconds
 
     def failed(self, tracer: Starts, context: Context, started: float, error: BaseException, code: str | None) -> None:
         """The call ended with `error`, and its span is made now; see `ended` and `fail`."""

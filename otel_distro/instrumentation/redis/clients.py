@@ -248,7 +248,11 @@ class Clients:
             return
         operation = self._commands.operation(client, args)
         operation.ended(self.tracer, context, started)
-        if operation.looks_up:
+        if operation.looks_up == 1:
+            # as `count`, without the call
+            found = reply is not None and (type(reply) is not dict or reply)
+            (operation.hits if found else operation.misses).step(1)
+        elif operation.looks_up:
             operation.count(reply)
 
     def _failed_briefly(self, client: Any, args: tuple[Any, ...], started: float, error: BaseException) -> None:

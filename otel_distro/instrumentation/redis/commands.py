@@ -111,13 +111,13 @@ class RedisOperation(Operation):
         """Count the lookups of one call."""
         if self.looks_up == 1:
             # HGETALL of nothing is an empty mapping, an empty string is a value
-            (self.misses if reply is None or reply == {} else self.hits).add(1)
+            (self.misses if reply is None or reply == {} else self.hits).step(1)
         elif isinstance(reply, list):
             missed = reply.count(None)
             if missed:
-                self.misses.add(missed)
+                self.misses.step(missed)
             if missed < len(reply):
-                self.hits.add(len(reply) - missed)
+                self.hits.step(len(reply) - missed)
 
 
 Lookups = Sequence[tuple[int, RedisOperation]]
