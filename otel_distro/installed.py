@@ -36,9 +36,9 @@ def entry_points(*groups: str) -> tuple[Point, ...] | None:
         None where packages are found in other ways than in folders of `sys.path` (an archive, a finder of its own), so
         that only `importlib.metadata` can tell.
     """
-    # the stock launcher has read it all
+    # the stock launcher has read it all; the SDK brings the module as well, and would read all of it again
     metadata = sys.modules.get("opentelemetry.util._importlib_metadata")
-    if metadata is not None:
+    if metadata is not None and (not _found.cache_info().currsize or _found(tuple(sys.path)) is None):
         points = (point for group in groups for point in metadata.entry_points(group=group))
         return tuple(dict.fromkeys(Point(point.group, point.name, point.value) for point in points))
     if any(hasattr(finder, "find_distributions") and not _built_in(finder) for finder in sys.meta_path):

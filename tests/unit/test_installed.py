@@ -23,6 +23,15 @@ def test_what_is_read_is_what_python_reads() -> None:
     assert [asked(), asked(before="import opentelemetry.util._importlib_metadata; ")] == [str(_points(expected))] * 2
 
 
+def test_what_was_read_is_not_read_again_because_the_sdk_could() -> None:
+    """The SDK brings upstream's reader, which nobody has asked yet: it would go through all packages once more."""
+    before = (
+        "from otel_distro.installed import entry_points; entry_points('opentelemetry_'); "
+        "import opentelemetry.util._importlib_metadata as m; m.entry_points = None; "
+    )
+    assert asked(before=before) == asked()
+
+
 def _points(found: list[tuple[str, str, str]]) -> list[object]:
     from otel_distro.installed import Point
 
