@@ -46,13 +46,12 @@ class Starts(Protocol):
         """Spans that are made at their end alone; see `LeanTracer.briefs`."""
         ...
 
-    def begin(
+    def begin(  # noqa: PLR0917 - as `LeanTracer.begin`
         self,
         name: str,
         kind: SpanKind,
         parent: SpanContext | None,
         attributes: dict[str, AnyValue],
-        *,
         start_time: int | None = None,
         context: Context | None = None,
         make: Callable[..., Any] = ...,
@@ -104,13 +103,12 @@ class ApiTracer:
         """Not for tracers of others."""
         raise TypeError("a tracer that is not lean makes whole spans")
 
-    def begin(
+    def begin(  # noqa: PLR0917 - as `LeanTracer.begin`
         self,
         name: str,
         kind: SpanKind,
         parent: SpanContext | None,
         attributes: dict[str, AnyValue],
-        *,
         start_time: int | None = None,
         context: Context | None = None,
         make: Callable[..., Any] | None = None,

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram
-from opentelemetry.trace import Span, StatusCode
+from opentelemetry.trace import Span, SpanContext, StatusCode
 
-from otel_distro._compat import OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_HTTP_KEY, SUPPRESS_KEY
+from otel_distro._compat import IS_VALID, OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_HTTP_KEY, SUPPRESS_KEY
 from otel_distro.bounded import BoundedCache
 from otel_distro.context import Scope, current_scope
 from otel_distro.propagation import Propagation
@@ -39,6 +39,8 @@ _MAX_SERIES = 64
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _VERSIONS = {11: "1.1", 10: "1.0", 20: "2", 30: "3"}
 """How http.client and urllib3 number the versions."""
+
+_new = object.__new__
 
 Headers = Iterable[tuple[bytes, bytes]]
 Pairs = Callable[[Any], Headers]
@@ -68,9 +70,10 @@ class Target:
     Attributes:
         name: of the spans.
         attributes: of the spans, without the URL.
+        endings: what `ending` has given so far, by its arguments.
     """
 
-    __slots__ = ("_endings", "_histogram", "_metric_attributes", "attributes", "name")
+    __slots__ = ("_histogram", "_metric_attributes", "attributes", "endings", "name")
 
     def __init__(self, method: str, origin: str, known: frozenset[str], histogram: Histogram) -> None:
         upper = method.strip().upper()
@@ -81,20 +84,16 @@ class Target:
         if method.strip() != recorded:
             self.attributes["http.request.method_original"] = method.strip()
         self._histogram = histogram
-        self._endings: BoundedCache[tuple[int, str, str], Ending] = BoundedCache(_MAX_SERIES)
+        self.endings: BoundedCache[tuple[int, str, str], Ending] = BoundedCache(_MAX_SERIES)
 
     def ending(self, status: int, version: str, error: str) -> Ending:
-        """What the requests have in common that ended like this.
+        """What the requests have in common that ended like this, and from now on is found in `endings`.
 
         Args:
             status: of HTTP; 0 where no answer came.
             version: of HTTP; empty where it is not known.
             error: the class of what was raised; empty where nothing was.
         """
-        key = status, version, error
-        return self._endings.get(key) or self._learn(*key)
-
-    def _learn(self, status: int, version: str, error: str) -> Ending:
         attributes: dict[str, Any] = {}
         if status:
             attributes["http.response.status_code"] = status
@@ -104,11 +103,11 @@ class Target:
             attributes["error.type"] = error or str(status)
         series = histogram_series(self._histogram, {**self._metric_attributes, **attributes})
         alike = Common(self.name, CLIENT, {**self.attributes, **attributes})
-        return self._endings.keep((status, version, error), Ending(series, alike))
+        return self.endings.keep((status, version, error), Ending(series, alike))
 
 
 class Exchange:
-    """A request that has been sent, until its answer is complete.
+    """A request that has been sent, until its answer is complete; made by `HttpClient.begin`.
 
     Attributes:
         span: of the request.
@@ -127,18 +126,16 @@ class Exchange:
         "span",
     )
 
-    def __init__(
-        self, client: HttpClient, target: Target, span: Span, token: Token[Context], scope: Scope | None
-    ) -> None:
-        self._client = client
-        self._scope = scope
-        self._target = target
-        self._token: Token[Context] | None = token
-        self._status = 0
-        self._version = self._error = ""
-        self._ended = False
-        self.span = span
-        self._started = perf_counter()
+    _client: HttpClient
+    _ended: bool
+    _error: str
+    _scope: Scope | None
+    _started: float
+    _status: int
+    _target: Target
+    _token: Token[Context] | None
+    _version: str
+    span: Span
 
     def leave(self) -> None:
         """The span is not the current one any more; the answer's body may still be to come."""
@@ -161,7 +158,7 @@ class Exchange:
             if not span.is_recording():
                 return
             self._tell_answer()
-        if is_error(status):
+        if status >= 400 or 0 < status < 100:  # as `is_error`, without the call
             span.set_attribute("error.type", str(status))
             span.set_status(StatusCode.ERROR)
         if self._client.response_headers is not None:
@@ -190,8 +187,10 @@ class Exchange:
             span: Any = self.span
             seconds = now - self._started
             if self._token is not None:
-                self.leave()
-            duration, alike = self._target.ending(self._status, self._version, self._error)
+                detach(self._token, span)
+                self._token = None
+            target, key = self._target, (self._status, self._version, self._error)
+            duration, alike = target.endings.get(key) or target.ending(*key)
             if span.__class__ is ClientSpan and span.conclude(alike, end_time):
                 duration.took(seconds, now, span.context[:2])
             else:
@@ -200,9 +199,12 @@ class Exchange:
                 duration.record(seconds, span)
                 span.end(end_time)
             # the scope in which it began: an answer may be closed by anyone, also by the garbage collector
-            spent = None if self._scope is None else self._scope.spending()
+            scope = self._scope
+            spent = None if scope is None else scope.spent or scope.spending()
             if spent is not None:
-                spent.http(seconds)
+                # as `Spent.http`, without the call
+                spent.http_calls += 1
+                spent.http_seconds += seconds
         except Exception as error:  # noqa: BLE001 - called from the application's own code
             self._client.guard.failed("http client", error)
 
@@ -265,13 +267,12 @@ class HttpClient:
 
             self._excluded = compile_patterns(wanted, self.guard)
 
-    def begin(
+    def begin(  # noqa: PLR0917 - keywords would cost what the short way saves
         self,
         method: str,
         url: str,
         set_header: Callable[[str, str], object],
         headers: Any,
-        *,
         above: bool = False,
         whole: bool = False,
         hook: Callable[[Span], object] | None = None,
@@ -296,11 +297,13 @@ class HttpClient:
         key = (method, url if at < 0 else url[:at])
         target, tracer = self._targets.get(key) or self._learn(key), self.tracer
         told = redact_url(url) if "?" in url or "@" in url or "#" in url else url
-        parent = parent_in(context)
+        parent: Any = getattr(context.get(SPAN_KEY), "context", None)
+        if parent.__class__ is not SpanContext or not parent[IS_VALID]:
+            parent = parent_in(context)
         if whole or tracer.brief is None:
             span = tracer.begin(target.name, CLIENT, parent, {**target.attributes, "url.full": told})
         else:
-            span = tracer.begin(target.name, CLIENT, parent, {"url.full": told}, make=client_span)
+            span = tracer.begin(target.name, CLIENT, parent, {"url.full": told}, None, None, client_span)
             if span.__class__ is ClientSpan:
                 span.common = target.attributes
         if self._request_headers is not None and span.is_recording():
@@ -318,7 +321,18 @@ class HttpClient:
                 self._propagation.inject(set_header, span, context)
             passing.headers(scope, set_header, headers)
         token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True})) if above else attach_span(span)
-        return Exchange(self, target, span, token, scope)
+        # a constructor would cost twice as much
+        exchange = _new(Exchange)
+        exchange._client = self  # noqa: SLF001 - this is the constructor
+        exchange._scope = scope  # noqa: SLF001
+        exchange._target = target  # noqa: SLF001
+        exchange._token = token  # noqa: SLF001
+        exchange._status = 0  # noqa: SLF001
+        exchange._version = exchange._error = ""  # noqa: SLF001
+        exchange._ended = False  # noqa: SLF001
+        exchange.span = span
+        exchange._started = perf_counter()  # noqa: SLF001
+        return exchange
 
     def _learn(self, key: tuple[str, str]) -> Target:
         return self._targets.keep(key, Target(*key, self._known_methods, self._histogram))

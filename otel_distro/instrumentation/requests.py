@@ -92,13 +92,7 @@ class RequestsInstrumentation:
             headers = request.headers
             return (
                 self._client.begin(
-                    request.method,
-                    request.url,
-                    headers.__setitem__,
-                    headers,
-                    above=True,
-                    whole=hooks is not None,
-                    hook=hook,
+                    request.method, request.url, headers.__setitem__, headers, True, hooks is not None, hook
                 ),
                 hooks,
             )

@@ -105,9 +105,7 @@ class Urllib3Instrumentation:
                 if hooks is None:
                     return None, None, None
                 hook = _bound(hooks.request, pool, {"method": method, "url": full, "headers": sent, "body": body})
-            exchange = self._client.begin(
-                method, full, sent.__setitem__, sent, above=True, whole=hooks is not None, hook=hook
-            )
+            exchange = self._client.begin(method, full, sent.__setitem__, sent, True, hooks is not None, hook)
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
             self._guard.failed(_PART, error)
             return None, None, None

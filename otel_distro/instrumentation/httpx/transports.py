@@ -107,7 +107,7 @@ class Transports:
                 hook = None if asynchronous else _bound(hooks.request, request)
             headers = request.headers
             exchange = self._client.begin(
-                request.method, str(request.url), _setter(headers), headers, whole=hooks is not None, hook=hook
+                request.method, str(request.url), _setter(headers), headers, False, hooks is not None, hook
             )
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
             self._guard.failed(_PART, error)
