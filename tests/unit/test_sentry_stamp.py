@@ -12,7 +12,7 @@ from otel_distro.otlp._values import key_value
 from otel_distro.otlp._wire import delimited
 from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.sentry.spans import Marks
-from otel_distro.sentry.stamp import Stamp, suffix
+from otel_distro.sentry.stamp import _PERSONAL, _URLS, Stamp, suffix
 from tests.recording import Recording
 
 MARKS = Marks("staging", "shop@1", 0.25)
@@ -103,6 +103,15 @@ def test_what_is_personal_stays_here(kind: SpanKind, given: dict[str, Any], kept
     """Queries, addresses and names do not leave, whatever the span's kind and place; with an opt-in all of it does."""
     assert attributes(one(record(kind, given, parent))) == {**kept, **MARKS.attributes()}
     assert attributes(one(record(kind, given, parent), personal=True)) == {**given, **MARKS.attributes()}
+
+
+@pytest.mark.parametrize("size", [1, 100, 300, 20_000])
+@pytest.mark.parametrize("name", sorted(_PERSONAL | _URLS))
+def test_every_personal_name_is_known(name: str, size: int) -> None:
+    """Whatever its length and its value's, each of the names is found, once and behind another, and others stay."""
+    given = {"before": "Z\t", name: "?" + "x" * size, "between": "JJ", "user.email": "a@b", "behind": 1}
+    kept = {key: value for key, value in given.items() if key not in _PERSONAL} | ({name: ""} if name in _URLS else {})
+    assert attributes(one(record(SpanKind.SERVER, given))) == {**kept, **MARKS.attributes()}
 
 
 def test_a_failed_span_tells_no_values() -> None:
