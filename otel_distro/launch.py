@@ -81,7 +81,7 @@ def _execute(command: list[str], environ: dict[str, str]) -> int:
     if path is None:
         _complain(f"error: no such program: {command[0]}")
         return _NOT_FOUND
-    environ["PYTHONPATH"] = _python_path(environ.get("PYTHONPATH", ""))
+    environ["PYTHONPATH"] = python_path(environ.get("PYTHONPATH", ""))
     isolating = _isolating_option(command)
     if isolating:
         _complain(f"warning: python {isolating} ignores PYTHONPATH; the program runs without telemetry")
@@ -102,7 +102,7 @@ def _find(name: str, search: str) -> str | None:
     return None
 
 
-def _python_path(present: str) -> str:
+def python_path(present: str) -> str:
     """Our directory first, then what was there.
 
     The working directory is not added, as the stock launcher does: a `random.py` there would shadow Python's own in

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from opentelemetry.instrumentation import auto_instrumentation
 
 from tests.servers.sink import OtlpSink
 
 BIN = Path(sys.executable).parent
 OURS = (str(BIN / "otel-distro"), "run")
 STOCK = (str(BIN / "opentelemetry-instrument"),)
+INJECTED = ("env", f"PYTHONPATH={Path(auto_instrumentation.__file__).parent}")
+"""As Kubernetes' operator starts programs: the stock launcher's part in them, without itself."""
 AWAKE = "from otel_distro.session import opened; awake = lambda: opened().pipeline is not None\n"
 
 
@@ -71,7 +74,7 @@ SIGNS = (
 )
 
 
-@pytest.mark.parametrize("launcher", [OURS, STOCK], ids=["ours", "stock"])
+@pytest.mark.parametrize("launcher", [OURS, INJECTED], ids=["ours", "injected"])
 def test_each_sign_sets_telemetry_up(launcher: tuple[str, ...]) -> None:
     """The API, a record, a loop, a library's first call, our own interface: each wakes what slept until then."""
     shown = run(launcher, f"SIGNS = {SIGNS!r}{ALL}").splitlines()
@@ -91,7 +94,7 @@ print(awake())
 """
 
 
-@pytest.mark.parametrize("launcher", [OURS, STOCK], ids=["ours", "stock"])
+@pytest.mark.parametrize("launcher", [OURS, INJECTED], ids=["ours", "injected"])
 def test_what_tells_of_nothing_wakes_nobody(launcher: tuple[str, ...]) -> None:
     """Imports, clients that ask nobody, a loop that never runs, a record below its level: the process sleeps on."""
     assert run(launcher, NO_SIGNS) == "False\n"
@@ -123,7 +126,7 @@ assert type(opentelemetry.__spec__.loader).__module__.startswith(("_frozen", "im
 assert type(trace).__name__ == "module" and trace.__spec__.name == "opentelemetry.trace"
 print(type(trace.get_tracer_provider()).__name__, awake())
 """
-    assert run(OURS, code) == run(STOCK, code) == "LeanTracerProvider True\n"
+    assert run(OURS, code) == run(INJECTED, code) == run(STOCK, code) == "LeanTracerProvider True\n"
 
 
 def test_signs_in_several_threads_set_up_once() -> None:
@@ -203,3 +206,25 @@ os.waitpid(pid, 0)
 thread.join()
 """
     assert run(OURS, code) == "True LeanTracer\n"
+
+
+@pytest.mark.parametrize(
+    ("environ", "spared"),
+    [
+        ({}, True),
+        ({"OTEL_DISTRO_PIPELINE": "upstream"}, False),
+        ({"OTEL_PYTHON_DISTRO": "another"}, False),
+        ({"OTEL_PYTHON_CONFIGURATOR": "another"}, False),
+    ],
+    ids=["ours", "upstream", "distro", "configurator"],
+)
+def test_the_stock_launcher_starts_programs_as_ours_does_where_it_is_certain(
+    environ: dict[str, str], spared: bool
+) -> None:
+    """What it would import into a program that is to have our distro is spared; else it goes its own way."""
+    code = "import sys; print('opentelemetry.instrumentation' not in sys.modules)"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
+    told = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_PYTHON_DISTRO": "otel_distro"}
+    command = [*STOCK, sys.executable, "-c", code]
+    done = subprocess.run(command, env={**kept, **told, **environ}, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{spared}\n"
