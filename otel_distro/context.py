@@ -79,6 +79,12 @@ class Record(NamedTuple):
 _new = tuple.__new__
 
 
+class Told(dict[str, Any]):
+    """Attributes of names that the application chose itself, so that they may be those of others as well."""
+
+    __slots__ = ()
+
+
 class Scope:
     """The place of what is known: a request, or a task or thread that has said something itself.
 
@@ -88,7 +94,7 @@ class Scope:
 
     Attributes:
         request_id: None outside a request, and as long as nobody has asked for one.
-        user: None as long as nobody has said.
+        user: the fields of a `User`, None as long as nobody has said.
         values: what `set_context` was given, by the application's own keys; replaced as a whole.
         known: the attributes before anything was said.
         told: attributes of all that was said, None where they have to be put together by `telling`.
@@ -101,7 +107,7 @@ class Scope:
     __slots__ = ("known", "opened", "record", "request", "request_id", "spent", "told", "user", "values")
 
     request_id: str | None
-    user: User | None
+    user: tuple[str, str | None, str | None] | None
     values: Mapping[str, Value]
     known: Mapping[str, Value]
     told: Mapping[str, Value] | None
@@ -150,7 +156,10 @@ class Scope:
         self.told = self.record = None
 
     def telling(self) -> Mapping[str, Value]:
-        """All of it under the names it has on spans; a mapping that does not change any more."""
+        """All of it under the names it has on spans, a mapping that does not change any more.
+
+        A `Told` where some name may be that of an attribute that others set; any other has names of ours.
+        """
         while True:
             user, values = self.user, self.values
             attributes = {**self.known}
@@ -162,6 +171,8 @@ class Scope:
                     attributes["user.email"] = email
             for key, value in values.items():
                 attributes[_ATTRIBUTES.get(key) or attribute_name(key)] = value
+                if "." in key:
+                    attributes = Told(attributes)
             self.told = attributes
             # a thread that works for the request may have said something meanwhile
             if self.user is user and self.values is values:
@@ -174,7 +185,8 @@ class Scope:
             told = self.told
             if told is None:
                 told = self.telling()
-            record = self.record = _new(Record, (self.identify(), self.user, self.values, told))
+            user = None if self.user is None else _new(User, self.user)
+            record = self.record = _new(Record, (self.identify(), user, self.values, told))
             if self.told is not told:
                 record = None
         return record
@@ -277,10 +289,9 @@ def set_user(
         name: the login or display name.
         email: the user's address.
     """
-    user: User | None = None
-    if id is not None:
-        known = id if type(id) is str and len(id) <= _LONGEST else _text(id)
-        user = _new(User, (known, None if name is None else _text(name), None if email is None else _text(email)))
+    if type(id) is not str or len(id) > _LONGEST:
+        id = None if id is None else _text(id)  # noqa: A001 - as above
+    user = None if id is None else (id, name if name is None else _text(name), email if email is None else _text(email))
     scope: Any = current_scope()
     try:
         # this proves that the running code is in the very context in which the scope was opened, and in no copy of it

@@ -36,11 +36,17 @@ class TakingBrief(SimpleSpanProcessor):
         """Makes what can be read of such a span."""
 
         def finished(  # noqa: PLR0917 - the encoder's
-            trace_id: int, span_id: int, parent: SpanContext | None, start: int, end: int, more: Mapping[str, Any]
+            trace_id: int,
+            span_id: int,
+            parent: SpanContext | None,
+            start: int,
+            end: int,
+            more: Mapping[str, Any],
+            shared: Mapping[str, Any] | None = None,
         ) -> ReadableSpan:
             flags = TraceFlags(TraceFlags.SAMPLED | (parent.trace_flags if parent else TraceFlags.RANDOM_TRACE_ID))
             context = SpanContext(trace_id, span_id, False, flags, parent.trace_state if parent else None)
-            attributes_of_it = {**dict(more.items()), **attributes}
+            attributes_of_it = {**(shared or {}), **more, **attributes}
             return ReadableSpan(
                 name, context, parent, attributes=attributes_of_it, kind=kind, start_time=start, end_time=end
             )

@@ -10,6 +10,7 @@ import re
 from binascii import hexlify
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, MutableMapping
+from string import ascii_letters, digits
 from typing import Any, Protocol
 
 from opentelemetry import baggage
@@ -22,18 +23,23 @@ from otel_distro.guard import Guard
 
 SetHeader = Callable[[str, str], object]
 
-is_request_id = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
-"""Whether the value of a header is well formed; it looks at no more than 129 bytes."""
+_LONGEST = 128
+_CHARACTERS = (ascii_letters + digits + "._~:/+=@-").encode("ascii")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _PART = "request id"
 
 
+def is_request_id(value: bytes) -> bool:
+    """Whether the value of a header is well formed."""
+    # a third of what a regular expression takes
+    return 0 < len(value) <= _LONGEST and not value.translate(None, _CHARACTERS)
+
+
 class Answered(Protocol):
     """A request that is being answered."""
 
-    request_id: str | None
-    id_header: bytes
+    given_id: tuple[bytes, bytes] | None
     server_span: Any
 
     def identify(self) -> str:
@@ -82,17 +88,13 @@ class RequestIds:
         for name, _ in headers:
             if name in spellings:
                 return message
-        name = self.preferred
-        if scope.request_id is None:
+        given = scope.given_id
+        if given is None:
             try:
-                value = hexlify(scope.server_span.context[TRACE_ID].to_bytes(16, "big"))
+                given = (self.preferred, hexlify(scope.server_span.context[TRACE_ID].to_bytes(16, "big")))
             except (AttributeError, TypeError):  # no span, or none of ours
-                value = scope.identify().encode("ascii")
-        else:
-            value = scope.request_id.encode("ascii")
-            # only a caller's has a header of its own
-            name = getattr(scope, "id_header", name)
-        return {**message, "headers": [*headers, (name, value)]}
+                given = (self.preferred, scope.identify().encode("ascii"))
+        return {**message, "headers": [*headers, given]}
 
 
 def server_ids(chosen: settings.Requests, guard: Guard) -> RequestIds | None:
@@ -138,7 +140,7 @@ class PassingOn:
         for key in self.keys:
             value: object = scope.values.get(key)
             if value is None and key == "user" and scope.user is not None:
-                value = scope.user.id
+                value = scope.user[0]
             if value is not None and key not in known:
                 context = baggage.set_baggage(key, str(value), context)
         return context

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
-    Finished = Callable[[int, int, SpanContext | None, int, int, SupportsItems[str, Any]], bytes]
+    from otel_distro.tracing.brief import Finished
+    from otel_distro.tracing.common import Shared
 
 _NAMES_KEPT = 1024
 _ALWAYS = 48  # bytes of the span's ids, its kind and its times
@@ -86,16 +87,22 @@ class SpanEncoder:
             attributes: of all of them, clean.
 
         Returns:
-            A function of trace id, span id, parent, start and end (nanoseconds since the epoch) and further attributes
-            (clean, of other keys, no longer changed), which gives what `piece` gives for a span without status, events
-            and links. It raises where a number does not fit.
+            A function of trace id, span id, parent, start and end (nanoseconds since the epoch), further attributes
+            (clean, of other keys, no longer changed) and such that are shared with others, which gives what `piece`
+            gives for a span without status, events and links. It raises where a number does not fit.
         """
         called, last = self._name(name), self._attributes.encoded(attributes) + _UNSET_STATUS
         number, size = kind.value + 1, _ALWAYS + len(called) + len(last)
         join, times, encoded = b"".join, _TIMES, self._attributes.encoded
 
         def finished(  # noqa: PLR0917 - keywords would cost what the short way saves
-            trace_id: int, span_id: int, parent: SpanContext | None, start: int, end: int, more: SupportsItems[str, Any]
+            trace_id: int,
+            span_id: int,
+            parent: SpanContext | None,
+            start: int,
+            end: int,
+            more: Mapping[str, Any],
+            shared: Shared | None = None,
         ) -> bytes:
             known, trace, above = self._family
             if known is not parent or parent is None:
@@ -104,12 +111,20 @@ class SpanEncoder:
             if told is not more:
                 further = encoded(more)
                 self._told = (more, further)
+            if shared is not None:
+                by, known_bytes = shared.encoded
+                further += known_bytes if by is self else self._share(shared)
             length = size + len(above) + len(further)
             stamp = times(_KIND, number, _START, start, _END, end)
             head = bytes((0x12, length & 0x7F | 0x80, length >> 7)) if 127 < length < 16384 else _head(length)
             return join((head, trace, span_id.to_bytes(8, "big"), above, stamp, called, further, last))
 
         return finished
+
+    def _share(self, shared: Shared) -> bytes:
+        further = self._attributes.encoded(shared)
+        shared.encoded = (self, further)
+        return further
 
     def _meet(self, trace_id: int, parent: SpanContext | None) -> tuple[bytes, bytes]:
         """What spans under one parent have in common: a request that calls often calls again next."""

@@ -16,8 +16,7 @@ from opentelemetry.util.types import AnyValue
 from otel_distro.context import NOTHING, Scope
 
 if TYPE_CHECKING:
-    from _typeshed import SupportsItems
-
+    from .common import Shared
     from .processors import Processors
 
 _LOW_BITS = (1 << 64) - 1
@@ -26,8 +25,23 @@ _SAMPLED = 1
 Ids = tuple[int, int]
 """Trace id and span id of a sampled span."""
 
-Finished = Callable[[int, int, SpanContext | None, int, int, "SupportsItems[str, Any]"], bytes]
-"""Trace id, span id, parent, start and end in nanoseconds since the epoch, further attributes; gives the bytes."""
+
+class Finished(Protocol):
+    """Makes a span's bytes."""
+
+    def __call__(  # noqa: PLR0917 - keywords would cost what the short way saves
+        self,
+        trace_id: int,
+        span_id: int,
+        parent: SpanContext | None,
+        start: int,
+        end: int,
+        more: Mapping[str, Any],
+        shared: Shared | None = None,
+        /,
+    ) -> bytes:
+        """Start and end are nanoseconds since the epoch, `more` and `shared` further attributes."""
+        ...
 
 
 @runtime_checkable
@@ -98,6 +112,7 @@ class Briefs:
         "_bound",
         "_finished",
         "_kind",
+        "_more",
         "_name",
         "_parent_based",
         "_processors",
@@ -127,6 +142,7 @@ class Briefs:
         self._attributes = attributes
         self._scope = tracer.scope
         self._taker: TakesBrief | None = None
+        self._more: Mapping[str, AnyValue] = NOTHING
 
     def ended(self, parent: SpanContext | None, scope: Scope | None, start: int, end: int) -> Ids | None:
         """One of them has ended, without an error.
@@ -156,7 +172,7 @@ class Briefs:
             more = scope.telling() if told is None else told
         processors = self._processors
         taker = processors.brief
-        if (taker is None or taker is not self._taker or more) and not self._fits(taker, more):
+        if (taker is None or taker is not self._taker or more is not self._more) and not self._fits(taker, more):
             return self._as_object(parent, start, end)
         encoded = self._finished(trace_id, span_id, parent, start, end, more)
         self._take((processors.resource, self._scope, encoded))
@@ -171,6 +187,8 @@ class Briefs:
             self._finished = taker.finisher(self._name, self._kind, own)
             self._take = taker.take
             self._taker = taker
+        # a request that calls often calls again next, with the same
+        self._more = more
         return True
 
     def _as_object(self, parent: SpanContext | None, start: int, end: int) -> Ids | None:

@@ -15,7 +15,6 @@ from opentelemetry.util.types import AnyValue
 
 from .common import Common, PlainSpan
 from .processors import Processors
-from .span import RECORD_AND_STATUS, UNSET
 
 _new = object.__new__
 _NOTHING: Mapping[str, AnyValue] = {}
@@ -93,7 +92,7 @@ def client_span(  # noqa: PLR0917 - as `new_span`
     span = _new(ClientSpan)
     span.common = _NOTHING
     span.own = attributes
-    span._seen = None  # noqa: SLF001 - this is the constructor
+    span._seen = span._rare = None  # noqa: SLF001 - this is the constructor
     span._plain = True  # noqa: SLF001
     # the rest as `new_span`, written out: a call would cost more than the lines
     span.name = name
@@ -102,15 +101,8 @@ def client_span(  # noqa: PLR0917 - as `new_span`
     span.kind = kind
     span.start_time = start_time
     span.end_time = None
-    span.status = UNSET
     span.resource = processors.resource
     span.instrumentation_scope = scope
-    span.dropped_attributes = 0
-    span.dropped_events = 0
-    span.dropped_links = 0
-    span._own_events = None  # noqa: SLF001
-    span._own_links = None  # noqa: SLF001
-    span._on_exception = RECORD_AND_STATUS  # noqa: SLF001
     span._processors = processors  # noqa: SLF001
     return span
 

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue, Attributes
 
 from .brief import Finished, TakesBrief
-from .span import LeanSpan
+from .span import RECORD_AND_STATUS, UNSET, LeanSpan
+
+
+class Shared(dict[str, AnyValue]):
+    """Clean attributes that several spans have to themselves, filled once and kept: one caller's, for example.
+
+    Attributes:
+        encoded: who has encoded them last, and the bytes.
+    """
+
+    __slots__ = ("encoded",)
+
+    encoded: tuple[object, bytes]
+
+    def __init__(self, attributes: Mapping[str, AnyValue]) -> None:
+        super().__init__(attributes)
+        self.encoded = (None, b"")
 
 
 class Common:
@@ -40,13 +57,45 @@ class Common:
         return self._finished
 
 
+class _Rare:
+    """A field that hardly any span of a kind sets: it has its default until then, and costs no span a step."""
+
+    def __init__(self, default: object) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, span: PlainSpan | None, owner: type | None = None) -> Any:
+        rare = None if span is None else span._rare  # noqa: SLF001 - a part of that class
+        return self._default if rare is None else rare.get(self._name, self._default)
+
+    def __set__(self, span: PlainSpan, value: object) -> None:
+        if span._rare is None:  # noqa: SLF001
+            span._rare = {}  # noqa: SLF001
+        span._rare[self._name] = value  # noqa: SLF001
+
+
+def _rarely(default: object) -> Any:
+    return _Rare(default)
+
+
 class PlainSpan(LeanSpan):
     """A lean span that knows whether anybody has given it more than its maker."""
 
-    __slots__ = ("_plain", "_seen")
+    __slots__ = ("_plain", "_rare", "_seen")
 
     _plain: bool
+    _rare: dict[str, Any] | None
     _seen: dict[str, AnyValue] | None
+
+    status = _rarely(UNSET)
+    dropped_attributes = _rarely(0)
+    dropped_events = _rarely(0)
+    dropped_links = _rarely(0)
+    _own_events = _rarely(None)
+    _own_links = _rarely(None)
+    _on_exception = _rarely(RECORD_AND_STATUS)
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """See `LeanSpan.add_event`."""
@@ -64,4 +113,4 @@ class PlainSpan(LeanSpan):
         super().set_status(status, description)
 
 
-__all__ = ["Common", "PlainSpan"]
+__all__ = ["Common", "PlainSpan", "Shared"]

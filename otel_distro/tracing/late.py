@@ -8,16 +8,15 @@ never copied: the exporter is given what is alike as it was encoded once, and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
-from otel_distro.context import NOTHING
+from otel_distro.context import NOTHING, Told
 
-from .common import PlainSpan
-from .span import RECORD_AND_STATUS, UNSET
+from .common import PlainSpan, Shared
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from .processors import Processors
 
 _new = object.__new__
-_new_tuple = tuple.__new__
 
 
 class Facts(Protocol):
@@ -37,30 +35,26 @@ class Facts(Protocol):
         """How many attributes there may be."""
         ...
 
-    def attributes(self) -> dict[str, AnyValue]:
-        """The attributes, clean, in a new dictionary."""
+    def shared(self) -> Shared:
+        """The attributes that others have as well, clean."""
+        ...
+
+    def own(self) -> dict[str, AnyValue]:
+        """The others, clean, in a new dictionary."""
         ...
 
 
 class _Nothing:
     most = 0
 
-    def attributes(self) -> dict[str, AnyValue]:
+    def shared(self) -> Shared:
+        return _NO_SHARED
+
+    def own(self) -> dict[str, AnyValue]:
         return {}
 
 
-class _Own(tuple[Any, ...]):
-    """Facts and what was told beside them, read as a mapping when the span is encoded."""
-
-    __slots__ = ()
-
-    def items(self) -> Iterable[tuple[str, AnyValue]]:
-        facts, told = self
-        attributes: dict[str, AnyValue] = facts.attributes()
-        attributes.update(told)
-        return attributes.items()
-
-
+_NO_SHARED = Shared(NOTHING)
 _NO_FACTS = _Nothing()
 
 
@@ -101,7 +95,7 @@ class LateSpan(PlainSpan):
         seen = self._seen
         if seen is None:
             self._plain = False
-            seen = self._seen = {**self.common, **self.facts.attributes(), **self._told}
+            seen = self._seen = {**self.common, **self.facts.shared(), **self.facts.own(), **self._told}
             if self.route is not None:
                 seen["http.route"] = self.route
         return seen
@@ -130,25 +124,26 @@ class LateSpan(PlainSpan):
         Args:
             common: name and attributes of such spans.
             end_time: nanoseconds since the epoch.
-            more: further attributes, clean, in a mapping that does not change any more.
+            more: further attributes, clean, in a mapping that does not change any more; in a dictionary of no further
+                class where their names cannot be those of others.
 
         Returns:
             False, and nothing has happened, where it has to be ended as every span.
         """
         if self._told:
-            more = {**self._told, **more}
+            more = Told({**self._told, **more})
         processors, facts = self._processors, self.facts
         taker = processors.brief
-        if (
-            taker is None
-            or not self._plain
-            or common.size + len(more) + facts.most > processors.room
-            or (more and not common.keys.isdisjoint(more))
-        ):
+        if taker is None or not self._plain or common.size + len(more) + facts.most > processors.room:
             return False
-        own: Any = self.context
-        further: Any = _new_tuple(_Own, (facts, more))
-        encoded = common.finished(taker)(own[0], own[1], self.parent, self.start_time, end_time, further)
+        shared, own = facts.shared(), facts.own()
+        if more:
+            # only such names can be those of the request's own attributes
+            if more.__class__ is not dict and not (common.keys | shared.keys() | own.keys()).isdisjoint(more):
+                return False
+            own.update(more)
+        ids: Any = self.context
+        encoded = common.finished(taker)(ids[0], ids[1], self.parent, self.start_time, end_time, own, shared)
         # no call stands between these two lines; see `LeanSpan.finish`
         if self.end_time is not None:
             return False
@@ -180,18 +175,11 @@ def late_span(  # noqa: PLR0917 - as `new_span`
     span.facts = _NO_FACTS
     span._told = NOTHING  # noqa: SLF001 - this is the constructor
     span._plain = True  # noqa: SLF001
-    span.route = span._given_name = span._seen = None  # noqa: SLF001
+    span.route = span._given_name = span._seen = span._rare = None  # noqa: SLF001
     # the rest as `new_span`, written out: a call would cost more than the lines
     span.end_time = None
-    span.status = UNSET
     span.resource = processors.resource
     span.instrumentation_scope = scope
-    span.dropped_attributes = 0
-    span.dropped_events = 0
-    span.dropped_links = 0
-    span._own_events = None  # noqa: SLF001
-    span._own_links = None  # noqa: SLF001
-    span._on_exception = RECORD_AND_STATUS  # noqa: SLF001
     span._processors = processors  # noqa: SLF001
     return span
 

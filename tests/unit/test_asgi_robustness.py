@@ -277,7 +277,7 @@ def test_caches_stay_bounded():
         server = vars(app)["_otel_distro_server"]
         origins = server._origins
         assert len(origins._origins) < 500
-        assert len(origins._agents) < 1_000
+        assert len(origins.callers) < 1_000
         assert len(rig.points("http.server.request.duration")) == 1
 
 

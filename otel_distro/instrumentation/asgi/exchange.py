@@ -55,7 +55,7 @@ class Exchange(RequestScope):
 
     Attributes:
         server_span: None when there is none.
-        id_header: in which the caller sent its id, in lower case; only where it sent one.
+        given_id: the header in which the caller sent an id, in lower case, and that id; None where it sent none.
         token: puts the context back.
         recording: whether the span keeps what it is told.
         late: the span is a `LateSpan`, which the exchange tells what it learns.
@@ -81,7 +81,7 @@ class Exchange(RequestScope):
         "_started",
         "_stream",
         "_trailers",
-        "id_header",
+        "given_id",
         "late",
         "origin",
         "recording",
@@ -94,12 +94,12 @@ class Exchange(RequestScope):
         "watched",
     )
 
-    id_header: bytes
+    given_id: tuple[bytes, bytes] | None
 
     def __init__(self, server: Server, prefix: str) -> None:
         self.server = server
         # a request scope as its own constructor makes it, without the call
-        self.record = self.user = self.spent = self.opened = self.request_id = None
+        self.record = self.user = self.spent = self.opened = self.request_id = self.given_id = None
         self.values = self.known = self.told = NOTHING
         self.server_span: Span | None = None
         self.token: Token[Context] | None = None

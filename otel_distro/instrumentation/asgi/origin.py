@@ -6,12 +6,13 @@ Source: semantic conventions 1.44, "HTTP spans", server; "Setting `server.addres
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry.util.types import AnyValue
 
 from otel_distro.bounded import BoundedCache
 from otel_distro.redaction import redact_query
+from otel_distro.tracing.common import Shared
 
 from .metrics import Group, Groups
 from .options import Scope
@@ -23,6 +24,7 @@ MAX_PATH = 4_096
 MAX_QUERY = 4_096
 MAX_USER_AGENT = 1_024
 _MAX_METHOD = 64
+_MOST_OF_CALLERS = 262_144  # bytes, about
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT", "WS"})
 
 
@@ -53,10 +55,28 @@ class Facts(tuple[Any, ...]):
     most = 6
     """How many attributes there may be."""
 
+    def shared(self) -> Shared:
+        """What is known of the caller: the same in its next request."""
+        origins, _, _, client, agent = self
+        try:
+            found: Shared = origins.callers[client[0] if client else None, agent]
+        except (KeyError, TypeError, IndexError):
+            return cast("Origins", origins).caller(client, agent)
+        return found
+
+    def own(self) -> dict[str, AnyValue]:
+        """What this request alone has, in a new dictionary."""
+        _, path, query, _, _ = self
+        attributes: dict[str, AnyValue] = {}
+        if path.__class__ is str:
+            attributes["url.path"] = path if len(path) <= MAX_PATH else path[:MAX_PATH]
+        if query:
+            attributes["url.query"] = redact_query(_text(query[:MAX_QUERY]))
+        return attributes
+
     def attributes(self) -> dict[str, AnyValue]:
-        """They as attributes, in a new dictionary."""
-        origins: Origins = self[0]
-        return origins.described(self)
+        """All of it, in a new dictionary."""
+        return {**self.own(), **self.shared()}
 
 
 # the constructor is a Python function, which would cost as much again
@@ -70,16 +90,19 @@ class Origins:
         methods: recorded by name; others become `_OTHER`.
         groups: of the metrics.
         quiet_groups: what stands in for them where nothing is measured: WebSockets.
+
+    Attributes:
+        callers: by address and user agent.
     """
 
-    __slots__ = ("_agents", "_groups", "_methods", "_origins", "_quiet")
+    __slots__ = ("_groups", "_methods", "_origins", "_quiet", "callers")
 
     def __init__(self, methods: Collection[str], groups: Groups, quiet_groups: Groups) -> None:
         self._methods = frozenset(methods)
         self._groups = groups
         self._quiet = quiet_groups
         self._origins: BoundedCache[tuple[object, ...], Origin] = BoundedCache(_REMEMBERED)
-        self._agents: BoundedCache[bytes, tuple[str, str | None]] = BoundedCache(_REMEMBERED)
+        self.callers: BoundedCache[tuple[object, bytes | None], Shared] = BoundedCache(_MOST_OF_CALLERS)
 
     def of(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Origin:
         """The origin of a request.
@@ -103,31 +126,29 @@ class Origins:
         get = scope.get
         return _new(Facts, (self, get("path"), get("query_string"), get("client"), headers.get(b"user-agent")))
 
-    def described(self, facts: Facts) -> dict[str, AnyValue]:
-        """Attributes of these facts, in a new dictionary, without those of the origin."""
+    def caller(self, client: Any, agent: bytes | None) -> Shared:
+        """See a caller for the first time.
+
+        Args:
+            client: address and port, as ASGI has them.
+            agent: the header.
+        """
         attributes: dict[str, AnyValue] = {}
-        _, path, query, client, agent = facts
-        if path.__class__ is str:
-            attributes["url.path"] = path if len(path) <= MAX_PATH else path[:MAX_PATH]
-        if query:
-            attributes["url.query"] = redact_query(_text(query[:MAX_QUERY]))
-        if client:
-            address = client[0]
-            if address.__class__ is str:
-                attributes["client.address"] = address
+        address = client[0] if client else None
+        if address.__class__ is str:
+            attributes["client.address"] = address
         if agent is not None:
-            text, synthetic = self._agents.get(agent) or self._agent(agent)
-            attributes["user_agent.original"] = text
+            # late: conventions come along, which a start need not
+            from opentelemetry.util.http import detect_synthetic_user_agent
+
+            text = attributes["user_agent.original"] = _text(agent)[:MAX_USER_AGENT]
+            synthetic = detect_synthetic_user_agent(text)
             if synthetic is not None:
                 attributes["user_agent.synthetic.type"] = synthetic
-        return attributes
-
-    def _agent(self, agent: bytes) -> tuple[str, str | None]:
-        # late: conventions come along, which a start need not
-        from opentelemetry.util.http import detect_synthetic_user_agent
-
-        text = _text(agent)[:MAX_USER_AGENT]
-        return self._agents.keep(agent, (text, detect_synthetic_user_agent(text)), len(agent) + 64)
+        found = Shared(attributes)
+        if address is not None and address.__class__ is not str:
+            return found
+        return self.callers.keep((address, agent), found, 512 + 4 * len(agent or b""))
 
     def _learn(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Origin:
         host: Any = headers.get(b"host")

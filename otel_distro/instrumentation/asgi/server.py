@@ -128,8 +128,8 @@ class Server:
         )
         self._normal_disconnect = normal_disconnect
         self._extract = Propagation().extract
-        self._answers = answers
-        self._may_exclude = bool(answers) or exclusion is not None or (native is not None and native.may_exclude)
+        self._answers = answers or None
+        self._may_exclude = exclusion is not None or (native is not None and native.may_exclude)
 
     def open(self, app: object, scope: Scope, send: Send) -> Exchange | None:
         """Begin a request: its span is current, its scope marked, its metrics count it as active.
@@ -151,9 +151,12 @@ class Server:
             headers = self._no_headers(raw, error)
         current = _current()
         # an empty context, the usual one, holds neither a wish for silence nor a parent
-        if (current and suppressed()) or (self._may_exclude and self._excludes(app, scope, headers)):
-            return None
         prefix = scope.get("root_path")
+        if (current and suppressed()) or (
+            (self._may_exclude or (self._answers is not None and (prefix or scope["path"] in self._answers)))
+            and self._excludes(app, scope, headers)
+        ):
+            return None
         exchange = self._exchange_class(self, prefix.rstrip("/") if prefix else "")
         if self._tracer is not None:
             self._begin(self._tracer, exchange, scope, headers, current)
@@ -165,7 +168,7 @@ class Server:
                 # on every span of the request from now on
                 exchange.request_id = known = given.decode("ascii")
                 exchange.known = exchange.told = {REQUEST_ID: known}
-                exchange.id_header = header
+                exchange.given_id = (header, given)
                 break
         exchange.opened = set_scope(exchange)
         scope[MARK] = exchange
