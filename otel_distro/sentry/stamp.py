@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -72,8 +72,8 @@ _CARE = re.compile(
     b"J[\x80-\xff]?.\x0a[%b](?:%b)\x12" % (_lengths(_PERSONAL | _URLS), _one_of(_PERSONAL | _URLS)), re.DOTALL
 ).finditer
 
-# tag and length of an event, and the tag of its time; ids and values may hold them as well
-_EVENTS = re.compile(b"Z[\x80-\xff]{0,2}.\x09", re.DOTALL).finditer
+_EVENT_HEAD = re.compile(b"Z[\x80-\xff]{0,2}.\x09", re.DOTALL).match
+"""Tag and length of an event, and the tag of its time."""
 
 # one of anything, an event for instance
 _CARE_EVERYWHERE = re.compile(
@@ -142,12 +142,22 @@ def _guard(spans: list[bytes]) -> None:
     # all at a stretch: a search in each would cost twice as much
     text, ends = b"".join(spans), list(accumulate(map(len, spans)))
     _cut(spans, text, ends)
-    events = [bisect(ends, found.start()) for found in _EVENTS(text)]
+    events = [bisect(ends, place) for place in _events(text)]
     large = [number for number, span in enumerate(spans) if len(span) > _LARGE or span[-1] == _FAILED]
     for number in {*events, *large}:
         span = spans[number]
         if span[-1] == _FAILED or _CARE_EVERYWHERE(span, _BODY) is not None:
             spans[number] = _guarded(span)
+
+
+def _events(text: bytes) -> Iterator[int]:
+    """Where events may begin; ids and values may hold the same bytes."""
+    # one byte by itself is found many times faster than a pattern that begins with it
+    place = text.find(b"Z")
+    while place >= 0:
+        if _EVENT_HEAD(text, place) is not None:
+            yield place
+        place = text.find(b"Z", place + 1)
 
 
 def _cut(spans: list[bytes], text: bytes, ends: Sequence[int]) -> None:
