@@ -136,7 +136,7 @@ PEERS = (
         _OURS,
         ("otel-distro", "run"),
         checkout=True,
-        setup="opentelemetry",
+        setup="otel_distro",
         quick=True,
     ),
     Peer(

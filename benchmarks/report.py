@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.peers import BASE as BASE_PACKAGES
 from benchmarks.peers import PEERS, Peer
-from benchmarks.results import BASE, Incomplete, Results
-from benchmarks.stats import Series, least, middle, spread
+from benchmarks.results import BASE, PAIRED, Incomplete, Results
+from benchmarks.stats import Series, least, middle, scaled, spread
 from benchmarks.targets import TARGETS
-from benchmarks.workload.cases import CASES
+from benchmarks.workload.cases import CASES, OFF
 
 _TITLES = {case.name: case.title for case in CASES}
 _CALLS = {"sql-50": "SQLAlchemy", "redis-50": "Redis", "httpx-20": "httpx", "requests-20": "requests"}
@@ -26,6 +26,7 @@ def markdown(results: Results) -> str:
         _server(results),
         _calls(results),
         _spans(results),
+        _paired(results),
         _lag(results),
         *(_wire(results, case) for case in ("uvicorn", "collector")),
         _starts(results),
@@ -102,6 +103,20 @@ def _spans(results: Results) -> str:
             many = results.added_a_call("spans-1000", peer.name, without="spans-0")
             rows.append((peer.title, _middle_and_spread(one), _middle_and_spread(many)))
     return _table("Added CPU time of a span by hand, µs", ("", "1 a request", "1,000 a request"), rows)
+
+
+def _paired(results: Results) -> str:
+    series = {case.name: results.series(case.name, "ours", PAIRED) for case in CASES if case.against == OFF}
+    series |= {
+        case.name: scaled(results.added(case.name, "ours", PAIRED), 1 / case.calls)
+        for case in CASES
+        if case.against not in ("", OFF)
+    }
+    rows = [
+        (_TITLES[case], _middle_and_spread(values)) for case, values in series.items() if middle(values) is not None
+    ]
+    title = "Added by otel-distro, compared inside one process, µs of the request's own thread"
+    return _table(title, ("", "of a request, or of a span by hand"), rows)
 
 
 def _lag(results: Results) -> str:

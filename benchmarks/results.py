@@ -12,6 +12,8 @@ from benchmarks.workload.cases import CASES
 
 BASE = "bare"
 CPU = "cpu_us"
+PAIRED = "paired_us"
+"""What a peer has compared inside its own process."""
 _CALLS = {case.name: case.calls for case in CASES}
 _SPANS = {case.name: case.spans for case in CASES}
 

@@ -15,6 +15,7 @@ from benchmarks.stats import order
 from benchmarks.workload.cases import Case
 
 _WARM = 20
+_PAIRED = ("bare", "ours")
 _SLICES = 4  # short enough to share the machine's mood, long enough for exports to fall into them
 
 
@@ -41,7 +42,8 @@ def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], pl
 
     Returns:
         One row a round, case and peer: `requests`, `cpu_us` (microseconds of a request, its export included), `spans`
-        a request, `sent` and `arrived` spans, `metric_exports`, maybe `gaps_ms`; or `failed`, the reason for none.
+        a request, `sent` and `arrived` spans, `metric_exports`, maybe `gaps_ms`, maybe `paired_us` and `pairs` of
+        `workload/pairs.py`; or `failed`, the reason for none.
     """
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -105,7 +107,13 @@ class _Running:
                 answer = self._ask(case, name, {"do": "end"})
                 if answer is not None:
                     row = {"round": turn, "case": case.name, "peer": name, **self._row(case, name, answer)}
-                    self._rows.append(row)
+                    self._rows.append(row | self._pairs(case, name, seconds))
+
+    def _pairs(self, case: Case, name: str, seconds: float) -> dict[str, Any]:
+        """What the peer itself compares, alone and after everybody's turn."""
+        if not case.against or name not in _PAIRED:
+            return {}
+        return self._ask(case, name, {"do": "pair", "seconds": seconds}) or {}
 
     def _ask(self, case: Case, name: str, command: dict[str, object]) -> dict[str, Any] | None:
         """The answer; None if there is none, and then this peer does this case no more."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.results import Results
-from benchmarks.stats import Series, middle, middle_ratio
+from benchmarks.results import PAIRED, Results
+from benchmarks.stats import Series, middle, middle_ratio, scaled
 
 Figure = Callable[[Results], float | None]
 
@@ -57,13 +57,19 @@ def _call_share(case: str) -> Figure:
 
 def _many_routes(results: Results) -> float | None:
     results.demand_telemetry("routes-1000", "ours")
-    return _relative(results.added("routes-1000", "ours"), results.added("plain", "ours"))
+    return _relative(results.series("routes-1000", "ours", PAIRED), results.series("plain", "ours", PAIRED))
+
+
+def _many_routes_alone(results: Results) -> float | None:
+    """The same where the caches hold as little of the telemetry in either case."""
+    results.demand_telemetry("routes-1000", "ours")
+    return _relative(results.series("routes-1000", "ours", PAIRED), results.series("walk-1000", "ours", PAIRED))
 
 
 def _many_spans(results: Results) -> float | None:
     results.demand_telemetry("spans-1000", "ours")
-    many = results.added_a_call("spans-1000", "ours", without="spans-0")
-    return _relative(many, results.added_a_call("spans-1", "ours", without="spans-0"))
+    many = scaled(results.added("spans-1000", "ours", PAIRED), 1 / 1000)
+    return _relative(many, results.added("spans-1", "ours", PAIRED))
 
 
 def _relative(many: Series, one: Series) -> float | None:
@@ -127,6 +133,7 @@ TARGETS = (
     Target("httpx call, added CPU: of contrib", 1 / 8, _call_share("httpx-20")),
     Target("requests call, added CPU: of contrib", 1 / 8, _call_share("requests-20")),
     Target("added CPU at 1,000 routes, of that at one", 1.15, _many_routes),
+    Target("the same, where 1,000 others are matched before the one", 1.15, _many_routes_alone),
     Target("added CPU a span at 1,000 spans a request, of that at one", 1.15, _many_spans),
     Target("event-loop gap p99.9 added at full load", 1.0, _lag, "ms"),
     Target("start of `pass`, `otel-distro run`: of upstream", 1 / 5, _start("pass")),

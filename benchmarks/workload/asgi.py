@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any
+
+from starlette.routing import BaseRoute
 
 Message = MutableMapping[str, Any]
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -102,6 +104,27 @@ def wrapped(app: App, kind: str) -> App:
     if kind == "contextvar":
         return _Contextvar(app)
     return app
+
+
+class Walk:
+    """`app`, but all routes of another application are matched in vain before.
+
+    Args:
+        app: What answers.
+        routes: Of the other one.
+    """
+
+    __slots__ = ("_app", "_routes")
+
+    def __init__(self, app: App, routes: Sequence[BaseRoute]) -> None:
+        self._app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        asked = {**scope, "path": "/elsewhere"}
+        for route in self._routes:
+            route.matches(asked)
+        await self._app(scope, receive, send)
 
 
 class _Noop:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OFF = "off"
 _SENTRY = frozenset({"bare", "ours", "ours-sentry"})
+_PAIRED = frozenset({"bare", "ours"})
 _TRACERS = frozenset({"bare", "ours", "upstream", "upstream-tuned", "native", "logfire"})
 
 
@@ -17,7 +19,8 @@ class Case:
         title: Name in tables.
         method: HTTP method.
         path: Path of the request.
-        app: Application: "full" (a route a case), "one" (one route) or "many" (1,000 routes).
+        app: Application: "full" (a route a case), "one" (one route), "many" (1,000 routes) or "walk" (one route, before
+            which those of "many" are matched in vain).
         size: Bytes of the request's and the response's body.
         fails: Whether the application raises.
         calls: Calls of a library within the request; 0 where none is the point.
@@ -26,6 +29,8 @@ class Case:
         peers: Names of the only peers that can do it; None is all.
         lag: Whether the loop's gaps are recorded too.
         quick: Whether the quick mode runs it.
+        against: What its requests are compared with inside one process as well: `OFF`, the same without telemetry,
+            the name of another case, or "" for nothing.
     """
 
     name: str
@@ -41,12 +46,14 @@ class Case:
     peers: frozenset[str] | None = None
     lag: bool = False
     quick: bool = False
+    against: str = ""
 
 
 CASES = (
-    Case("plain", "plain GET", "/last/7", app="one", quick=True),
+    Case("plain", "plain GET", "/last/7", app="one", quick=True, against=OFF),
     Case("lag", "plain GET, gaps of the loop", "/last/7", app="one", lag=True),
-    Case("routes-1000", "last of 1,000 routes", "/last/7", app="many"),
+    Case("routes-1000", "last of 1,000 routes", "/last/7", app="many", against=OFF),
+    Case("walk-1000", "one route, 1,000 others matched before", "/last/7", app="walk", peers=_PAIRED, against=OFF),
     Case("mixed", "GET with Redis and SQL", "/mixed/7", spans=4, needs="redis", quick=True),
     Case("sql-50", "50 SQL statements in a request", "/sql/50", calls=50, spans=51, quick=True),
     Case("redis-50", "50 Redis calls in a request", "/redis/50", calls=50, spans=51, needs="redis"),
@@ -56,7 +63,15 @@ CASES = (
     Case("body-1m", "POST of 1 MB", "/body", "POST", size=1024 * 1024),
     Case("error", "unhandled exception", "/error", fails=True),
     Case("spans-0", "no span by hand", "/spans/0", peers=_TRACERS),
-    Case("spans-1", "1 span by hand", "/spans/1", calls=1, spans=2, peers=_TRACERS),
+    Case("spans-1", "1 span by hand", "/spans/1", calls=1, spans=2, peers=_TRACERS, against="spans-0"),
     Case("spans-9", "9 spans by hand", "/spans/9", calls=9, spans=10, peers=_SENTRY),
-    Case("spans-1000", "1,000 spans by hand", "/spans/1000", calls=1000, spans=1001, peers=_TRACERS),
+    Case(
+        "spans-1000",
+        "1,000 spans by hand",
+        "/spans/1000",
+        calls=1000,
+        spans=1001,
+        peers=_TRACERS,
+        against="spans-0",
+    ),
 )

@@ -8,13 +8,15 @@ import json
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from time import perf_counter
 from typing import Any, TextIO
 
 from application import connect, full, small
-from asgi import App, Request, wrapped
-from cases import CASES, Case
+from asgi import App, Request, Walk, wrapped
+from cases import CASES, OFF, Case
+from fastapi import FastAPI
+from pairs import Side, difference
 from setups import Setup, setup
 
 _COLD = 5
@@ -44,6 +46,7 @@ class Driver:
         self._wrap = wrap
         wiring.before()
         self._app = cache(self._build)  # of this driver: it lives as long as the process
+        self._applications: dict[str, FastAPI] = {}
 
     def request(self, case: Case) -> Request:
         """The request of a case, ready to be sent any number of times."""
@@ -91,14 +94,40 @@ class Driver:
         result = {"requests": held.requests, "cpu_s": held.cpu, "wall_s": held.wall}
         return {**result, "gaps_ms": _percentiles(held.gaps)} if held.gaps else result
 
+    async def pair(self, case: Case, seconds: float) -> dict[str, Any]:
+        """What a request of the case costs more than one of what it is compared `against`, by turns for `seconds`.
+
+        Returns:
+            As `pairs.difference`; nothing where the peer's telemetry cannot be switched off.
+        """
+        request, switch = self.request(case), self._wiring.switch
+        if case.against != OFF:
+            other = self.request(next(other for other in CASES if other.name == case.against))
+            sides = Side(_nothing, request.send), Side(_nothing, other.send)
+        elif switch is None:
+            return {}
+        else:
+            app = self._applications[case.app]
+            sides = Side(partial(switch, app, True), request.send), Side(partial(switch, app, False), request.send)
+        gc.collect()
+        found: dict[str, Any] = await difference(*sides, seconds)
+        sides[0].prepare()
+        self._wiring.flush()
+        return found
+
     def _build(self, kind: str) -> App:
         if kind == "full":
             backends = connect()
             app, engine = full(backends), backends.engine
         else:
-            app, engine = small(1 if kind == "one" else 1000), None
+            app, engine = small(1000 if kind == "many" else 1), None
         self._wiring.wire(app, engine)
-        return wrapped(app, self._wrap)
+        self._applications[kind] = app
+        return wrapped(Walk(app, small(1000).routes) if kind == "walk" else app, self._wrap)
+
+
+def _nothing() -> None:
+    """Both kinds of requests are sent as they are."""
 
 
 async def _send(request: Request, seconds: float) -> int:
@@ -135,7 +164,7 @@ def _percentiles(gaps: list[float]) -> dict[str, float]:
 
 
 def drive(commands: TextIO, answers: TextIO, name: str, wrap: str) -> None:
-    """Obeys `{"do": "warm"|"begin"|"slice"|"end", "case": …, …}`, one a line, until the input ends.
+    """Obeys `{"do": "warm"|"begin"|"slice"|"end"|"pair", "case": …, …}`, one a line, until the input ends.
 
     A command that fails is answered with `{"error": …}`; the next one is obeyed all the same.
     """

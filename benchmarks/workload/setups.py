@@ -20,11 +20,15 @@ def _no_wiring(_app: FastAPI, _engine: Engine | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Wiring of a peer: `before` any application exists, `wire` for each application, `flush` after a round."""
+    """Wiring of a peer: `before` any application exists, `wire` for each application, `flush` after a round.
+
+    `switch` takes the telemetry of an application away and gives it back, where the peer can do that while it runs.
+    """
 
     before: Callable[[], None] = _nothing
     wire: Callable[[FastAPI, Engine | None], None] = _no_wiring
     flush: Callable[[], None] = _nothing
+    switch: Callable[[FastAPI, bool], None] | None = None
 
 
 def setup(name: str) -> Setup:
@@ -46,6 +50,15 @@ def _opentelemetry() -> Setup:
                 force_flush(30_000)
 
     return Setup(flush=flush)
+
+
+def _otel_distro() -> Setup:
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    def switch(app: FastAPI, on: bool) -> None:
+        (FastAPIInstrumentor.instrument_app if on else FastAPIInstrumentor.uninstrument_app)(app)
+
+    return Setup(flush=_opentelemetry().flush, switch=switch)
 
 
 def _contrib_tuned() -> Setup:
@@ -106,6 +119,7 @@ def _prometheus() -> Setup:
 _SETUPS: dict[str, Callable[[], Setup]] = {
     "nothing": Setup,
     "opentelemetry": _opentelemetry,
+    "otel_distro": _otel_distro,
     "contrib_tuned": _contrib_tuned,
     "ddtrace": _ddtrace,
     "sentry": _sentry,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.results import Incomplete, Results
 from benchmarks.stats import differences, middle, middle_ratio, order, ratios, scaled, spread
 from benchmarks.targets import TARGETS
+from benchmarks.workload.pairs import Side, difference
 
 _NAMES = ["bare", "ours", "upstream", "ddtrace"]
 _TIMES = st.floats(min_value=1, max_value=1e6)
@@ -125,6 +127,37 @@ def test_a_promise_is_read_from_added_costs() -> None:
     first = TARGETS[0]
     assert first.figure(results) == pytest.approx(30 / 600)
     assert first.said(30 / 600) == "1/20.0"
+
+
+def test_costs_at_many_routes_are_read_from_pairs_of_one_process() -> None:
+    """Two processes differ by more than what is asked, whatever they add to bare."""
+    told = {"cpu_us": 1.0, "spans": 1, "sent": 1, "arrived": 1, "metric_exports": 1}
+    costs = {"plain": [40.0, 41.0, 900.0], "routes-1000": [61.0, 61.5, 62.0], "walk-1000": [60.0, 61.5, 63.0]}
+    rows = [
+        {"round": turn, "case": case, "peer": "ours", "paired_us": value, **told}
+        for case, values in costs.items()
+        for turn, value in enumerate(values)
+    ]
+    read = {target.title: target.figure(Results({}, rows)) for target in TARGETS}
+    assert read["added CPU at 1,000 routes, of that at one"] == pytest.approx(61.5 / 41)
+    assert read["the same, where 1,000 others are matched before the one"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("one", "other"), [(20_000, 100), (100, 20_000)])
+def test_a_pair_tells_which_side_costs_more(one: int, other: int) -> None:
+    """The sign of a difference is that of the side that works more, and each turn is prepared."""
+    prepared: list[int] = []
+
+    def side(work: int) -> Side:
+        async def run() -> None:
+            sum(range(work))
+
+        return Side(lambda: prepared.append(work), run)
+
+    found = asyncio.run(difference(side(one), side(other), 0.05))
+    assert (found["paired_us"] > 0) == (one > other)
+    assert prepared.count(one) == found["pairs"] + 1
+    assert prepared.count(other) == found["pairs"]
 
 
 def test_a_promise_without_its_measurement_has_no_figure() -> None:
