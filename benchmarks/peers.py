@@ -136,7 +136,7 @@ PEERS = (
         _OURS,
         ("otel-distro", "run"),
         checkout=True,
-        setup="otel_distro",
+        setup="opentelemetry",
         quick=True,
     ),
     Peer(

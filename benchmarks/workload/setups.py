@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -49,16 +50,14 @@ def _opentelemetry() -> Setup:
             if force_flush is not None:
                 force_flush(30_000)
 
-    return Setup(flush=flush)
+    # contrib's own builds the application's middlewares anew each time
+    return Setup(flush=flush, switch=_switch if "otel_distro" in sys.modules else None)
 
 
-def _otel_distro() -> Setup:
+def _switch(app: FastAPI, on: bool) -> None:
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
-    def switch(app: FastAPI, on: bool) -> None:
-        (FastAPIInstrumentor.instrument_app if on else FastAPIInstrumentor.uninstrument_app)(app)
-
-    return Setup(flush=_opentelemetry().flush, switch=switch)
+    (FastAPIInstrumentor.instrument_app if on else FastAPIInstrumentor.uninstrument_app)(app)
 
 
 def _contrib_tuned() -> Setup:
@@ -119,7 +118,6 @@ def _prometheus() -> Setup:
 _SETUPS: dict[str, Callable[[], Setup]] = {
     "nothing": Setup,
     "opentelemetry": _opentelemetry,
-    "otel_distro": _otel_distro,
     "contrib_tuned": _contrib_tuned,
     "ddtrace": _ddtrace,
     "sentry": _sentry,
