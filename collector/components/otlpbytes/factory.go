@@ -35,7 +35,7 @@ func NewFactory() exporter.Factory {
 				return stock.CreateTraces(ctx, set, &config.Config)
 			}
 			return newTraces(ctx, set, config)
-		}, stock.TracesStability()),
+		}, component.StabilityLevelBeta),
 		xexporter.WithMetrics(func(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Metrics, error) {
 			return stock.CreateMetrics(ctx, set, &cfg.(*Config).Config)
 		}, stock.MetricsStability()),
@@ -56,7 +56,7 @@ func (unchanged) Capabilities() consumer.Capabilities { return consumer.Capabili
 func newTraces(ctx context.Context, set exporter.Settings, config *Config) (exporter.Traces, error) {
 	to := newSender(&config.Config, set)
 	records := encoding{set.Logger, config.QueueCompression == packed}
-	made, err := xexporterhelper.NewTracesRequest(ctx, set, encoded, to.send,
+	made, err := xexporterhelper.NewTracesRequest(ctx, set, converted, to.send,
 		xexporterhelper.WithQueueBatch(config.QueueConfig, xexporterhelper.QueueBatchSettings{Encoding: records}),
 		exporterhelper.WithTimeout(config.TimeoutConfig),
 		exporterhelper.WithRetry(config.RetryConfig),
@@ -67,7 +67,7 @@ func newTraces(ctx context.Context, set exporter.Settings, config *Config) (expo
 	return unchanged{made}, err
 }
 
-func encoded(ctx context.Context, td ptrace.Traces) (xexporterhelper.Request, error) {
+func converted(ctx context.Context, td ptrace.Traces) (xexporterhelper.Request, error) {
 	found, err := wire.Encode(ctx, td)
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ var (
 
 func bytesOf(t *testing.T, given ...string) *batch {
 	t.Helper()
-	made, err := encoded(context.Background(), spans(given...))
+	made, err := converted(context.Background(), spans(given...))
 	require.NoError(t, err)
 	return made.(*batch)
 }

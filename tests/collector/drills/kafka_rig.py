@@ -30,6 +30,7 @@ PARTS, SPANS = 3, 2
 _TRACES = 16  # begun with each request
 _APART = 2  # requests between two parts of a trace
 _PAUSE = 0.15  # seconds between requests
+_ANSWERED = 5.0  # seconds
 _QUIET = 18.0  # seconds without a change: a session that ends, a rebalance and a decision are shorter
 _CELL = 256
 
@@ -152,6 +153,11 @@ class KafkaRig:
             away = self.ledger(stage="sampled_away")
             stored = [set(backend.stored()) for backend in self.backends.values()]
             if all(self.load.keep <= each for each in stored) and away >= len(self.load.leave):
+                answered = min(
+                    deadline, time.monotonic() + _ANSWERED
+                )  # what a slow backend has stored is delivered later
+                while any(self._held(name) > 0 for name in self.backends) and time.monotonic() < answered:
+                    time.sleep(0.1)
                 time.sleep(1.0)  # for what comes twice
                 return
             now = [away, *(len(each) for each in stored)]
