@@ -274,4 +274,21 @@ async def http504() -> None:
     raise HTTPException(504)
 
 
+@router.get("/excluded")
+async def excluded() -> None:
+    """An exception in a request that makes no span."""
+    sentry_sdk.set_tag("excluded", "yes")
+    raise Refused("excluded")
+
+
+mounted = FastAPI()
+
+
+@mounted.get("/boom")
+async def boom() -> None:
+    """An exception in an application within the application."""
+    raise Refused("mounted")
+
+
 app.include_router(router)
+app.mount("/mounted", mounted)

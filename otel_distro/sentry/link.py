@@ -64,12 +64,6 @@ def tell(error: BaseException) -> None:
     _write(error, 0 if context is None else context[TRACE_ID], TOLD)
 
 
-def is_told(error: BaseException) -> bool:
-    """Whether `error` itself was captured in the current trace."""
-    context = current_span_context()
-    return context is not None and getattr(error, TOLD, None) == context[TRACE_ID]
-
-
 def was_told(error: BaseException) -> bool:
     """Whether what led to `error` was captured in the current trace before `error` was raised in its place."""
     context = current_span_context()
@@ -150,4 +144,4 @@ def _found(trace_id: int, span_id: int, record: Record | None) -> Found:
     return Found(format_trace_id(trace_id), format_span_id(span_id), record)
 
 
-__all__ = ["Found", "Link", "Note", "Noting", "is_told", "note", "note_of", "tell", "was_told"]
+__all__ = ["Found", "Link", "Note", "Noting", "note", "note_of", "tell", "was_told"]

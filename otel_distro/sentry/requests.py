@@ -23,7 +23,7 @@ from otel_distro.guard import Guard
 from otel_distro.tracing.context import current_span_context
 
 from ._scopes import LazyScope, isolation_scope, lazy, renew, restore
-from .link import is_told, note, was_told
+from .link import note, was_told
 
 Scope = MutableMapping[str, Any]
 Call = Callable[[Any, Scope, Any, Any], Awaitable[None]]
@@ -147,7 +147,8 @@ class Requests:
         def __init__(middleware: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             original(middleware, *args, **kwargs)
             if middleware.handler is not None:
-                middleware.handler = self._around(middleware.handler, self._failed, self._failed)
+                met = functools.partial(self._met, middleware)
+                middleware.handler = self._around(middleware.handler, met, self._failed)
 
         owner.__init__ = __init__
 
@@ -169,6 +170,9 @@ class Requests:
         # no coroutine of its own, for that would be resumed with every step of the application
         @functools.wraps(original)
         def __call__(middleware: Any, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:  # noqa: N807
+            if _SEEN in scope:  # of an application that is mounted in another one
+                return original(middleware, scope, receive, send)
+            scope[_SEEN] = middleware
             exchange: Any = scope.get(mark)
             if exchange is not None and exchange is running() and scope.get("type") == "http":
                 try:
@@ -186,10 +190,6 @@ class Requests:
         owned, failed, mark = self._owned, self._failed, self._mark
 
         async def watched(middleware: Any, scope: Scope, receive: Any, send: Any) -> None:
-            if _SEEN in scope:
-                await original(middleware, scope, receive, send)
-                return
-            scope[_SEEN] = True
             tokens = None
             # another client's own middleware has forked its scopes already, and reads them when this has returned
             if scope.get("type") in _SERVED and owned():
@@ -208,14 +208,19 @@ class Requests:
         return watched
 
     def _telling(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        failed = self._failed
+        met = self._met
 
         @functools.wraps(original)
         def respond(middleware: Any, request: Any, error: Exception) -> Any:
-            failed(error)
+            met(middleware, request, error)
             return original(middleware, request, error)
 
         return respond
+
+    def _met(self, middleware: Any, request: Any, error: Exception) -> None:
+        """An exception has come as far as this layer, beyond which nobody answers it if it is the outermost."""
+        if request.scope.get(_SEEN) is middleware:
+            self._failed(error)
 
     def _failed(self, error: Exception) -> None:
         self._guard.call("Sentry, request", None, self._report, error)
@@ -226,8 +231,7 @@ class Requests:
         context = current_span_context()
         if context is not None:
             note(context, error, None if self._owned() else current_record())
-        # an application that is mounted in another one answers it first
-        if self._owned() and not is_told(error):
+        if self._owned():
             self._capture(error, _UNHANDLED)
 
     def _watch_handlers(self, middleware: Any) -> None:
@@ -235,27 +239,27 @@ class Requests:
             for key, handler in list(table.items()):
                 table[key] = self._around(handler, self._answered, _leave)
 
-    def _answered(self, error: Any) -> None:
+    def _answered(self, _: Any, error: Any) -> None:
         """An exception that a handler of the application's answers is captured when its status is 500 or above."""
         status = getattr(error, "status_code", None)
         if isinstance(status, int) and status >= 500 and self._owned() and not was_told(error):
             self._guard.call("Sentry, handled exception", None, self._capture, error, _HANDLED)
 
     def _around(
-        self, handler: Callable[..., Any], before: Callable[[Any], None], failed: Callable[[Exception], None]
+        self, handler: Callable[..., Any], before: Callable[[Any, Any], None], failed: Callable[[Exception], None]
     ) -> Callable[..., Any]:
         """A handler of exceptions, as asynchronous as it is.
 
         Args:
             handler: of the application's.
-            before: gets what it is to answer.
+            before: gets the request and what it is to answer.
             failed: gets what it raises itself.
         """
         if _is_async(handler):
 
             @functools.wraps(handler, updated=())
             async def handle_async(request: Any, error: Any) -> Any:
-                before(error)
+                before(request, error)
                 try:
                     return await handler(request, error)
                 except Exception as another:
@@ -266,7 +270,7 @@ class Requests:
 
         @functools.wraps(handler, updated=())
         def handle(request: Any, error: Any) -> Any:
-            before(error)
+            before(request, error)
             try:
                 return handler(request, error)
             except Exception as another:

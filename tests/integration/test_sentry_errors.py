@@ -38,6 +38,7 @@ ROWS = (
     Row("/v1/task", "Refused", "spawning", "GET /v1/task"),
     Row("/v1/thread", "Refused", "threading", "GET /v1/thread"),
     Row("/v1/bare-thread", "Refused", "GET /v1/bare-thread", "GET /v1/bare-thread"),
+    Row("/mounted/boom", "Refused", "GET /mounted/boom", "GET /mounted/boom"),
 )
 if tuple(map(int, starlette.__version__.split(".")[:2])) >= (0, 42):
     # older ones lose what a background task raises below an HTTP middleware: it reaches nobody
@@ -61,7 +62,8 @@ def said(event: dict[str, Any]) -> str:
 
 def run_rows(more: dict[str, str], flags: str) -> Service:
     """A service that has answered every row and every silent request, and has ended by SIGTERM."""
-    with Service(more) as service:
+    with Service({**more, "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS": "excluded"}) as service:
+        service.get("/v1/excluded")
         for number, row in enumerate(ROWS):
             service.get(row.path, {**row.headers, **traceparent(number, flags)})
         for path in SILENT:
@@ -111,7 +113,14 @@ def test_an_event_of_an_unsampled_trace_is_linked_too(unsampled: Service, number
 
 def test_what_is_handled_makes_no_event(sampled: Service) -> None:
     """A recorded or swallowed exception and an ordinary request send nothing: there is one event for each row."""
-    assert len(sampled.sentry.events) == len(ROWS)
+    assert len(sampled.sentry.events) == len(ROWS) + 1
+
+
+def test_an_error_of_a_request_without_a_span_arrives(sampled: Service) -> None:
+    """What makes no telemetry fails like the others: one event, with its request, whose tags are on no other event."""
+    (event,) = [event for event in sampled.sentry.events if "excluded" in str(event.get("tags"))]
+    assert said(event) == "Refused"
+    assert event["request"]["url"].endswith("/v1/excluded")
 
 
 def test_spans_arrive_once_and_are_those_of_the_collector(sampled: Service) -> None:
