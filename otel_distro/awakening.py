@@ -46,7 +46,7 @@ _SIGNS = (
 _LOOPS = {"asyncio.base_events": "BaseEventLoop", "uvloop": "Loop"}
 """Classes of event loops: the first one that runs is a sign."""
 _START_HOOKS = {"opentelemetry_pre_instrument", "opentelemetry_post_instrument"}
-_LONGEST = 1.0
+_LONGEST = 5.0
 """Seconds that a call of a library waits for the set-up of another thread at most: it may need what that one holds."""
 
 

@@ -138,7 +138,7 @@ def counted(session): calls.append(1); original(session)
 c._configure = counted
 start = threading.Barrier(4)
 def load(name): start.wait(); importlib.import_module(name)
-names = ("aiohttp", "celery", "gevent.monkey", "otel_distro.context")
+names = ("aiohttp", "uvicorn.server", "otel_distro.measure", "otel_distro.context")
 threads = [threading.Thread(target=load, args=(name,), daemon=True) for name in names]
 for thread in threads: thread.start()
 for thread in threads: thread.join(30)
