@@ -162,17 +162,20 @@ class Scope:
         """
         while True:
             user, values = self.user, self.values
-            attributes = {**self.known}
+            attributes: dict[str, Value] = {**self.known}
             if user is not None:
-                attributes["user.id"], name, email = user
-                if name is not None:
-                    attributes["user.name"] = name
+                attributes["user.id"], called, email = user
+                if called is not None:
+                    attributes["user.name"] = called
                 if email is not None:
                     attributes["user.email"] = email
             for key, value in values.items():
-                attributes[_ATTRIBUTES.get(key) or attribute_name(key)] = value
-                if "." in key:
-                    attributes = Told(attributes)
+                name = _ATTRIBUTES.get(key)
+                if name is None:
+                    name = attribute_name(key)
+                    if name is key:
+                        attributes = Told(attributes)
+                attributes[name] = value
             self.told = attributes
             # a thread that works for the request may have said something meanwhile
             if self.user is user and self.values is values:

@@ -23,17 +23,12 @@ from otel_distro.guard import Guard
 
 SetHeader = Callable[[str, str], object]
 
-_LONGEST = 128
-_CHARACTERS = (ascii_letters + digits + "._~:/+=@-").encode("ascii")
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _PART = "request id"
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
-
-def is_request_id(value: bytes) -> bool:
-    """Whether the value of a header is well formed."""
-    # a third of what a regular expression takes
-    return 0 < len(value) <= _LONGEST and not value.translate(None, _CHARACTERS)
+ID_CHARACTERS = (ascii_letters + digits + "._~:/+=@-").encode("ascii")
+"""What is left of an id without them is nothing; asked so because a regular expression takes three times as long."""
+LONGEST_ID = 128
 
 
 class Answered(Protocol):
@@ -196,4 +191,4 @@ def usable_names(names: Iterable[str], guard: Guard) -> tuple[str, ...]:
     return tuple(found)
 
 
-__all__ = ["PassingOn", "RequestIds", "is_request_id", "passing_on", "server_ids", "usable_names"]
+__all__ = ["ID_CHARACTERS", "LONGEST_ID", "PassingOn", "RequestIds", "passing_on", "server_ids", "usable_names"]

@@ -19,6 +19,7 @@ MAX_DEPTH = 32
 _MAX_REASON = 256
 _MAX_KEYS = 512
 _VALUES_PER_KEY = 512
+_MISSES = 4_096
 _LONGEST_CACHED = 1024
 _LONGEST_KEY = 256
 _CACHE_BYTES = 4_000_000
@@ -108,28 +109,82 @@ class _Always(dict[Any, bytes]):
         return self._encoded
 
 
+class _Values(dict[Any, bytes]):
+    """The encoded pairs of one key by value: what is missing is encoded, and kept as long as there is room.
+
+    A key whose values never come again costs no more than their encoding; any other learns its new ones in time.
+    """
+
+    __slots__ = ("_form", "_head", "_key", "_left", "_owner", "_short", "_size")
+
+    def __init__(self, owner: KeyValues, key: str) -> None:
+        super().__init__()
+        self._owner = owner
+        self._key = key
+        # the key's field and the tag of the value's, which are the same for each of its values
+        self._head = head = _wire.text_field(b"\x0a", key) + b"\x12"
+        # a whole pair of which every length takes one byte
+        self._form = b"%b%%c%b%%c\x0a%%c%%b" % (owner.tag.replace(b"%", b"%%"), head.replace(b"%", b"%%"))
+        self._size = len(head) + 3
+        self._short = 127 - self._size
+        self._left = _VALUES_PER_KEY
+
+    def __missing__(self, value: Any) -> bytes:
+        owner = self._owner
+        if type(value) is int or owner.hooked:
+            encoded = self._encoded(value)
+        else:
+            try:
+                text = value.encode()
+            except UnicodeEncodeError:
+                text = utf8(value)
+            size = len(text)
+            if size <= self._short:
+                encoded = self._form % (self._size + size, size + 2, size, text)
+            else:
+                encoded = self._encoded(value)
+        left = self._left = self._left - 1
+        if left >= 0 and len(encoded) <= _LONGEST_CACHED:
+            self[value] = encoded
+            owner.weigh(len(encoded) * 2 + _ENTRY_BYTES)
+        elif left < -_MISSES:
+            self.clear()
+            self._left = _VALUES_PER_KEY
+        return encoded
+
+    def _encoded(self, value: Any) -> bytes:
+        owner = self._owner
+        if owner.hooked and type(value) is str:
+            value = redaction.further(self._key, value)
+        return delimited(owner.tag, self._head + delimited(b"", any_value(value)))
+
+
 class KeyValues:
     """Encodes attributes as repeated `KeyValue` fields under one tag, repeated pairs only once.
 
     Text and numbers of up to 1,024 bytes are kept encoded by key and value. Types do not mix although
-    `True == 1 == 1.0`: only exact `str` and `int` are looked up. A key's values are forgotten at 512 of them,
-    everything at 512 keys or about 4 MB.
+    `True == 1 == 1.0`: only exact `str` and `int` are looked up. The first 512 values of a key are kept, until 4,096
+    others have come; everything is forgotten at about 4 MB, and of more than 512 keys nothing is kept.
 
     Args:
         tag: the field's number and wire type, one byte.
         private: values may be secrets: those under a name that speaks of one leave as `REDACTED`, all texts pass the
             user's function, if there is one.
+
+    Attributes:
+        tag: as given.
+        hooked: whether texts pass a function of the user's.
+        known: encoded pairs by key and value.
     """
 
-    __slots__ = ("_heads", "_hooked", "_private", "_room", "_tag", "known")
+    __slots__ = ("_private", "_room", "hooked", "known", "tag")
 
     def __init__(self, tag: bytes, *, private: bool = False) -> None:
-        self._tag = tag
-        self._private = private
-        self._hooked = private and redaction.hooked()
-        self._room = _CACHE_BYTES
-        self._heads: dict[str, bytes] = {}
+        self.tag = tag
+        self.hooked = private and redaction.hooked()
         self.known: dict[str, dict[Any, bytes]] = {}
+        self._private = private
+        self._room = _CACHE_BYTES
 
     def extend(self, parts: list[bytes], attributes: SupportsItems[str, Any]) -> None:
         """Append the encoded attributes to `parts`."""
@@ -155,42 +210,24 @@ class KeyValues:
         """Encode one attribute, and keep it if it may come again."""
         kind = type(value)
         if (kind is not str and kind is not int) or type(key) is not str:
-            return delimited(self._tag, key_value(key, shown(key, value) if self._private else value))
-        head = self._heads.get(key)
-        if head is None:
-            if self._private and redaction.is_secret_attribute(key):
-                return self._hide(key)
-            head = self._head(key)
-        given = value
-        if self._hooked and kind is str:
-            value = redaction.further(key, value)
-        payload = any_value(value) if kind is int else b"\x0a" + varint(len(text := utf8(value))) + text
-        payload = head + varint(len(payload)) + payload
-        encoded = self._tag + varint(len(payload)) + payload
-        if len(encoded) <= _LONGEST_CACHED:
-            self._keep(key, given, encoded)
-        return encoded
+            return delimited(self.tag, key_value(key, shown(key, value) if self._private else value))
+        values = self.known.get(key)
+        return (self._learn(key) if values is None else values)[value]
 
-    def _hide(self, key: str) -> bytes:
-        encoded = delimited(self._tag, key_value(key, redaction.REDACTED))
-        if len(self.known) < _MAX_KEYS and len(key) <= _LONGEST_KEY:
-            self.known[key] = _Always(encoded)
-        return encoded
-
-    def _head(self, key: str) -> bytes:
-        """The key's field and the tag of the value's, which are the same for each of its values."""
-        head = _wire.text_field(b"\x0a", key) + b"\x12"
-        if len(self._heads) < _MAX_KEYS and len(key) <= _LONGEST_KEY:
-            self._heads[key] = head
-        return head
-
-    def _keep(self, key: str, value: str | int, encoded: bytes) -> None:
-        self._room -= len(encoded) * 2 + _ENTRY_BYTES
-        if self._room < 0 or (len(self.known) >= _MAX_KEYS and key not in self.known):
+    def weigh(self, weight: int) -> None:
+        """So many bytes more are kept."""
+        self._room -= weight
+        if self._room < 0:
             self.known.clear()
-            self._heads.clear()
             self._room = _CACHE_BYTES
-        values = self.known.setdefault(key, {})
-        if len(values) >= _VALUES_PER_KEY:
-            values.clear()
-        values[value] = encoded
+
+    def _learn(self, key: str) -> dict[Any, bytes]:
+        """See a key for the first time."""
+        if self._private and redaction.is_secret_attribute(key):
+            values: dict[Any, bytes] = _Always(delimited(self.tag, key_value(key, redaction.REDACTED)))
+        else:
+            values = _Values(self, key)
+        if len(self.known) < _MAX_KEYS and len(key) <= _LONGEST_KEY:
+            self.known[key] = values
+            self.weigh(_ENTRY_BYTES + 2 * len(key))
+        return values

@@ -136,9 +136,19 @@ def test_what_is_kept_is_bounded() -> None:
         known.encoded({"long": f"{number}" + "x" * 1_000, "longer": f"{number}" + "x" * 2_000})
     assert len(known.known) <= 512
     assert max(len(values) for values in known.known.values()) <= 512
-    assert "longer" not in known.known
+    assert not known.known["longer"]
     kept = sum(len(encoded) for values in known.known.values() for encoded in values.values())
     assert kept < 4_000_000
+
+
+def test_values_of_a_key_change_with_what_comes() -> None:
+    """A key whose first values come no more learns those that do."""
+    known = KeyValues(b"\x0a")
+    for number in range(5_000):
+        known.encoded({"path": f"/{number}"})
+    assert "/7" not in known.known["path"]
+    known.encoded({"path": "/new"})
+    assert "/new" in known.known["path"]
 
 
 def span(**fields: Any) -> Any:

@@ -16,7 +16,7 @@ from otel_distro._compat import SPAN_KEY, context_variable
 from otel_distro.context import REQUEST_ID, reset_scope, set_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
-from otel_distro.instrumentation.request_ids import RequestIds, is_request_id
+from otel_distro.instrumentation.request_ids import ID_CHARACTERS, LONGEST_ID, RequestIds
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
 from otel_distro.tracing.late import LateSpan, late_span
@@ -164,7 +164,7 @@ class Server:
             self._pass_on(exchange, headers, current)
         for header in self._id_headers:
             given = headers.get(header)
-            if given is not None and is_request_id(given):
+            if given is not None and len(given) <= LONGEST_ID and given and not given.translate(None, ID_CHARACTERS):
                 # on every span of the request from now on
                 exchange.request_id = known = given.decode("ascii")
                 exchange.known = exchange.told = {REQUEST_ID: known}
