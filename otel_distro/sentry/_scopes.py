@@ -24,7 +24,7 @@ _new = object.__new__
 
 
 class _Filling:
-    """The lock under which a scope is filled; a forked child gets its own: who held it is not there."""
+    """The lock under which a scope is made or filled; a forked child gets its own: who held it is not there."""
 
     def __init__(self) -> None:
         self.renew()
@@ -36,6 +36,11 @@ class _Filling:
 
 
 _FILLING = _Filling()
+
+
+def filling() -> threading.RLock:
+    """The lock under which a scope is made or filled."""
+    return _FILLING.lock
 
 
 class LazyScope(Scope):
@@ -187,4 +192,14 @@ def variable(name: str) -> Any:
     return getattr(scope, name)
 
 
-__all__ = ["LazyScope", "ScopeVariable", "isolation_scope", "lazy", "renew", "restore", "separate", "variable"]
+__all__ = [
+    "LazyScope",
+    "ScopeVariable",
+    "filling",
+    "isolation_scope",
+    "lazy",
+    "renew",
+    "restore",
+    "separate",
+    "variable",
+]

@@ -22,7 +22,7 @@ from otel_distro.context import current_scope
 from otel_distro.guard import Guard
 from otel_distro.tracing.context import current_span_context
 
-from ._scopes import LazyScope, isolation_scope, lazy, renew, restore
+from ._scopes import LazyScope, filling, isolation_scope, lazy, renew, restore
 from .link import note, was_told
 
 Scope = MutableMapping[str, Any]
@@ -130,9 +130,13 @@ class Requests:
             exchange: from `running`.
             around: the scope that it is forked from.
         """
-        # without a reference back: each request that logs would have to wait for the garbage collector
-        made = lazy(around, weakref.ref(exchange))
-        kept: SentryScope = vars(exchange).setdefault("isolation", made)
+        kept: SentryScope | None = getattr(exchange, "isolation", None)
+        if kept is None:
+            with filling():
+                kept = getattr(exchange, "isolation", None)
+                if kept is None:
+                    # without a reference back: each request that logs would wait for the garbage collector
+                    kept = exchange.isolation = lazy(around, weakref.ref(exchange))
         return kept
 
     def errors(self, module: ModuleType) -> None:

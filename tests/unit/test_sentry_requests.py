@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
+import fastapi
 import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -17,6 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from otel_distro.context import RequestScope, close_scope, open_scope
 from otel_distro.guard import Guard
+from otel_distro.instrumentation.asgi.native import load
 from otel_distro.sentry.link import tell
 from otel_distro.sentry.requests import Request, Requests
 from otel_distro.tracing.context import attach_span, detach
@@ -208,3 +212,26 @@ def test_the_running_request_knows_its_scope() -> None:
     assert exchange.asgi is scope
     assert Request(exchange.asgi, exchange).described(personal=False)["url"] == "http:///a"
     assert rig.requests.running() is None
+
+
+def test_what_fastapis_requests_leave_is_kept() -> None:
+    """Their exchange takes further attributes, and can be referred to weakly: else each request would be watched."""
+    exchange: Any = load(fastapi, Guard())
+    if exchange is None:
+        pytest.skip("this FastAPI has no telemetry of its own, so its requests are watched")
+    assert exchange.exchange_class.__dictoffset__
+    assert exchange.exchange_class.__weakrefoffset__
+
+
+def test_threads_that_ask_at_the_same_time_get_the_same_scope() -> None:
+    """A request has one isolation scope, whoever asks for it first."""
+    rig = Rig()
+    for _ in range(50):
+        exchange, start = Exchange(), threading.Barrier(4)
+
+        def ask(exchange: Exchange = exchange, start: threading.Barrier = start) -> int:
+            start.wait()
+            return id(rig.requests.isolation(exchange, None))
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len({future.result() for future in [pool.submit(ask) for _ in range(4)]}) == 1
