@@ -42,8 +42,8 @@ class Starts(Protocol):
         """Whether spans may be made at their end alone: None where not, and `briefs` must not be called."""
         ...
 
-    def briefs(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue]) -> Briefs:
-        """Spans that are made at their end alone; see `LeanTracer.briefs`."""
+    def briefs(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue], make: type[Briefs] = ...) -> Briefs:
+        """Spans that are made at their end alone, or `make` of client spans; see `LeanTracer.briefs`."""
         ...
 
     def begin(  # noqa: PLR0917 - as `LeanTracer.begin`
@@ -99,7 +99,9 @@ class ApiTracer:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def briefs(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue]) -> Briefs:
+    def briefs(
+        self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue], make: type[Briefs] = Briefs
+    ) -> Briefs:
         """Not for tracers of others."""
         raise TypeError("a tracer that is not lean makes whole spans")
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextvars import Token
 from time import perf_counter, time_ns
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
@@ -22,7 +22,7 @@ from otel_distro.context import Scope, current_scope
 from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_text, redact_url
 from otel_distro.tracing import LeanSpan
-from otel_distro.tracing.client import ClientSpan, client_span
+from otel_distro.tracing.client import ClientSpan, ClientSpans
 from otel_distro.tracing.common import Common
 from otel_distro.tracing.context import attach, attach_span, detach
 
@@ -71,9 +71,10 @@ class Target:
         name: of the spans.
         attributes: of the spans, without the URL.
         endings: what `ending` has given so far, by its arguments.
+        spans: makes them; None where it has not been asked for, or every span is whole.
     """
 
-    __slots__ = ("_histogram", "_metric_attributes", "attributes", "endings", "name")
+    __slots__ = ("_histogram", "_metric_attributes", "attributes", "endings", "name", "spans")
 
     def __init__(self, method: str, origin: str, known: frozenset[str], histogram: Histogram) -> None:
         upper = method.strip().upper()
@@ -84,6 +85,7 @@ class Target:
         if method.strip() != recorded:
             self.attributes["http.request.method_original"] = method.strip()
         self._histogram = histogram
+        self.spans: ClientSpans | None = None
         self.endings: BoundedCache[tuple[int, str, str], Ending] = BoundedCache(_MAX_SERIES)
 
     def ending(self, status: int, version: str, error: str) -> Ending:
@@ -267,7 +269,7 @@ class HttpClient:
 
             self._excluded = compile_patterns(wanted, self.guard)
 
-    def begin(  # noqa: PLR0917 - keywords would cost what the short way saves
+    def begin(  # noqa: C901, PLR0912, PLR0917 - keywords and calls would cost what the short way saves
         self,
         method: str,
         url: str,
@@ -300,17 +302,19 @@ class HttpClient:
         parent: Any = getattr(context.get(SPAN_KEY), "context", None)
         if parent.__class__ is not SpanContext or not parent[IS_VALID]:
             parent = parent_in(context)
-        if whole or tracer.brief is None:
+        scope, span = current_scope(), None
+        if not whole:
+            spans = target.spans
+            if spans is None or spans.tracer is not tracer:  # type: ignore[comparison-overlap]  # a lean one is both
+                spans = target.spans = self._spans_of(target)
+            if spans is not None:
+                span = spans.begin(parent, scope, {"url.full": told})
+        if span is None:
             span = tracer.begin(target.name, CLIENT, parent, {**target.attributes, "url.full": told})
-        else:
-            span = tracer.begin(target.name, CLIENT, parent, {"url.full": told}, None, None, client_span)
-            if span.__class__ is ClientSpan:
-                span.common = target.attributes
         if self._request_headers is not None and span.is_recording():
             self._request_headers(span, headers)
         if hook is not None:
             hook(span)
-        scope = current_scope()
         passing = self._passing
         if scope is None or passing is None:
             self._propagation.inject(set_header, span, context)
@@ -321,18 +325,12 @@ class HttpClient:
                 self._propagation.inject(set_header, span, context)
             passing.headers(scope, set_header, headers)
         token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True})) if above else attach_span(span)
-        # a constructor would cost twice as much
-        exchange = _new(Exchange)
-        exchange._client = self  # noqa: SLF001 - this is the constructor
-        exchange._scope = scope  # noqa: SLF001
-        exchange._target = target  # noqa: SLF001
-        exchange._token = token  # noqa: SLF001
-        exchange._status = 0  # noqa: SLF001
-        exchange._version = exchange._error = ""  # noqa: SLF001
-        exchange._ended = False  # noqa: SLF001
-        exchange.span = span
-        exchange._started = perf_counter()  # noqa: SLF001
-        return exchange
+        return _exchange(self, target, span, token, scope)
+
+    def _spans_of(self, target: Target) -> ClientSpans | None:
+        if self.tracer.brief is None:
+            return None
+        return cast("ClientSpans", self.tracer.briefs(target.name, CLIENT, target.attributes, ClientSpans))
 
     def _learn(self, key: tuple[str, str]) -> Target:
         return self._targets.keep(key, Target(*key, self._known_methods, self._histogram))
@@ -353,6 +351,21 @@ class HttpClient:
             span.set_attributes(attributes)
 
         return put
+
+
+def _exchange(client: HttpClient, target: Target, span: Span, token: Token[Context], scope: Scope | None) -> Exchange:
+    # a constructor would cost twice as much
+    exchange = _new(Exchange)
+    exchange._client = client  # noqa: SLF001 - this is the constructor
+    exchange._scope = scope  # noqa: SLF001
+    exchange._target = target  # noqa: SLF001
+    exchange._token = token  # noqa: SLF001
+    exchange._status = 0  # noqa: SLF001
+    exchange._version = exchange._error = ""  # noqa: SLF001
+    exchange._ended = False  # noqa: SLF001
+    exchange.span = span
+    exchange._started = perf_counter()  # noqa: SLF001
+    return exchange
 
 
 def silent() -> bool:

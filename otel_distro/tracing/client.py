@@ -8,16 +8,23 @@ the exporter is given that as it was encoded once, and the few attributes that a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import time_ns
 
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, TraceFlags
 from opentelemetry.util.types import AnyValue
 
-from .common import Common, PlainSpan
-from .processors import Processors
+from otel_distro._compat import new_span_context
+from otel_distro.context import Scope
 
+from .brief import Briefs
+from .common import Common, PlainSpan
+from .span import UnsampledSpan, unsampled_span
+
+_LOW_BITS = (1 << 64) - 1
+_SAMPLED = TraceFlags.SAMPLED
+_RANDOM = TraceFlags.RANDOM_TRACE_ID
+_FLAGS = tuple(TraceFlags(bits) for bits in range(4))
 _new = object.__new__
-_NOTHING: Mapping[str, AnyValue] = {}
 
 
 class ClientSpan(PlainSpan):
@@ -71,40 +78,71 @@ class ClientSpan(PlainSpan):
         ):
             return False
         trace_id, span_id, _, _, _, _ = self.context
-        encoded = alike.finished(taker)(trace_id, span_id, self.parent, self.start_time, end_time, own)
+        finished = alike.finished(taker)
+        encoded = finished(trace_id, span_id, self.parent, self.start_time, end_time, own)
         self.end_time = end_time
         self.common = common
         taker.take((processors.resource, self.instrumentation_scope, encoded))
         return True
 
 
-def client_span(  # noqa: PLR0917 - as `new_span`
-    name: str,
-    context: SpanContext,
-    parent: SpanContext | None,
-    kind: SpanKind,
-    start_time: int,
-    attributes: dict[str, AnyValue],
-    scope: InstrumentationScope,
-    processors: Processors,
-) -> ClientSpan:
-    """A span that records and is not put together; the caller sets its `common`."""
-    span = _new(ClientSpan)
-    span.common = _NOTHING
-    span.own = attributes
-    span._seen = span._rare = None  # noqa: SLF001 - this is the constructor
-    span._plain = True  # noqa: SLF001
-    # the rest as `new_span`, written out: a call would cost more than the lines
-    span.name = name
-    span.context = context
-    span.parent = parent
-    span.kind = kind
-    span.start_time = start_time
-    span.end_time = None
-    span.resource = processors.resource
-    span.instrumentation_scope = scope
-    span._processors = processors  # noqa: SLF001
-    return span
+class ClientSpans(Briefs):
+    """Spans of calls to one place, of one name: what `LeanTracer.begin` does for any span, and for these alone.
+
+    Made by `LeanTracer.briefs`; see `Briefs`.
+    """
+
+    __slots__ = ()
+
+    def begin(
+        self, parent: SpanContext | None, scope: Scope | None, own: dict[str, AnyValue]
+    ) -> ClientSpan | UnsampledSpan | None:
+        """Start one without making it current.
+
+        Args:
+            parent: valid, or None for a root.
+            scope: of the running code: user, tenant and what else the application said go onto the span.
+            own: its attributes beside those of all; becomes the span's own.
+
+        Returns:
+            The span; None where somebody wants to look at every span by now.
+        """
+        processors = self._processors
+        if processors.brief is None:
+            return None
+        if parent is None:
+            bits = self._bits(192)
+            trace_id, span_id, state = bits >> 64 or 1, bits & _LOW_BITS or 1, DEFAULT_TRACE_STATE
+            sampled: int = trace_id & _LOW_BITS < self._bound
+            flags = _RANDOM
+        else:
+            trace_id, _, _, flags, state, _ = parent
+            sampled = flags & _SAMPLED if self._parent_based else trace_id & _LOW_BITS < self._bound
+            flags = flags & _RANDOM
+            span_id = self._bits(64) or 1
+        if not sampled:
+            dropped = new_span_context(SpanContext, (trace_id, span_id, False, _FLAGS[flags], state, True))
+            return unsampled_span(dropped)
+        if scope is not None:
+            told = scope.told
+            if told is None:
+                told = scope.telling()
+            if told:
+                own = {**told, **own}
+        span = _new(ClientSpan)
+        span.context = new_span_context(SpanContext, (trace_id, span_id, False, _FLAGS[flags | _SAMPLED], state, True))
+        span.common = self._attributes
+        span.own = own
+        span._seen = span._rare = span.end_time = None  # noqa: SLF001 - this is the constructor
+        span._plain = True  # noqa: SLF001
+        span.name = self._name
+        span.parent = parent
+        span.kind = self._kind
+        span.resource = processors.resource
+        span.instrumentation_scope = self._scope
+        span._processors = processors  # noqa: SLF001
+        span.start_time = time_ns()
+        return span
 
 
-__all__ = ["ClientSpan", "client_span"]
+__all__ = ["ClientSpan", "ClientSpans"]

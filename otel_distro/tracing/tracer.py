@@ -108,16 +108,19 @@ class LeanTracer(Tracer):
         """Who takes spans that are made at their end alone, see `briefs`; None where somebody wants more."""
         return self._processors.brief if self._short else None
 
-    def briefs(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue]) -> Briefs:
+    def briefs(
+        self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue], make: type[Briefs] = Briefs
+    ) -> Briefs:
         """Spans of this name, kind and attributes that nobody can see before they have ended.
 
         Args:
             name: what the operation is called.
             kind: its place between caller and called.
             attributes: clean; must not change.
+            make: `ClientSpans` for spans that are current until they have ended.
         """
         rule = Rule(self._bits, self._parent_based, self._bound)
-        return Briefs(self, self._processors, rule, name, kind, attributes)
+        return make(self, self._processors, rule, name, kind, attributes)
 
     def begin(  # noqa: PLR0917 - keywords would cost what the short way saves
         self,

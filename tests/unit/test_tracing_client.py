@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
+from otel_distro import sampling, settings
 from otel_distro.instrumentation.requests import RequestsInstrumentation
 from otel_distro.tracing import LeanTracerProvider
-from otel_distro.tracing.client import ClientSpan, client_span
+from otel_distro.tracing.client import ClientSpan, ClientSpans
 from otel_distro.tracing.common import Common
 from tests.http_echo import Echo, serve
-from tests.recording import Recording, instrumented
+from tests.recording import Recording, TakingBrief, instrumented
 
 OTHER = SpanContext(1, 2, False)
 COMMON = {"http.request.method": "GET", "server.address": "localhost"}
@@ -28,11 +32,17 @@ def echo() -> Iterator[Echo]:
         yield echo
 
 
+def spans_of(provider: LeanTracerProvider) -> ClientSpans:
+    """The spans of calls to one place."""
+    spans = provider.get_tracer("test").briefs("GET", SpanKind.CLIENT, COMMON, ClientSpans)
+    assert isinstance(spans, ClientSpans)
+    return spans
+
+
 def begun(provider: LeanTracerProvider, own: dict[str, object]) -> ClientSpan:
     """The span of a call that has begun."""
-    span = provider.get_tracer("test").begin("GET", SpanKind.CLIENT, None, {**own}, make=client_span)  # type: ignore[dict-item]
+    span = spans_of(provider).begin(None, None, {**own})  # type: ignore[dict-item]
     assert isinstance(span, ClientSpan)
-    span.common = COMMON
     return span
 
 
@@ -91,6 +101,44 @@ def test_an_attribute_that_both_have_is_the_calls() -> None:
     assert not span.conclude(Common(span.name, SpanKind.CLIENT, COMMON), span.start_time)
     span.end()
     assert dict(recording.one().attributes or {}) == {**COMMON, **OWN}
+
+
+@pytest.mark.parametrize("sampler", ["always_on", "always_off", "parentbased_always_on", "parentbased_always_off"])
+@pytest.mark.parametrize("parent", [None, OTHER, SpanContext(3, 4, True, TraceFlags(3), TraceState([("a", "b")]))])
+def test_a_call_is_sampled_and_named_as_every_span(sampler: str, parent: SpanContext | None) -> None:
+    """Flags, trace, tracestate and the decision are what the tracer itself gives a span with this parent."""
+    recording = Recording(sampler=sampler, brief=True)
+    span = spans_of(recording.tracer_provider).begin(parent, None, {})
+    usual = recording.tracer_provider.get_tracer("test").begin("GET", SpanKind.CLIENT, parent, {})
+    assert span is not None
+    assert span.is_recording() == usual.is_recording()
+    assert span.context.trace_flags == usual.context.trace_flags
+    assert span.context.trace_state == usual.context.trace_state
+    assert span.context.is_valid
+    assert span.context.span_id != usual.context.span_id
+    assert parent is None or span.context.trace_id == parent.trace_id
+
+
+def test_a_call_is_decided_about_once() -> None:
+    """A trace that is not sampled is not drawn again: one of two, and not three of four."""
+    recording = Recording(brief=True)
+    half = LeanTracerProvider(
+        resource=Resource({}),
+        sampler=sampling.build("traceidratio", "0.5"),
+        limits=settings.parse({})[0].traces.limits,
+        guard=recording.guard,
+    )
+    half.add_span_processor(TakingBrief(InMemorySpanExporter()))
+    spans = spans_of(half)
+    assert 800 < sum(isinstance(spans.begin(None, None, {}), ClientSpan) for _ in range(2_000)) < 1_200
+
+
+def test_where_somebody_looks_at_every_span_none_is_made_here() -> None:
+    """A second processor wants whole spans, which the tracer makes, from the moment it is there."""
+    recording = Recording(brief=True)
+    spans = spans_of(recording.tracer_provider)
+    recording.tracer_provider.add_span_processor(SpanProcessor())
+    assert spans.begin(None, None, {}) is None
 
 
 def test_code_within_a_call_writes_to_its_span(echo: Echo) -> None:
