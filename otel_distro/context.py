@@ -94,7 +94,7 @@ class Scope:
 
     Attributes:
         request_id: None outside a request, and as long as nobody has asked for one.
-        user: the fields of a `User`, None as long as nobody has said.
+        user: as attributes, None as long as nobody has said.
         values: what `set_context` was given, by the application's own keys; replaced as a whole.
         known: the attributes before anything was said.
         told: attributes of all that was said, None where they have to be put together by `telling`.
@@ -107,7 +107,7 @@ class Scope:
     __slots__ = ("known", "opened", "record", "request", "request_id", "spent", "told", "user", "values")
 
     request_id: str | None
-    user: tuple[str, str | None, str | None] | None
+    user: Mapping[str, str] | None
     values: Mapping[str, Value]
     known: Mapping[str, Value]
     told: Mapping[str, Value] | None
@@ -137,21 +137,13 @@ class Scope:
 
     def hear(self, values: dict[str, Any]) -> None:
         """Take what `set_context` was given; the dictionary is the scope's from now on."""
-        taken_back = False
-        for key, value in values.items():
-            if type(value) is not str or len(value) > _LONGEST:
-                if value is None:
-                    taken_back = True
-                else:
-                    values[key] = plain(value)
-        before = self.values
-        if before:
-            kept = {**before, **values}
-            values = _bounded(before, values) if len(kept) > _MOST_VALUES else kept
-        elif len(values) > _MOST_VALUES:
-            values = _bounded(before, values)
-        if taken_back:
-            values = {key: value for key, value in values.items() if value is not None}
+        if self.values or len(values) > _MOST_VALUES:
+            values = _merged(self.values, values)
+        else:
+            for value in values.values():
+                if type(value) is not str or len(value) > _LONGEST:
+                    values = _merged(NOTHING, values)
+                    break
         self.values = values
         self.told = self.record = None
 
@@ -162,13 +154,7 @@ class Scope:
         """
         while True:
             user, values = self.user, self.values
-            attributes: dict[str, Value] = {**self.known}
-            if user is not None:
-                attributes["user.id"], called, email = user
-                if called is not None:
-                    attributes["user.name"] = called
-                if email is not None:
-                    attributes["user.email"] = email
+            attributes: dict[str, Value] = {**self.known} if user is None else {**self.known, **user}
             for key, value in values.items():
                 name = _ATTRIBUTES.get(key)
                 if name is None:
@@ -188,8 +174,9 @@ class Scope:
             told = self.told
             if told is None:
                 told = self.telling()
-            user = None if self.user is None else _new(User, self.user)
-            record = self.record = _new(Record, (self.identify(), user, self.values, told))
+            user = self.user
+            known = None if user is None else User(user["user.id"], user.get("user.name"), user.get("user.email"))
+            record = self.record = _new(Record, (self.identify(), known, self.values, told))
             if self.told is not told:
                 record = None
         return record
@@ -292,9 +279,13 @@ def set_user(
         name: the login or display name.
         email: the user's address.
     """
-    if type(id) is not str or len(id) > _LONGEST:
-        id = None if id is None else _text(id)  # noqa: A001 - as above
-    user = None if id is None else (id, name if name is None else _text(name), email if email is None else _text(email))
+    user: dict[str, str] | None = None
+    if id is not None:
+        user = {"user.id": id if type(id) is str and len(id) <= _LONGEST else _text(id)}
+        if name is not None:
+            user["user.name"] = _text(name)
+        if email is not None:
+            user["user.email"] = _text(email)
     scope: Any = current_scope()
     try:
         # this proves that the running code is in the very context in which the scope was opened, and in no copy of it
@@ -353,14 +344,14 @@ def _own_scope(scope: Scope | None) -> Scope:
     return own
 
 
-def _bounded(before: Mapping[str, Value], values: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(before: Mapping[str, Value], values: Mapping[str, Any]) -> dict[str, Any]:
     """What there is room for of both, with the count of those left out as `dropped`; taken back is what is None."""
     kept: dict[str, Any] = {**before}
     for key, value in values.items():
         if value is None:
             kept.pop(key, None)
         elif len(kept) < _MOST_VALUES or key in kept:
-            kept[key] = value
+            kept[key] = plain(value)
         else:
             dropped = kept.get("dropped")
             kept["dropped"] = dropped + 1 if isinstance(dropped, int) else 1

@@ -104,16 +104,20 @@ class SpanEncoder:
             more: Mapping[str, Any],
             shared: Shared | None = None,
         ) -> bytes:
-            known, trace, above = self._family
-            if known is not parent or parent is None:
-                trace, above = self._meet(trace_id, parent)
-            told, further = self._told
-            if told is not more:
-                further = encoded(more)
-                self._told = (more, further)
-            if shared is not None:
+            if parent is None:
+                trace, above = _TRACE_ID + trace_id.to_bytes(16, "big") + _SPAN_ID, _LOCAL
+            else:
+                known, trace, above = self._family
+                if known is not parent:
+                    trace, above = self._meet(trace_id, parent)
+            if shared is None:
+                told, further = self._told
+                if told is not more:
+                    further = encoded(more)
+                    self._told = (more, further)
+            else:
                 by, known_bytes = shared.encoded
-                further += known_bytes if by is self else self._share(shared)
+                further = encoded(more) + (known_bytes if by is self else self._share(shared))
             length = size + len(above) + len(further)
             stamp = times(_KIND, number, _START, start, _END, end)
             head = bytes((0x12, length & 0x7F | 0x80, length >> 7)) if 127 < length < 16384 else _head(length)
@@ -126,14 +130,13 @@ class SpanEncoder:
         shared.encoded = (self, further)
         return further
 
-    def _meet(self, trace_id: int, parent: SpanContext | None) -> tuple[bytes, bytes]:
+    def _meet(self, trace_id: int, parent: SpanContext) -> tuple[bytes, bytes]:
         """What spans under one parent have in common: a request that calls often calls again next."""
-        trace, above = _TRACE_ID + trace_id.to_bytes(16, "big") + _SPAN_ID, _LOCAL
-        if parent is not None:
-            _, parent_id, remote, _, state, _ = parent
-            above = _PARENT_ID + parent_id.to_bytes(8, "big") + (_REMOTE if remote else _LOCAL)
-            if state is not DEFAULT_TRACE_STATE:
-                above += _trace_state(state)
+        _, parent_id, remote, _, state, _ = parent
+        trace = _TRACE_ID + trace_id.to_bytes(16, "big") + _SPAN_ID
+        above = _PARENT_ID + parent_id.to_bytes(8, "big") + (_REMOTE if remote else _LOCAL)
+        if state is not DEFAULT_TRACE_STATE:
+            above += _trace_state(state)
         # one tuple in one step: whoever reads it meanwhile has the whole of the one before
         self._family = (parent, trace, above)
         return trace, above
