@@ -24,9 +24,9 @@ from .messages import Send
 from .options import Message, Scope
 
 if TYPE_CHECKING:
+    from otel_distro.propagation import Headers
     from otel_distro.tracing.late import LateSpan
 
-    from .origin import Origin
     from .server import Server
     from .streams import Stream
 
@@ -43,6 +43,8 @@ _MOUNTED = "/{path}"
 _HANDSHAKE_DONE = 101
 _HANDSHAKE_REFUSED = 403
 _SERVER_ERROR = 500
+_LONGEST_LENGTH = 18  # digits
+_WITHOUT_LENGTH = frozenset({"2", "2.0", "3", "3.0"})  # versions of HTTP where a body needs no header that announces it
 _FAILED = Status(StatusCode.ERROR)
 
 
@@ -111,17 +113,24 @@ class Exchange(RequestScope):
         self._prefix = prefix
         self._route: str | None = None
 
-    def watch(self, origin: Origin, send: Send, request_size: int | None) -> None:
-        """Follow the request to its end; without this only the context and the route are kept.
+    def watch(self, scope: Scope, headers: Headers, send: Send) -> None:
+        """Follow the request to its end: it is measured, its span records, or a hook wants to see it.
+
+        Without this only the context and the route are kept.
 
         Args:
-            origin: what it has in common with others.
+            scope: of the connection.
+            headers: by name in lower case.
             send: the ASGI server's.
-            request_size: bytes of the request's body, 0 when they are to be counted, None when no body was announced.
         """
+        server = self.server
+        self.origin = origin = server.origins.of(scope, headers)
+        length = headers.get(b"content-length")
+        if length is not None or origin.may_have_body:
+            self.request_size = _announced(length, scope, headers)
+        else:
+            self.request_size = None
         self.watched = True
-        self.origin = origin
-        self.request_size = request_size
         self.sent = 0
         self.status_code: int | None = None
         self._send = send
@@ -131,7 +140,16 @@ class Exchange(RequestScope):
         self._done = False
         self._held: Told | None = None
         self._complete_at = 0.0
+        if self.late:
+            late: LateSpan = self.server_span  # type: ignore[assignment]
+            late.word, late.common = origin.word, origin.attributes
+            late.facts = server.origins.facts(scope, headers)
+            if server.captured_request is not None:
+                late.tell(server.with_headers({}, scope, headers))
         self._started = perf_counter()
+        origin.group.active.step(1)
+        if server.request_hook is not None and self.server_span is not None:
+            server.call_hook(server.request_hook, self.server_span, scope)
 
     # --- routing ---------------------------------------------------------------------------------------------------
 
@@ -372,3 +390,10 @@ class Exchange(RequestScope):
         began: int | None = getattr(span, "start_time", None)
         # as above
         span.end(None if began is None else began + int(seconds * 1e9))
+
+
+def _announced(length: bytes | None, scope: Scope, headers: Headers) -> int | None:
+    """Bytes of the body by its header; 0 where they have to be counted; None without a body."""
+    if length is not None:
+        return int(length) if length.isdigit() and len(length) <= _LONGEST_LENGTH else None
+    return 0 if b"transfer-encoding" in headers or scope.get("http_version") in _WITHOUT_LENGTH else None

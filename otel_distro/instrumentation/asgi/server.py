@@ -19,7 +19,7 @@ from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.request_ids import ID_CHARACTERS, LONGEST_ID, RequestIds
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
-from otel_distro.tracing.late import LateSpan, late_span
+from otel_distro.tracing.late import late_span
 from otel_distro.tracing.span import UnsampledSpan
 
 from .endings import Endings
@@ -43,9 +43,7 @@ if TYPE_CHECKING:
 _VARIABLE = context_variable()
 _current = _VARIABLE.get
 _set = _VARIABLE.set
-_LONGEST_LENGTH = 18  # digits
 _SERVER = SpanKind.SERVER
-_WITHOUT_LENGTH = frozenset({"2", "2.0", "3", "3.0"})  # versions of HTTP where a body needs no header that announces it
 SpanDetails = Callable[[Scope], tuple[str, dict[str, Any]]]
 
 
@@ -108,12 +106,12 @@ class Server:
         self.endings = Endings()
         self.echo = None if request_ids is None or not request_ids.echoes else request_ids.echo
         self._id_headers = () if request_ids is None else request_ids.names
-        self._origins = origins
+        self.origins = origins
         self._tracer = tracer
         self._exclusion = exclusion
-        self._captured_request = captured_request
+        self.captured_request = captured_request
         self._captured_response = captured_response
-        self._request_hook = request_hook
+        self.request_hook = request_hook
         self._span_details = span_details
         self._native_key: str | None = None if native is None else native.context_key
         self._exchange_class = exchange_class
@@ -173,7 +171,7 @@ class Server:
         exchange.opened = set_scope(exchange)
         scope[MARK] = exchange
         if exchange.recording or self._watches:
-            self._watch(exchange, scope, headers, send)
+            exchange.watch(scope, headers, send)
         return exchange
 
     def _begin(self, tracer: Starts, exchange: Exchange, scope: Scope, headers: Headers, current: Context) -> None:
@@ -192,8 +190,8 @@ class Server:
             span = lean.begin("", _SERVER, parent, {}, None, carried, late_span)
             exchange.recording = exchange.late = span.__class__ is not UnsampledSpan
         else:
-            origin = self._origins.of(scope, headers)
-            own = self._with_headers(self._origins.facts(scope, headers).attributes(), scope, headers)
+            origin = self.origins.of(scope, headers)
+            own = self.with_headers(self.origins.facts(scope, headers).attributes(), scope, headers)
             name, attributes = self._details(origin, scope, {**origin.attributes, **own})
             # a request made within another one of this process is about somebody else
             outer = set_scope(None)
@@ -222,23 +220,6 @@ class Server:
             values[self._native_key] = exchange
         exchange.token = _set(Context(values))
 
-    def _watch(self, exchange: Exchange, scope: Scope, headers: Headers, send: Send) -> None:
-        """Follow the request to its end: it is measured, its span records, or a hook wants to see it."""
-        origin = self._origins.of(scope, headers)
-        length = headers.get(b"content-length")
-        size = _announced(length, scope, headers) if length is not None or origin.may_have_body else None
-        exchange.watch(origin, send, size)
-        span = exchange.server_span
-        if exchange.late and span is not None:
-            late = cast("LateSpan", span)
-            late.word, late.common = origin.word, origin.attributes
-            late.facts = self._origins.facts(scope, headers)
-            if self._captured_request is not None:
-                late.tell(self._with_headers({}, scope, headers))
-        origin.group.active.step(1)
-        if self._request_hook is not None and span is not None:
-            self.call_hook(self._request_hook, span, scope)
-
     # --- the beginning -----------------------------------------------------------------------------------------------
 
     def _table(self, raw: Any) -> dict[bytes, bytes]:
@@ -250,10 +231,11 @@ class Server:
             self.guard.failed("request headers", error)
         return {}
 
-    def _with_headers(self, attributes: dict[str, AnyValue], scope: Scope, headers: Headers) -> dict[str, AnyValue]:
-        if self._captured_request is not None and headers:
+    def with_headers(self, attributes: dict[str, AnyValue], scope: Scope, headers: Headers) -> dict[str, AnyValue]:
+        """`attributes` with the captured headers of the request."""
+        if self.captured_request is not None and headers:
             try:
-                self._captured_request.into(attributes, scope["headers"])
+                self.captured_request.into(attributes, scope["headers"])
             except Exception as error:  # noqa: BLE001 - the span is worth more than its headers
                 self.guard.failed("captured headers", error)
         return attributes
@@ -332,13 +314,6 @@ class Server:
         if status is None:
             return INCOMPLETE if error is None else type_of(error)
         return str(status) if status >= 500 else None
-
-
-def _announced(length: bytes | None, scope: Scope, headers: Headers) -> int | None:
-    """Bytes of the body by its header; 0 where they have to be counted; None without a body."""
-    if length is not None:
-        return int(length) if length.isdigit() and len(length) <= _LONGEST_LENGTH else None
-    return 0 if b"transfer-encoding" in headers or scope.get("http_version") in _WITHOUT_LENGTH else None
 
 
 def _response_propagator() -> ResponsePropagator | None:
