@@ -107,9 +107,11 @@ class Stamp:
 
     def __call__(self, pieces: Sequence[Piece]) -> Encoded:
         """The request of these pieces; those that have no bytes are left out, for they are counted elsewhere."""
-        pieces = [piece for piece in pieces if piece[2]]
+        pieces = [piece for piece in pieces if len(piece[2]) > _IDS]
+        # without tag and length, which is of one byte for short spans and of two for most
         spans = [
-            encoded[3:] if 130 < len(encoded) < 16387 else encoded[length(encoded, 1)[1] :] for _, _, encoded in pieces
+            encoded[3:] if 130 < (size := len(encoded)) < 16387 else encoded[2 if size < 130 else _inside(encoded) :]
+            for _, _, encoded in pieces
         ]
         if self._care:
             _guard(spans)
@@ -135,6 +137,10 @@ class Stamp:
 
     def _before(self, size: int) -> bytes:
         return self._last + b"\x12" + varint(size + len(self._last))
+
+
+def _inside(encoded: bytes) -> int:
+    return length(encoded, 1)[1]
 
 
 def _guard(spans: list[bytes]) -> None:
