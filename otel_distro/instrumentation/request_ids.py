@@ -167,7 +167,7 @@ class PassingOn:
             return self._lowered in store
         pairs: Any = getattr(headers, "_list", None)
         if pairs.__class__ is list:
-            return any(name == self._encoded for _, name, _ in pairs)
+            return self._encoded in [name for _, name, _ in pairs]
         if headers.__class__ is not dict:
             return self._name in headers
         return any(str(name).lower() == self._lowered for name in headers)

@@ -143,12 +143,18 @@ def _setter(headers: Any) -> Callable[[str, str], object]:
         put: Callable[[str, str], object] = headers.__setitem__
         return put
 
+    known: set[bytes] | None = None
+
     def set_header(name: str, value: str) -> None:
+        nonlocal known
+        if known is None:
+            # with the first header: until then a hook may have set some
+            known = {lowered for _, lowered, _ in pairs}
         lowered = name.lower().encode("ascii")
-        for _, known, _ in pairs:
-            if known == lowered:
-                headers[name] = value
-                return
+        if lowered in known:
+            headers[name] = value
+            return
+        known.add(lowered)
         pairs.append((name.encode("ascii"), lowered, value.encode("utf-8")))
 
     return set_header
