@@ -36,6 +36,14 @@ _PERSONAL = frozenset(
 _URLS = frozenset({"url.full", "http.url", "http.target"})
 _URL_LENGTHS = frozenset({len(name) for name in _URLS})
 """Of their names; no personal one is as long."""
+_CAREFUL = frozenset({name.encode() for name in _PERSONAL | _URLS})
+_ADDRESS = text_field(b"\x0a", "client.address")
+"""How an attribute that every server span has goes on behind its tag and length."""
+_LONGEST_END, _ENDS_KEPT = 512, 1024
+_SAMPLE = 8
+"""Spans of a batch that tell whether it is worth while to look for ends that are known."""
+_NOTHING = b"\x00"
+"""In the place of a span that has been dealt with."""
 _FAILED = 2
 """The last byte of a span that failed, with whose status our encoder ends it."""
 _IDS = 28
@@ -44,6 +52,9 @@ _PARENTS = 10
 """Bytes of the parent's id, if there is one."""
 _TIMES = 26
 """Bytes of flags, kind and times, which stand between the ids and the name."""
+_KIND = _IDS + 7
+"""Where the kind of a span without a parent stands."""
+_SERVER = b"\x02"
 _BODY = _IDS + _TIMES
 """Where the name stands at the earliest; attributes are behind it, and events behind those."""
 _LARGE = 16_383
@@ -100,7 +111,7 @@ class Stamp:
 
     def __init__(self, last: bytes, *, personal: bool) -> None:
         self._last = last
-        self._care = not personal
+        self._guard = None if personal else _Guard()
         self._envelopes = Envelopes()
         # what stands between one span and the next, by the next one's size
         self._between = tuple(last + b"\x12" + varint(size + len(last)) for size in range(_USUAL))
@@ -113,8 +124,8 @@ class Stamp:
             encoded[3:] if 130 < (size := len(encoded)) < 16387 else encoded[2 if size < 130 else _inside(encoded) :]
             for _, _, encoded in pieces
         ]
-        if self._care:
-            _guard(spans)
+        if self._guard is not None:
+            self._guard(spans)
         groups = Groups(self._envelopes)
         lists: dict[tuple[int, int], list[bytes]] = {}
         resource: Any = groups  # nobody's resource: the first piece always looks for its group
@@ -143,7 +154,72 @@ def _inside(encoded: bytes) -> int:
     return length(encoded, 1)[1]
 
 
-def _guard(spans: list[bytes]) -> None:
+class _Guard:
+    """Takes what is personal out of spans.
+
+    Most server spans have one thing in common: what follows the caller's address is the same as in others of its
+    requests. What has been searched once is remembered.
+    """
+
+    def __init__(self) -> None:
+        self._ends: set[bytes] = set()
+
+    def __call__(self, spans: list[bytes]) -> None:
+        """Replace those that hold something, in their places."""
+        if not all(map(_is_server, spans[:: len(spans) // _SAMPLE + 1])):
+            _search(spans)
+            return
+        known: dict[int, bytes] = {}
+        new: list[tuple[int, bytes, int]] = []
+        for number, span in enumerate(spans):
+            place = span.find(_ADDRESS, _BODY) - 2
+            if place > 0 and span[place:] in self._ends and _is_harmless(span, place):
+                known[number] = _without_one(span, place)
+                spans[number] = _NOTHING
+            elif place > 0:
+                new.append((number, span, place))
+        if len(known) < len(spans):
+            _search(spans)
+        for number, span, place in new:
+            self._learn(span, spans[number], place)
+        for number, span in known.items():
+            spans[number] = span
+
+    def _learn(self, span: bytes, cleaned: bytes, place: int) -> None:
+        # nothing was found but the address, so whoever ends like this needs no search
+        if len(span) - place <= _LONGEST_END and cleaned == _without_one(span, place):
+            if len(self._ends) >= _ENDS_KEPT:
+                self._ends.clear()
+            self._ends.add(span[place:])
+
+
+def _is_server(span: bytes) -> bool:
+    at = _KIND if span[_IDS] != _PARENT else _KIND + _PARENTS
+    return span[at : at + 1] == _SERVER
+
+
+def _without_one(span: bytes, place: int) -> bytes:
+    """A span without the attribute that begins there and is short."""
+    return span[:place] + span[place + 2 + span[place + 1] :]
+
+
+def _is_harmless(span: bytes, place: int) -> bool:
+    """Whether an attribute begins there, and nothing that is personal or long comes before it."""
+    at = _BODY if span[_IDS] != _PARENT else _BODY + _PARENTS
+    if span[at] != _NAME or span[at + 1] > 0x7F:
+        return False
+    at += 2 + span[at + 1]
+    while at < place:
+        size = span[at + 1]
+        if span[at] != _ATTRIBUTE or size > 0x7F or span[at + 2] != _LIST:
+            return False
+        if span[at + 4 : at + 4 + span[at + 3]] in _CAREFUL:
+            return False
+        at += 2 + size
+    return at == place
+
+
+def _search(spans: list[bytes]) -> None:
     """Take what is personal out of these spans, in their places."""
     # all at a stretch: a search in each would cost twice as much
     text, ends = b"".join(spans), list(accumulate(map(len, spans)))

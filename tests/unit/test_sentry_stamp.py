@@ -114,6 +114,49 @@ def test_every_personal_name_is_known(name: str, size: int) -> None:
     assert attributes(one(record(SpanKind.SERVER, given))) == {**kept, **MARKS.attributes()}
 
 
+@pytest.mark.parametrize("parent", [False, True])
+def test_what_was_learned_of_a_span_holds_for_no_other(parent: bool) -> None:
+    """Request after request gets what the first one would, whatever stands before and behind the address."""
+    address = delimited(b"\x4a", key_value("client.address", "10.0.0.1")).decode()
+    tail = {"client.address": "10.0.0.1", "http.route": "/a"}
+    given: list[dict[str, Any]] = [
+        {"url.path": "/a", **tail},
+        {"url.path": "/bc", **tail},
+        {"url.path": f"/{address}", **tail},
+        {"url.path": address, **tail},
+        {"url.path": "/a", "url.query": "q=1", **tail},
+        {"url.path": "/a", "user.email": "a@b", **tail},
+        {"url.path": "/a", "url.full": "http://h/p?q", **tail},
+        {"url.path": "/" * 200, **tail},
+        {"url.path": "/a", **tail, "user.email": "a@b"},
+        {"url.path": "/a", **tail, "client.address": "10.0.0.2"},
+        {**tail},
+        {"url.path": "/a"},
+    ]
+    pieces = [SpanEncoder().piece(*record(SpanKind.SERVER, each, parent).take()[-1:]) for each in given]
+    stamp = Stamp(LAST, personal=False)
+    for piece in [*pieces, *pieces]:
+        fresh = Stamp(LAST, personal=False)([piece])
+        assert stamp([piece]).body == fresh.body
+        assert b"10.0.0" not in fresh.body.replace(address.encode(), b"")
+        assert not [text for text in (b"q=1", b"?q", b"a@b") if text in fresh.body]
+    together = spans_in(stamp([*pieces, *pieces]).body)
+    assert [span.attributes for span in together] == [
+        span.attributes for piece in [*pieces, *pieces] for span in spans_in(stamp([piece]).body)
+    ]
+
+
+def test_what_is_learned_is_bounded() -> None:
+    """A caller with ever new addresses fills no memory, and long ends are not kept at all."""
+    stamp = Stamp(LAST, personal=False)
+    for number in range(3_000):
+        given = {"client.address": f"10.0.{number // 256}.{number % 256}", "text": "x" * (600 if number % 2 else 1)}
+        (span,) = record(SpanKind.SERVER, given).take()
+        stamp([SpanEncoder().piece(span)])
+    assert 0 < len(stamp._guard._ends) <= 1_024  # type: ignore[union-attr]
+    assert max(map(len, stamp._guard._ends)) <= 512  # type: ignore[union-attr]
+
+
 def test_a_failed_span_tells_no_values() -> None:
     """The status of a failed span keeps its words only, and its events, which Sentry drops, stay here."""
     recording = Recording()
