@@ -9,11 +9,9 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextvars import Token
 from time import perf_counter, time_ns
-from typing import Any, NamedTuple, cast
-from urllib.parse import urlsplit
+from typing import Any, cast
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import Histogram
 from opentelemetry.trace import Span, SpanContext, StatusCode
 
 from otel_distro._compat import IS_VALID, OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_HTTP_KEY, SUPPRESS_KEY
@@ -23,20 +21,17 @@ from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_text, redact_url
 from otel_distro.tracing import LeanSpan
 from otel_distro.tracing.client import ClientSpan, ClientSpans
-from otel_distro.tracing.common import Common
 from otel_distro.tracing.context import attach, attach_span, detach
 
 from .base import Toolbox
-from .binding import Records, histogram_series
 from .calls import CLIENT, current, error_type, meter_of, parent_in, suppressed, tracer_of
+from .http_target import Target
 from .request_ids import passing_on
 
 DURATION_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Seconds; the advisory bucket boundaries of `http.client.request.duration`."""
 
 _MAX_TARGETS = 1_000
-_MAX_SERIES = 64
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _VERSIONS = {11: "1.1", 10: "1.0", 20: "2", 30: "3"}
 """How http.client and urllib3 number the versions."""
 
@@ -44,68 +39,6 @@ _new = object.__new__
 
 Headers = Iterable[tuple[bytes, bytes]]
 Pairs = Callable[[Any], Headers]
-
-
-class Ending(NamedTuple):
-    """What the requests of a target have in common that ended alike.
-
-    Attributes:
-        duration: the series of `http.client.request.duration`.
-        alike: name and attributes of their spans.
-    """
-
-    duration: Records
-    alike: Common
-
-
-class Target:
-    """One method at one origin.
-
-    Args:
-        method: as the application gave it.
-        origin: scheme and authority of a URL.
-        known: methods that are recorded by name.
-        histogram: `http.client.request.duration`.
-
-    Attributes:
-        name: of the spans.
-        attributes: of the spans, without the URL.
-        endings: what `ending` has given so far, by its arguments.
-        spans: makes them; None where it has not been asked for, or every span is whole.
-    """
-
-    __slots__ = ("_histogram", "_metric_attributes", "attributes", "endings", "name", "spans")
-
-    def __init__(self, method: str, origin: str, known: frozenset[str], histogram: Histogram) -> None:
-        upper = method.strip().upper()
-        recorded = upper if upper in known else "_OTHER"
-        self.name = upper if recorded == upper else "HTTP"
-        self.attributes: dict[str, Any] = {"http.request.method": recorded, **_server(origin)}
-        self._metric_attributes = dict(self.attributes)
-        if method.strip() != recorded:
-            self.attributes["http.request.method_original"] = method.strip()
-        self._histogram = histogram
-        self.spans: ClientSpans | None = None
-        self.endings: BoundedCache[tuple[int, str, str], Ending] = BoundedCache(_MAX_SERIES)
-
-    def ending(self, status: int, version: str, error: str) -> Ending:
-        """What the requests have in common that ended like this, and from now on is found in `endings`.
-
-        Args:
-            status: of HTTP; 0 where no answer came.
-            version: of HTTP; empty where it is not known.
-            error: the class of what was raised; empty where nothing was.
-        """
-        attributes: dict[str, Any] = {}
-        if status:
-            attributes["http.response.status_code"] = status
-        if version:
-            attributes["network.protocol.version"] = version
-        if error or is_error(status):
-            attributes["error.type"] = error or str(status)
-        series = histogram_series(self._histogram, {**self._metric_attributes, **attributes})
-        alike = Common(self.name, CLIENT, {**self.attributes, **attributes})
-        return self.endings.keep((status, version, error), Ending(series, alike))
 
 
 class Exchange:
@@ -374,11 +307,6 @@ def silent() -> bool:
     return bool(context) and bool(context.get(SUPPRESS_HTTP_KEY) or suppressed(context))
 
 
-def is_error(status: int) -> bool:
-    """Whether a client counts this status as an error (semantic conventions, "HTTP client", status); 0 is none."""
-    return status >= 400 or 0 < status < 100
-
-
 def patterns_of(text: str) -> tuple[str, ...]:
     """Regular expressions of URLs in the form that contrib takes: one text, separated by commas."""
     return tuple(part for raw in text.split(",") if (part := raw.strip()))
@@ -408,15 +336,3 @@ def pairs_of_mapping(headers: Any) -> Headers:
 
 def _bytes(text: Any) -> bytes:
     return text if isinstance(text, bytes) else str(text).encode("latin-1", "replace")
-
-
-def _server(origin: str) -> dict[str, Any]:
-    try:
-        parts = urlsplit(origin)
-        host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
-        return {}
-    if not host:
-        return {}
-    # required by the conventions also where it is the scheme's own
-    return {"server.address": host} if port is None else {"server.address": host, "server.port": port}
