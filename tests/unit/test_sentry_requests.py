@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from otel_distro.context import RequestScope, close_scope, open_scope
 from otel_distro.guard import Guard
+from otel_distro.instrumentation.asgi import exchange as served
 from otel_distro.instrumentation.asgi.native import load
 from otel_distro.sentry.link import tell
 from otel_distro.sentry.requests import Request, Requests
@@ -214,13 +216,14 @@ def test_the_running_request_knows_its_scope() -> None:
     assert rig.requests.running() is None
 
 
-def test_what_fastapis_requests_leave_is_kept() -> None:
-    """Their exchange takes further attributes, and can be referred to weakly: else each request would be watched."""
-    exchange: Any = load(fastapi, Guard())
-    if exchange is None:
-        pytest.skip("this FastAPI has no telemetry of its own, so its requests are watched")
-    assert exchange.exchange_class.__dictoffset__
-    assert exchange.exchange_class.__weakrefoffset__
+def test_what_requests_are_left_they_keep() -> None:
+    """Starlette's exchange and FastAPI's have a place for it, and can be referred to weakly: else each were watched."""
+    native = load(fastapi, Guard())
+    for kind in (served.Exchange, served.Exchange if native is None else native.exchange_class):
+        exchange: Any = kind.__new__(kind)
+        assert not hasattr(exchange, "asgi")
+        exchange.asgi, exchange.isolation = {}, None
+        assert weakref.ref(exchange)() is exchange
 
 
 def test_threads_that_ask_at_the_same_time_get_the_same_scope() -> None:

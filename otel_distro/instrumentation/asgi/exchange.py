@@ -67,9 +67,12 @@ class Exchange(RequestScope):
         sent: bytes of the response's body so far.
         status_code: of the response, None before it starts.
         routed_by_fastapi: FastAPI's router has told about the route that is called next.
+        asgi: the connection's scope, left by the Sentry bridge while the request runs; unset without it.
+        isolation: the scope of sentry-sdk's that the bridge has made for the request; likewise.
     """
 
     __slots__ = (
+        "__weakref__",
         "_complete_at",
         "_data",
         "_done",
@@ -83,7 +86,9 @@ class Exchange(RequestScope):
         "_started",
         "_stream",
         "_trailers",
+        "asgi",
         "given_id",
+        "isolation",
         "late",
         "origin",
         "recording",
@@ -97,6 +102,8 @@ class Exchange(RequestScope):
     )
 
     given_id: tuple[bytes, bytes] | None
+    asgi: Scope
+    isolation: Any
 
     def __init__(self, server: Server, prefix: str) -> None:
         self.server = server
