@@ -1,21 +1,20 @@
 """When telemetry is set up: at the first sign that the process will do something to tell of, and not before.
 
-Signs are the first call of a library that is watched or of what OpenTelemetry's API offers, an import where no such
-call is known, a log record, an event loop that runs and, where the process's own metrics are pushed, the moment of the
-first push. A program that gives none of them pays for its settings and these hooks. Whatever has to act at once, or
-might, is a reason not to wait.
+Signs are an import of OpenTelemetry or of a library that is watched, a log record, an event loop that runs and, where
+the process's own metrics are pushed, the moment of the first push. A program that gives none of them pays for its
+settings and these hooks. Whatever has to act at once, or might, is a reason not to wait.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
+from functools import partial, wraps
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .first_calls import OF_API, OF_LIBRARIES, hook, hook_one
 from .installed import entry_points
 from .instrumentation.table import CONTRIB_MODULES, OURS
 from .process import in_forked_child, unforked
@@ -25,29 +24,13 @@ if TYPE_CHECKING:
     from . import settings as settings_
     from .session import Session
 
-_SIGNS = (
-    # watched by something that the set-up makes, or must be set up before they act
-    "gevent.monkey",
-    "uvicorn.server",
-    # our own interface
-    "otel_distro.captures",
-    "otel_distro.context",
-    "otel_distro.health.setup",
-    "otel_distro.measure",
-    "otel_distro.operations",
-    # they patch the same methods, and a hook below theirs would let the first call pass
-    "ddtrace",
-    "elasticapm",
-    "logfire",
-    "newrelic",
-    "sentry_sdk",
-)
-"""Modules whose import is a sign, beside libraries of which no first call is known."""
+_BEFORE = ("trace", "propagate", "metrics", "_logs", "sdk")
+"""Parts of OpenTelemetry in which the distro has something to put before the application gets at them."""
+_SIGNS = ("gevent.monkey", "otel_distro.health.setup", "uvicorn.server")
+"""Modules that are watched by something that the set-up makes, or must be set up before they act."""
 _LOOPS = {"asyncio.base_events": "BaseEventLoop", "uvloop": "Loop"}
 """Classes of event loops: the first one that runs is a sign."""
 _START_HOOKS = {"opentelemetry_pre_instrument", "opentelemetry_post_instrument"}
-_LONGEST = 5.0
-"""Seconds that a call of a library waits for the set-up of another thread at most: it may need what that one holds."""
 
 
 class Awakening:
@@ -55,37 +38,29 @@ class Awakening:
 
     Args:
         session: of this process, active.
-        set_up: builds everything; calls what it is given before it patches a library.
+        set_up: builds everything; guarded by itself.
     """
 
-    def __init__(self, session: Session, set_up: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, session: Session, set_up: Callable[[], object]) -> None:
         self._session = session
         self._set_up = set_up
         self._begun = threading.Lock()
-        self._done = threading.Event()
-        self._thread = 0
         self._silences: list[Callable[[], None]] = []
-        self._libraries: list[Callable[[], None]] = []
 
     def wait(self, modules: Iterable[str]) -> None:
         """Set up at the first sign, which may have been given already.
 
         Args:
-            modules: whose import is one, or the first call of what they have.
+            modules: whose import is one.
         """
         session = self._session
         session.wake = self.wake
-        if "OTEL_PROPAGATORS" in session.environ:
-            # upstream reads it in its own way while it is imported, where the set-up takes it away
-            session.hooks.before_import("opentelemetry.propagate", self.wake)
-        for name, functions in OF_API.items():
-            session.hooks.on_import(name, partial(self._at_first_use, functions))
+        _watch_api(session, self.wake)
         for name in modules:
-            for module, methods in OF_LIBRARIES.get(name, {name: ()}).items():
-                session.hooks.on_import(module, partial(self._at_first_call, methods))
+            session.hooks.on_import(name, self._imported)
         for name, holder in _LOOPS.items():
-            session.hooks.on_import(name, partial(self._at_first_loop, holder))
-        self._at_first_use(("Logger.callHandlers",), logging)
+            session.hooks.on_import(name, partial(self._at_first_call, holder, "run_forever"))
+        self._at_first_call("Logger", "callHandlers", logging)
         if _pushes(session.settings):
             in_forked_child(self._wait_for_the_first_push, session.guard.failed)
             self._wait_for_the_first_push()
@@ -94,50 +69,23 @@ class Awakening:
         """Set up now, unless that has been done or another thread is about it.
 
         That one is not waited for: it may need an import that this thread is in the middle of. What the application
-        asks of OpenTelemetry until it has ended is answered by the API's proxies. A fork waits for it, as a child could
-        neither go on with what another thread had begun nor begin anew.
+        asks of OpenTelemetry until it has ended is answered by the API's proxies.
         """
         if not self._begun.acquire(blocking=False):
             return
-        self._thread = threading.get_ident()
         self._session.wake = None
         for silence in self._silences:
             silence()
-        with unforked():
-            self._session.guard.call("set-up", None, undisturbed, partial(self._set_up, self._silence_libraries))
-        self._silence_libraries()
+        undisturbed(self._set_up)
         self._session.settled()
-        self._done.set()
 
-    def _silence_libraries(self) -> None:
-        for silence in self._libraries:
-            silence()
-
-    def _wake_for_a_call(self) -> None:
-        """Set up before a call goes on; another thread's set-up is waited for, so that this call is told of as well."""
+    def _imported(self, module: ModuleType) -> None:
+        del module
         self.wake()
-        if self._thread != threading.get_ident():
-            self._done.wait(_LONGEST)
-            # nobody waits twice: in a forked child there is no such thread any more
-            self._done.set()
 
-    def _at_first_use(self, paths: tuple[str, ...], module: ModuleType) -> None:
+    def _at_first_call(self, holder: str, name: str, module: ModuleType) -> None:
         if self._session.wake is not None:
-            self._silences += hook(module, paths, self.wake)
-
-    def _at_first_call(self, paths: tuple[str, ...], module: ModuleType) -> None:
-        if self._session.wake is None:
-            return
-        silences = hook(module, paths, self._wake_for_a_call)
-        self._libraries += silences
-        if not silences:
-            # a version that is made otherwise, or a module of which no call is known
-            self.wake()
-
-    def _at_first_loop(self, holder: str, module: ModuleType) -> None:
-        if self._session.wake is not None:
-            # uvloop's class has its method from another one
-            self._silences.append(hook_one(getattr(module, holder), "run_forever", self.wake))
+            self._silences.append(_at_first_call(getattr(module, holder), name, self.wake))
 
     def _wait_for_the_first_push(self) -> None:
         if self._session.wake is not None:
@@ -146,7 +94,8 @@ class Awakening:
     def _push(self) -> None:
         threading.Event().wait(self._session.settings.metrics.export_interval / 1000)
         if self._session.wake is not None:
-            self.wake()
+            with unforked():
+                self._session.guard.call("set-up", None, self.wake)
 
 
 def signs(session: Session) -> tuple[str, ...] | None:
@@ -193,6 +142,56 @@ def _patient(disabled: Collection[str]) -> list[str] | None:
         elif group in _START_HOOKS and not value.startswith("otel_distro."):
             return None
     return modules
+
+
+def _watch_api(session: Session, wake: Callable[[], None]) -> None:
+    if "opentelemetry" not in sys.modules:
+        session.hooks.before_import("opentelemetry", wake)
+        return
+    # the stock launcher has imported a part of it
+    for name in _BEFORE:
+        module = sys.modules.get(f"opentelemetry.{name}")
+        if module is None:
+            session.hooks.before_import(f"opentelemetry.{name}", wake)
+        elif type(module) is ModuleType:
+            module.__class__ = _touching(wake)
+        else:
+            wake()
+
+
+def _touching(wake: Callable[[], None]) -> type[ModuleType]:
+    """The class of a module whose first use is a sign; then it is an ordinary one again."""
+
+    class Touched(ModuleType):
+        def __getattribute__(self, name: str) -> Any:
+            # the import system asks each module that is imported again for its __spec__
+            if not name.startswith("__"):
+                object.__setattr__(self, "__class__", ModuleType)
+                wake()
+            return ModuleType.__getattribute__(self, name)
+
+    return Touched
+
+
+def _at_first_call(holder: type, name: str, wake: Callable[[], None]) -> Callable[[], None]:
+    """Wake before the first call of a method of a class; what is returned takes the hook away."""
+    original = getattr(holder, name)
+
+    @wraps(original)
+    def first(*args: Any) -> Any:
+        outermost = getattr(holder, name) is first
+        wake()
+        # what stands here by now serves this call, too
+        current = getattr(holder, name)
+        return (current if outermost and current is not first else original)(*args)
+
+    def silence() -> None:
+        # who has put something over it keeps that, and what is below hands on
+        if getattr(holder, name) is first:
+            setattr(holder, name, original)
+
+    setattr(holder, name, first)
+    return silence
 
 
 def _pushes(chosen: settings_.Settings) -> bool:

@@ -6,7 +6,6 @@ What has to be there before the application begins is done at once, the rest whe
 from __future__ import annotations
 
 import os
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +51,10 @@ def begin(session: Session, *, around: Callable[[str], object] | None = None, lo
         around: called with the group of other packages' hooks, before and after the instrumentations are loaded.
         loads: whether they are; another distro has its own way.
     """
-    session.guard.call("configurator", None, _begin, session, partial(_set_up, session, around, loads), loads)
+    session.guard.call("configurator", None, _begin, session, lambda: _set_up(session, around, loads=loads), loads)
 
 
-def _begin(session: Session, everything: Callable[[Callable[[], None]], object], loads: bool) -> None:
+def _begin(session: Session, everything: Callable[[], object], loads: bool) -> None:
     from . import awakening
 
     # contrib's instrumentations read it when they are loaded; what the user set stays
@@ -68,33 +67,24 @@ def _begin(session: Session, everything: Callable[[Callable[[], None]], object],
     _watch_exits(session)
     modules = awakening.signs(session) if loads else None
     if modules is None:
-        everything(_nothing)
+        everything()
     else:
         awakening.Awakening(session, everything).wait(modules)
 
 
-def _nothing() -> None:
-    """There are no hooks to take away."""
-
-
-def _set_up(
-    session: Session, around: Callable[[str], object] | None, loads: bool, before_patches: Callable[[], None]
-) -> None:
+def _set_up(session: Session, around: Callable[[str], object] | None, *, loads: bool) -> None:
     session.guard.call("configurator", None, _configure, session)
     if around is not None:
         around("opentelemetry_pre_instrument")
     if loads:
-        session.guard.call("instrumentors", None, _load, session, before_patches)
+        session.guard.call("instrumentors", None, _load, session)
     if around is not None:
         around("opentelemetry_post_instrument")
 
 
-def _load(session: Session, before_patches: Callable[[], None]) -> None:
-    from .instrumentation.load import import_needed, load
+def _load(session: Session) -> None:
+    from .instrumentation.load import load
 
-    # other threads wait as long as the hooks are there: what takes time is done before
-    import_needed(session)
-    before_patches()
     load(session)
 
 

@@ -2,7 +2,7 @@
 
 What is set lies in a scope, found by one context variable. The server path opens one for each request; elsewhere the
 first `set_user` or `set_context` of a task or thread makes one. A scope is its owner's: a task or thread started
-within it reads what is there and gets a scope of its own when it writes, so that nothing it sets reaches its siblings.
+within it reads what is there and gets a scope of its own when it writes; the request takes only what nobody had said.
 The one exception are the worker threads in which Starlette runs an application's synchronous functions: they work for
 the request and write into it.
 """

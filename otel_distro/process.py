@@ -153,7 +153,7 @@ def started(pid: int) -> str:
 class _ForkGate:
     """Keeps `os.fork` out of what a thread of ours does at this moment."""
 
-    _LONGEST = 5.0
+    _LONGEST = 0.5
     """Seconds a fork waits at most: rather a child in danger than an application that stands still."""
 
     def __init__(self) -> None:

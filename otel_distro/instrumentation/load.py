@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
@@ -14,20 +11,6 @@ from . import contrib
 from .arbiter import Arbiter
 from .base import Toolbox
 from .table import OURS
-
-
-def import_needed(session: Session) -> None:
-    """Import our instrumentations of the libraries that are there already; `load` does it for later ones.
-
-    Args:
-        session: whose settings and guard.
-    """
-    disabled = session.settings.instrumentation.disabled
-    if session.settings.distro.pipeline == "upstream" or "*" in disabled:
-        return
-    for own in OURS:
-        if own.name not in disabled and any(module in sys.modules for module in own.modules):
-            session.guard.call(f"instrumentation {own.name}", None, import_module, own.target.partition(":")[0])
 
 
 def load(session: Session) -> None:

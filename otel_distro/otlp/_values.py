@@ -81,20 +81,26 @@ def key_value(key: object, value: Any, depth: int = 0) -> bytes:
     return _wire.text_field(b"\x0a", key) + delimited(b"\x12", any_value(value, depth))
 
 
-def shown(key: object, value: Any) -> Any:
+def shown(key: object, value: Any, depth: int = 0) -> Any:
     """What leaves of an attribute's value: `REDACTED` for text, numbers and lists under a name that speaks of a secret.
 
-    A truth value or a fraction says nothing (`has_token`, `token_ratio`).
+    A truth value or a fraction says nothing (`has_token`, `token_ratio`). In lists and mappings each text is looked at
+    under its own name.
     """
     if type(key) is not str or value is None or isinstance(value, (bool, float)):
         return value
     if redaction.is_secret_attribute(key):
         return redaction.REDACTED
-    if redaction.hooked():
-        if isinstance(value, str):
-            return redaction.further(key, value)
-        if isinstance(value, (list, tuple)):
-            return [redaction.further(key, item) if isinstance(item, str) else item for item in value]
+    if isinstance(value, str):
+        return redaction.further(key, value) if redaction.hooked() else value
+    if depth < MAX_DEPTH:
+        try:
+            if isinstance(value, (list, tuple)):
+                return [shown(key, item, depth + 1) for item in value]
+            if isinstance(value, Mapping):
+                return {name: shown(name, item, depth + 1) for name, item in value.items()}
+        except Exception:  # noqa: BLE001 - a mapping of the application's may raise anything
+            return redaction.REDACTED
     return value
 
 

@@ -80,6 +80,9 @@ class ClientSpan(PlainSpan):
         trace_id, span_id, _, _, _, _ = self.context
         finished = alike.finished(taker)
         encoded = finished(trace_id, span_id, self.parent, self.start_time, end_time, own)
+        # no call stands between these two lines; see `LeanSpan.finish`
+        if self.end_time is not None or not self._plain:
+            return False
         self.end_time = end_time
         self.common = common
         taker.take((processors.resource, self.instrumentation_scope, encoded))

@@ -145,7 +145,7 @@ class LateSpan(PlainSpan):
         ids: Any = self.context
         encoded = common.finished(taker)(ids[0], ids[1], self.parent, self.start_time, end_time, own, shared)
         # no call stands between these two lines; see `LeanSpan.finish`
-        if self.end_time is not None:
+        if self.end_time is not None or not self._plain:
             return False
         self.end_time = end_time
         self.common, self._told = common.attributes, more

@@ -114,6 +114,16 @@ def test_the_users_function_sees_every_text_last(guard: Guard, protocol: str) ->
     assert exported(protocol, url__path="/reset/canary", n=1)["url.path"] == "/reset/<url.path>"
 
 
+@pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
+def test_texts_in_lists_and_mappings_are_looked_at_too(guard: Guard, protocol: str) -> None:
+    """A secret is hidden by its own name however deep it lies, and the user's function sees each other text."""
+    nested: Any = {"password": "canary", "items": ["plain", {"token": "canary"}]}
+    shown = str(exported(protocol, payload=nested))
+    assert (shown.count("canary"), shown.count("REDACTED"), shown.count("plain")) == (0, 2, 1)
+    policy.use(policy.Policy(hook=lambda name, text: text.replace("plain", f"<{name}>"), guard=guard))
+    assert "<items>" in str(exported(protocol, payload=nested))
+
+
 @pytest.mark.parametrize(
     "hook", [lambda name, text: 1 / 0, lambda name, text: None, policy.LateHook("no_such_module:f")]
 )

@@ -67,7 +67,7 @@ class Exchange(RequestScope):
         sent: bytes of the response's body so far.
         status_code: of the response, None before it starts.
         routed_by_fastapi: FastAPI's router has told about the route that is called next.
-        asgi: the connection's scope, left by the Sentry bridge while the request runs; unset without it.
+        asgi: the connection's scope, left by the Sentry bridge for as long as the exchange lives; unset without it.
         isolation: the scope of sentry-sdk's that the bridge has made for the request; likewise.
     """
 
