@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -61,20 +62,21 @@ class Service:
         self.sentry.start()
         self.sink.start()
         command = [part.format(port=self.port) for part in self._command]
+        # nobody reads while it runs, and a full pipe would stop it in the middle of a traceback
+        self._written = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [*RUN, *command],
             cwd=ROOT,
             env=environment(self.sentry, self.sink, self._more),
-            stdout=subprocess.PIPE,
+            stdout=self._written,
             stderr=subprocess.STDOUT,
-            text=True,
         )
         wait_until(self._answers, seconds=120, what="the service")
         return self
 
     def _answers(self) -> bool:
         if self.process.poll() is not None:
-            raise RuntimeError(self.process.communicate()[0])
+            raise RuntimeError(self.stop())
         return self.get("/docs") != 0
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> int:
@@ -93,14 +95,16 @@ class Service:
         """End the service by SIGTERM, and give back what it wrote."""
         if self.process.poll() is None:
             self.process.terminate()
-        self.output += self.process.communicate(timeout=90)[0]
+        self.process.wait(90)
+        self._written.seek(0)
+        self.output = self._written.read()
         return self.output
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        if self.process.stdout is not None and not self.process.stdout.closed:
-            self.process.communicate()
+            self.process.wait()
+        self._written.close()
         self.sentry.stop()
         self.sink.stop()
 

@@ -81,7 +81,7 @@ def key_value(key: object, value: Any, depth: int = 0) -> bytes:
     return _wire.text_field(b"\x0a", key) + delimited(b"\x12", any_value(value, depth))
 
 
-def shown(key: object, value: Any, depth: int = 0) -> Any:
+def shown(key: object, value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one line a type
     """What leaves of an attribute's value: `REDACTED` for text, numbers and lists under a name that speaks of a secret.
 
     A truth value or a fraction says nothing (`has_token`, `token_ratio`). In lists and mappings each text is looked at
