@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import time_ns
-from typing import Any
 
 from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, TraceFlags
 from opentelemetry.util.types import AnyValue
@@ -72,7 +71,6 @@ class ClientSpan(PlainSpan):
         if (
             taker is None
             or not self._plain
-            or self.end_time is not None
             or self.name is not alike.name
             or len(own) + len(common) > processors.room
             or (len(own) > 1 and not own.keys().isdisjoint(common))
@@ -81,9 +79,8 @@ class ClientSpan(PlainSpan):
         trace_id, span_id, _, _, _, _ = self.context
         finished = alike.finished(taker)
         encoded = finished(trace_id, span_id, self.parent, self.start_time, end_time, own)
-        now: Any = self  # as it is by now: another thread may have ended it meanwhile
         # no call stands between these two lines; see `LeanSpan.finish`
-        if now.end_time is not None or not now._plain:  # noqa: SLF001 - its own
+        if self.end_time is not None or not self._plain:
             return False
         self.end_time = end_time
         self.common = common
