@@ -8,15 +8,18 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
 from otel_distro.console.style import Style
+from otel_distro.guard import Guard
 from otel_distro.logs.console_lines import ConsoleLines
 from otel_distro.logs.last import LastLines, OwnLines
-from otel_distro.logs.streams import LineWriter
+from otel_distro.logs.streams import MOST_BYTES, LineWriter
 from tests.logs_rig import joined, json_lines, logger_with, pipe, quiet
 
 LINE = b"x" * 99 + b"\n"
@@ -24,6 +27,28 @@ LINE = b"x" * 99 + b"\n"
 
 def read(fd: int, size: int = 65_536) -> bytes:
     return os.read(fd, size)
+
+
+@contextmanager
+def writer_on_a_pipe(
+    guard: Guard, *, most_bytes: int = MOST_BYTES, notice: Callable[[int], bytes] = lambda dropped: b""
+) -> Iterator[tuple[int, LineWriter]]:
+    """The reading end and a writer; at the end its thread is over before the writing end is closed.
+
+    Else the thread would go on with the descriptor's number, which the next test's pipe gets.
+    """
+    reading, writing = os.pipe()
+    writer = LineWriter(writing, guard, most_bytes=most_bytes, notice=notice)
+    try:
+        yield reading, writer
+    finally:
+        thread = writer._thread
+        # whoever is blocked on a pipe without a reader gets an error
+        os.close(reading)
+        if thread is not None:
+            thread.join(30)
+            assert not thread.is_alive()
+        os.close(writing)
 
 
 def test_a_handler_with_any_formatter_writes_json_on_its_own_stream() -> None:
@@ -131,110 +156,91 @@ def test_a_reader_that_is_gone_costs_a_count_and_one_line_of_ours() -> None:
 def test_a_full_pipe_does_not_hold_up_who_logs() -> None:
     """Nobody reads: what waits is bounded, the rest is dropped and counted, and every write returns."""
     guard, _ = quiet()
-    reading, writing = os.pipe()
-    writer = LineWriter(writing, guard, most_bytes=50_000)
-    written = threading.Thread(target=lambda: [writer.write(LINE) for _ in range(5_000)], daemon=True)
-    written.start()
-    written.join(30)
-    assert not written.is_alive()
-    assert writer.dropped > 3_000
-    os.close(reading)
-    assert writer.flush(30) or writer.dropped
-    os.close(writing)
+    with writer_on_a_pipe(guard, most_bytes=50_000) as (_, writer):
+        written = threading.Thread(target=lambda: [writer.write(LINE) for _ in range(5_000)], daemon=True)
+        written.start()
+        written.join(30)
+        assert not written.is_alive()
+        assert writer.dropped > 3_000
 
 
 def test_a_reader_that_comes_back_gets_every_line_that_waited_in_order_and_the_count_of_the_others() -> None:
     """After a pause the lines go on in order, and a line tells how many are missing."""
     guard, _ = quiet()
-    reading, writing = os.pipe()
-    writer = LineWriter(writing, guard, most_bytes=50_000, notice=lambda count: b"missing %d\n" % count)
-    total = 3_000
-    for number in range(total):
-        writer.write(b"%06d" % number + b"x" * 93 + b"\n")
-    got = b""
-    while b"missing" not in got:
-        got += read(reading)
-    assert writer.flush(30)
-    lines = got.splitlines()
-    numbers = [int(line[:6]) for line in lines if line[:1] == b"0"]
-    assert numbers == list(range(len(numbers)))
-    (told,) = [line for line in lines if line.startswith(b"missing")]
-    assert int(told.split()[1]) == writer.dropped == total - len(numbers)
-    writer.write(b"after\n")
-    assert read(reading) == b"after\n"
-    os.close(reading)
-    os.close(writing)
+    with writer_on_a_pipe(guard, most_bytes=50_000, notice=lambda count: b"missing %d\n" % count) as (reading, writer):
+        total = 3_000
+        for number in range(total):
+            writer.write(b"%06d" % number + b"x" * 93 + b"\n")
+        got = b""
+        while b"missing" not in got:
+            got += read(reading)
+        assert writer.flush(30)
+        lines = got.splitlines()
+        numbers = [int(line[:6]) for line in lines if line[:1] == b"0"]
+        assert numbers == list(range(len(numbers)))
+        (told,) = [line for line in lines if line.startswith(b"missing")]
+        assert int(told.split()[1]) == writer.dropped == total - len(numbers)
+        writer.write(b"after\n")
+        assert read(reading) == b"after\n"
 
 
 def test_a_line_longer_than_the_pipe_arrives_whole() -> None:
     """A stack trace of 300 kB is not cut where the pipe was full."""
     guard, _ = quiet()
-    reading, writing = os.pipe()
-    writer = LineWriter(writing, guard)
-    long = b"y" * 300_000 + b"\n"
-    writer.write(long)
-    writer.write(b"next\n")
-    got = b""
-    while not got.endswith(b"next\n"):
-        got += read(reading)
-    assert got == long + b"next\n"
-    os.close(reading)
-    os.close(writing)
+    with writer_on_a_pipe(guard) as (reading, writer):
+        long = b"y" * 300_000 + b"\n"
+        writer.write(long)
+        writer.write(b"next\n")
+        got = b""
+        while not got.endswith(b"next\n"):
+            got += read(reading)
+        assert got == long + b"next\n"
 
 
 @pytest.mark.parametrize("nowait", [True, False])
 def test_a_terminal_or_an_old_kernel_is_asked_before_each_write(nowait: bool) -> None:
     """Where a write cannot be told not to wait, the stream is asked first; the lines are the same."""
     guard, _ = quiet()
-    reading, writing = os.pipe()
-    writer = LineWriter(writing, guard, most_bytes=10_000)
-    if not nowait:
-        writer._nowait = 0
-    for _ in range(2_000):
-        writer.write(LINE)
-    assert writer.dropped > 1_000
-    assert set(read(reading, 1 << 20).splitlines()) == {LINE[:-1]}
-    os.close(reading)
-    os.close(writing)
+    with writer_on_a_pipe(guard, most_bytes=10_000) as (reading, writer):
+        if not nowait:
+            writer._nowait = 0
+        for _ in range(2_000):
+            writer.write(LINE)
+        assert writer.dropped > 1_000
+        assert set(read(reading, 1 << 20).splitlines()) == {LINE[:-1]}
 
 
 def test_a_forked_child_writes_and_nothing_is_written_twice() -> None:
     """A child forked while lines wait and the lock is held writes its own lines, and not the parent's again."""
     guard, _ = quiet()
-    reading, writing = os.pipe()
-    writer = LineWriter(writing, guard, most_bytes=20_000)
-    while not writer._waiting:
-        writer.write(LINE)
-    with writer._lock:
-        pid = os.fork()
-        if pid == 0:
-            signal.alarm(20)
-            writer.write(b"child\n")
-            writer.flush(10)
-            os._exit(0)
-    got = b""
-    while b"child" not in got or not writer.flush(0):
-        got += read(reading)
-    os.waitpid(pid, 0)
-    assert got.count(b"child\n") == 1
-    os.close(reading)
-    os.close(writing)
+    with writer_on_a_pipe(guard, most_bytes=20_000) as (reading, writer):
+        while not writer._waiting:
+            writer.write(LINE)
+        with writer._lock:
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                writer.write(b"child\n")
+                writer.flush(10)
+                os._exit(0)
+        got = b""
+        while b"child" not in got or not writer.flush(0):
+            got += read(reading)
+        os.waitpid(pid, 0)
+        assert got.count(b"child\n") == 1
 
 
 def test_a_signal_handler_may_log_while_a_line_is_written() -> None:
     """The writer's lock is re-entrant: no deadlock between a signal handler and the code it interrupts."""
     guard, _ = quiet()
-    reading, writing = os.pipe()
-    writer = LineWriter(writing, guard)
-    before = signal.signal(signal.SIGUSR1, lambda *_: writer.write(b"handler\n"))
-    try:
-        with writer._lock:
-            os.kill(os.getpid(), signal.SIGUSR1)
-        assert read(reading) == b"handler\n"
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-        os.close(reading)
-        os.close(writing)
+    with writer_on_a_pipe(guard) as (reading, writer):
+        before = signal.signal(signal.SIGUSR1, lambda *_: writer.write(b"handler\n"))
+        try:
+            with writer._lock:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            assert read(reading) == b"handler\n"
+        finally:
+            signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_formatter_of_ours_that_fails_loses_a_line_and_nothing_else() -> None:
