@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import fakeredis
@@ -14,7 +15,6 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from sqlalchemy.pool import StaticPool
 
 from otel_distro.callers import application_line
 from otel_distro.context import RequestScope
@@ -33,14 +33,15 @@ FEW, OFTEN = REPEATS, REPEATS + 5
 @contextmanager
 def working(environ: Mapping[str, str] | None = None, **how: Any) -> Iterator[tuple[Rig, FastAPI]]:
     """An application that queries, caches and calls, with everything instrumented."""
-    with rigged(environ, **how) as rig, serve() as echo:
+    with rigged(environ, **how) as rig, serve() as echo, TemporaryDirectory() as directory:
         parts = [kind(rig.tools) for kind in (SqlalchemyInstrumentation, RedisInstrumentation, HttpxInstrumentation)]
         import redis
         import sqlalchemy
 
         for part, module in zip(parts, (sqlalchemy, redis, httpx), strict=True):
             part.instrument(module)
-        engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+        # a file, because threads cannot use one connection at the same time, and one in memory has only that
+        engine = sa.create_engine(f"sqlite:///{directory}/spent.db")
         cache = fakeredis.FakeRedis()
         try:
             with engine.begin() as connection:
