@@ -3,7 +3,7 @@
 One Starlette route, driven in process with its server path, its span, the span's encoding and its metrics, no network.
 Every case is an application of its own in this one process; rounds of all cases alternate, in an order that turns, and
 CPU is that of the thread. The base is the same server path with these features taken out: no ids, no health, and the
-scope of a request neither opened nor closed nor asked for by its span.
+scope of a request neither opened nor closed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from otel_distro.instrumentation.base import Toolbox
 from otel_distro.metrics import LeanMeterProvider
 from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.otlp.queue import SpanQueue
-from otel_distro.tracing import LeanTracerProvider, tracer
+from otel_distro.tracing import LeanTracerProvider
 
 UNUSED, USED = 2.5, 7.0
 """Microseconds: the goals of the project are 3 and 8, and a machine is never equally fast for long."""
@@ -150,13 +150,11 @@ def _rounds_of(app: Starlette, *, ids: bool = False, bare: bool = False) -> _Rou
 
 
 class _TakenOut:
-    """While it is entered, nothing opens, closes or reads the scope of a request."""
+    """While it is entered, nothing opens or closes the scope of a request."""
 
     _CALLS = (
         (server, "set_scope", id),
         (exchange, "reset_scope", id),
-        # a built-in function that is called without arguments and gives None
-        (tracer, "current_scope", [].clear),
     )
 
     def __enter__(self) -> None:

@@ -76,13 +76,43 @@ class Record(NamedTuple):
 
 
 # the constructor of a named tuple is a Python function, which would cost as much again
-_new = tuple.__new__
+_new = new_said = tuple.__new__
 
 
 class Told(dict[str, Any]):
     """Attributes of names that the application chose itself, so that they may be those of others as well."""
 
     __slots__ = ()
+
+
+MOST_OF_USER = 3
+"""Attributes that tell who a user is."""
+
+
+class Said(NamedTuple):
+    """What the application said at one moment.
+
+    Attributes:
+        user: as attributes, None where nobody has said.
+        values: what `set_context` was given, by the application's own keys.
+    """
+
+    user: Mapping[str, str] | None
+    values: Mapping[str, Value]
+
+    def attributes(self, known: Mapping[str, Value] = NOTHING) -> dict[str, Value]:
+        """`known` and all of it under the names it has on spans, in a new dictionary.
+
+        A `Told` where some name may be that of an attribute that others set; any other has names of ours.
+        """
+        user, values = self
+        attributes: dict[str, Value] = {**known} if user is None else {**known, **user}
+        for key, value in values.items():
+            name = attribute_name(key)
+            if name is key:
+                attributes = Told(attributes)
+            attributes[name] = value
+        return attributes
 
 
 class Scope:
@@ -97,7 +127,7 @@ class Scope:
         user: as attributes, None as long as nobody has said.
         values: what `set_context` was given, by the application's own keys; replaced as a whole.
         known: the attributes before anything was said.
-        told: attributes of all that was said, None where they have to be put together by `telling`.
+        told: attributes of all that is known, None where they have to be put together by `telling`.
         record: all of it, None as long as nobody has asked, and again when something is said.
         spent: what the request spent so far, None as long as it is nothing; shared with the request.
         request: the request; of a request itself None, because a cycle would cost each request a garbage collection.
@@ -123,7 +153,7 @@ class Scope:
             self.request_id = self.user = None
             self.values = self.known = self.told = NOTHING
         else:
-            self.request_id, self.known = around.identify(), around.known
+            self.request_id, self.known = around.identify(), around.knowing()
             self.begin_as(around)
 
     def begin_as(self, around: Scope) -> None:
@@ -135,37 +165,23 @@ class Scope:
         """The id of the request, None outside one."""
         return self.request_id
 
-    def hear(self, values: dict[str, Any]) -> None:
-        """Take what `set_context` was given; the dictionary is the scope's from now on."""
-        if self.values or len(values) > _MOST_VALUES:
-            values = _merged(self.values, values)
-        else:
-            for value in values.values():
-                if type(value) is not str or len(value) > _LONGEST:
-                    values = _merged(NOTHING, values)
-                    break
-        self.values = values
+    def knowing(self) -> Mapping[str, Value]:
+        """The attributes before anything was said."""
+        return self.known
+
+    def hear(self, values: Mapping[str, Any]) -> None:
+        """Take what `set_context` was given."""
+        self.values = _merged(self.values, values)
         self.told = self.record = None
 
     def telling(self) -> Mapping[str, Value]:
-        """All of it under the names it has on spans, a mapping that does not change any more.
-
-        A `Told` where some name may be that of an attribute that others set; any other has names of ours.
-        """
+        """All that is known under the names it has on spans, a mapping that does not change any more."""
         while True:
             user, values = self.user, self.values
-            attributes: dict[str, Value] = {**self.known} if user is None else {**self.known, **user}
-            for key, value in values.items():
-                name = _ATTRIBUTES.get(key)
-                if name is None:
-                    name = attribute_name(key)
-                    if name is key:
-                        attributes = Told(attributes)
-                attributes[name] = value
-            self.told = attributes
+            told = self.told = Said(user, values).attributes(self.knowing())
             # a thread that works for the request may have said something meanwhile
             if self.user is user and self.values is values:
-                return attributes
+                return told
 
     def recorded(self) -> Record:
         """The record, made if there is none."""
@@ -323,6 +339,15 @@ def set_context(**values: object) -> None:
     if request is not None:
         before = request.values
         request.hear({key: value for key, value in values.items() if key not in before})
+    elif not scope.values and len(values) <= _MOST_VALUES:
+        for value in values.values():
+            if type(value) is not str or len(value) > _LONGEST:
+                break
+        else:
+            # the first and only ones of a request, all fit: the usual case
+            scope.values = values
+            scope.told = scope.record = None
+            return
     scope.hear(values)
 
 
@@ -378,7 +403,8 @@ def plain(value: object) -> Value:
 
 def _text(value: object) -> str:
     try:
-        text = value if type(value) is str else str(value)
+        # what `__str__` gives may be of a class of its own
+        text = value if type(value) is str else str.__str__(str(value))
     except Exception:  # noqa: BLE001 - an object's own __str__ may raise anything
         return "<unprintable>"
     return text if len(text) <= _LONGEST else text[:_LONGEST]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -20,6 +21,7 @@ from otel_distro import sampling, settings
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.base import Instrumentation, Toolbox
 from otel_distro.metrics import LeanMeterProvider
+from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.tracing import LeanTracerProvider
 
 Point = tuple[Mapping[str, Any], Any]
@@ -32,26 +34,9 @@ class TakingBrief(SimpleSpanProcessor):
     on_start = SpanProcessor.on_start
     _on_ending = SpanProcessor._on_ending
 
-    def finisher(self, name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Callable[..., ReadableSpan]:
-        """Makes what can be read of such a span."""
-
-        def finished(  # noqa: PLR0917 - the encoder's
-            trace_id: int,
-            span_id: int,
-            parent: SpanContext | None,
-            start: int,
-            end: int,
-            more: Mapping[str, Any],
-            shared: Mapping[str, Any] | None = None,
-        ) -> ReadableSpan:
-            flags = TraceFlags(TraceFlags.SAMPLED | (parent.trace_flags if parent else TraceFlags.RANDOM_TRACE_ID))
-            context = SpanContext(trace_id, span_id, False, flags, parent.trace_state if parent else None)
-            attributes_of_it = {**(shared or {}), **more, **attributes}
-            return ReadableSpan(
-                name, context, parent, attributes=attributes_of_it, kind=kind, start_time=start, end_time=end
-            )
-
-        return finished
+    def __init__(self, exporter: InMemorySpanExporter) -> None:
+        super().__init__(exporter)
+        self.encoder: Any = ReadableEncoder()
 
     def take(self, piece: tuple[Resource, InstrumentationScope, ReadableSpan]) -> None:
         """Keep it."""
@@ -68,6 +53,34 @@ class TakingBrief(SimpleSpanProcessor):
             end_time=bare.end_time,
         )
         self.span_exporter.export((made,))
+
+
+class ReadableEncoder(SpanEncoder):
+    """Makes objects of spans instead of bytes; attributes that it is given as bytes it has encoded itself."""
+
+    def finisher(  # type: ignore[override]  # what can be read instead of bytes
+        self, name: str, kind: SpanKind, attributes: Mapping[str, Any]
+    ) -> Callable[..., ReadableSpan]:
+        """Makes what can be read of such a span."""
+
+        def finished(  # noqa: PLR0917 - the encoder's
+            trace_id: int,
+            span_id: int,
+            parent: SpanContext | None,
+            start: int,
+            end: int,
+            more: Mapping[str, Any],
+            others: bytes = b"",
+        ) -> ReadableSpan:
+            flags = TraceFlags(TraceFlags.SAMPLED | (parent.trace_flags if parent else TraceFlags.RANDOM_TRACE_ID))
+            context = SpanContext(trace_id, span_id, False, flags, parent.trace_state if parent else None)
+            told = {pair.key: pair.value.string_value for pair in Span.FromString(others).attributes}
+            attributes_of_it = {**told, **more, **attributes}
+            return ReadableSpan(
+                name, context, parent, attributes=attributes_of_it, kind=kind, start_time=start, end_time=end
+            )
+
+        return finished
 
 
 class Recording:

@@ -24,6 +24,8 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AnyValue
 
 from otel_distro.tracing.brief import Briefs
+from otel_distro.tracing.late import LateSpan
+from otel_distro.tracing.span import UnsampledSpan
 
 Attributes = Mapping[str, Any]
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -31,11 +33,6 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 class Starts(Protocol):
     """What starts spans for an instrumentation of ours: a `LeanTracer`, or `ApiTracer` around any other."""
-
-    @property
-    def takes_late_attributes(self) -> bool:
-        """Whether `begin` may be given no attributes, and a recording span's `attributes` be replaced after it."""
-        ...
 
     @property
     def brief(self) -> object | None:
@@ -54,9 +51,12 @@ class Starts(Protocol):
         attributes: dict[str, AnyValue],
         start_time: int | None = None,
         context: Context | None = None,
-        make: Callable[..., Any] = ...,
     ) -> Any:
         """Start a `Span` without making it current; see `LeanTracer.begin`."""
+        ...
+
+    def begin_late(self, kind: SpanKind, parent: SpanContext | None) -> LateSpan | UnsampledSpan | None:
+        """Start one that learns the rest later; None where it has to be started by `begin`."""
         ...
 
 
@@ -93,7 +93,6 @@ class ApiTracer:
 
     __slots__ = ("_tracer",)
 
-    takes_late_attributes = False
     brief = None
 
     def __init__(self, tracer: Tracer) -> None:
@@ -113,13 +112,14 @@ class ApiTracer:
         attributes: dict[str, AnyValue],
         start_time: int | None = None,
         context: Context | None = None,
-        make: Callable[..., Any] | None = None,
     ) -> Any:
         """See `LeanTracer.begin`; a tracer of others makes its own spans."""
-        del make
         above = INVALID_SPAN if parent is None else NonRecordingSpan(parent)
         where = set_span_in_context(above, get_current() if context is None else context)
         return self._tracer.start_span(name, where, kind, attributes, start_time=start_time)
+
+    def begin_late(self, kind: SpanKind, parent: SpanContext | None) -> None:
+        """Not for tracers of others."""
 
 
 class _Series:

@@ -313,7 +313,8 @@ class HistogramSeries(Distribution):
         if seconds > self.maximum:  # noqa: PLR1730
             self.maximum = seconds
         reservoir = self._reservoir
-        if reservoir is not None and (ids is not None or reservoir.always) and now >= reservoir.due[bucket]:
+        # hardly ever due, so that is asked first
+        if reservoir is not None and now >= reservoir.due[bucket] and (ids is not None or reservoir.always):
             reservoir.offer(bucket, seconds, None if ids is None else sampled(*ids), NOTHING)
 
     def value(self) -> tuple[float, ...]:

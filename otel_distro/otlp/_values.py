@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from otel_distro.context import Told, attribute_name
 from otel_distro.redaction import policy as redaction
 
 from . import _wire
@@ -12,6 +13,8 @@ from ._wire import delimited, utf8, varint
 
 if TYPE_CHECKING:
     from _typeshed import SupportsItems
+
+    from otel_distro.context import Said
 
 MAX_DEPTH = 32
 """Deeper nesting is replaced: readers of protobuf stop at 100 messages within each other; a level is two or three."""
@@ -104,6 +107,28 @@ def shown(key: object, value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - on
     return value
 
 
+class Form(NamedTuple):
+    """A whole pair with a short text of which every length takes one byte, but for the text.
+
+    Attributes:
+        pattern: of the pair's size, the value's, the text's, and the text, all in bytes.
+        size: of the pair without the text.
+        longest: text that fits; negative where none does.
+    """
+
+    pattern: bytes
+    size: int
+    longest: int
+
+
+_NO_FORM = Form(b"", 0, -1)
+
+
+def _form(tag: bytes, head: bytes) -> Form:
+    size = len(head) + 3
+    return Form(b"%b%%c%b%%c\x0a%%c%%b" % (tag.replace(b"%", b"%%"), head.replace(b"%", b"%%")), size, 127 - size)
+
+
 class _Always(dict[Any, bytes]):
     """Gives one encoded pair for whatever value is looked up, so that a hidden value costs what any other does."""
 
@@ -113,6 +138,20 @@ class _Always(dict[Any, bytes]):
 
     def __missing__(self, value: object) -> bytes:
         return self._encoded
+
+
+class _Names(dict[str, str]):
+    """The attributes of what `set_context` is given, by key; no such key for a name of the application's own."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: str) -> str:
+        name = attribute_name(key)
+        if name is key:
+            raise KeyError(key)
+        if len(self) < _MAX_KEYS and len(key) <= _LONGEST_KEY:
+            self[key] = name
+        return name
 
 
 class _Values(dict[Any, bytes]):
@@ -129,10 +168,7 @@ class _Values(dict[Any, bytes]):
         self._key = key
         # the key's field and the tag of the value's, which are the same for each of its values
         self._head = head = _wire.text_field(b"\x0a", key) + b"\x12"
-        # a whole pair of which every length takes one byte
-        self._form = b"%b%%c%b%%c\x0a%%c%%b" % (owner.tag.replace(b"%", b"%%"), head.replace(b"%", b"%%"))
-        self._size = len(head) + 3
-        self._short = 127 - self._size
+        self._form, self._size, self._short = _form(owner.tag, head)
         self._left = _VALUES_PER_KEY
 
     def __missing__(self, value: Any) -> bytes:
@@ -183,12 +219,13 @@ class KeyValues:
         known: encoded pairs by key and value.
     """
 
-    __slots__ = ("_private", "_room", "hooked", "known", "tag")
+    __slots__ = ("_names", "_private", "_room", "hooked", "known", "tag")
 
     def __init__(self, tag: bytes, *, private: bool = False) -> None:
         self.tag = tag
         self.hooked = private and redaction.hooked()
         self.known: dict[str, dict[Any, bytes]] = {}
+        self._names = _Names()
         self._private = private
         self._room = _CACHE_BYTES
 
@@ -229,6 +266,37 @@ class KeyValues:
             return delimited(self.tag, key_value(key, shown(key, value) if self._private else value))
         values = self.known.get(key)
         return (self._learn(key) if values is None else values)[value]
+
+    def said(self, said: Said) -> bytes | None:
+        """What the application said of a request; None where some name may be that of an attribute that others set."""
+        user, values = said
+        known, names, found = self.known, self._names, b""
+        try:
+            if user is not None:
+                for key in user:
+                    found += known[key][user[key]]
+            for key, value in values.items():
+                if type(value) is not str:
+                    break
+                found += known[names[key]][value]
+            else:
+                return found
+        except KeyError:
+            # a key that is met for the first time, or a name of the application's own
+            pass
+        attributes = said.attributes()
+        return None if attributes.__class__ is Told else self.encoded(attributes)
+
+    def texts(self, key: str) -> Mapping[str, bytes]:
+        """The encoded pairs of one key by text: any text may be looked up, and is kept as others are."""
+        values = self.known.get(key)
+        return self._learn(key) if values is None else values
+
+    def form(self, key: str) -> Form:
+        """How a pair of this key is made of a text that will not come again; of none where values are hidden."""
+        if self.hooked or (self._private and redaction.is_secret_attribute(key)):
+            return _NO_FORM
+        return _form(self.tag, _wire.text_field(b"\x0a", key) + b"\x12")
 
     def weigh(self, weight: int) -> None:
         """So many bytes more are kept."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
     from otel_distro.tracing.brief import Finished
-    from otel_distro.tracing.common import Shared
+
+    from ._values import Form
 
 _NAMES_KEPT = 1024
 _ALWAYS = 48  # bytes of the span's ids, its kind and its times
@@ -46,6 +47,9 @@ class SpanEncoder:
     Equal to what opentelemetry-exporter-otlp-proto-common 1.45.1 makes, and with the tracestate of links, which that
     leaves out. Where it raises and so loses the batch, a field is replaced (times and counts outside their range by the
     nearest possible, ids by their lower bits, values as `any_value` says) or left out. What is kept is bounded.
+
+    Attributes:
+        said: encodes what the application said, see `KeyValues.said`.
     """
 
     signal = "traces"
@@ -53,6 +57,7 @@ class SpanEncoder:
 
     def __init__(self) -> None:
         self._attributes = KeyValues(b"\x4a", private=True)
+        self.said = self._attributes.said
         self._event_attributes = KeyValues(b"\x1a", private=True)
         self._link_attributes = KeyValues(b"\x22", private=True)
         self._names: dict[str, bytes] = {}
@@ -88,7 +93,7 @@ class SpanEncoder:
 
         Returns:
             A function of trace id, span id, parent, start and end (nanoseconds since the epoch), further attributes
-            (clean, of other keys, no longer changed) and such that are shared with others, which gives what `piece`
+            (clean, of other keys, no longer changed) and such that are encoded already, which gives what `piece`
             gives for a span without status, events and links. It raises where a number does not fit.
         """
         called, last = self._name(name), self._attributes.encoded(attributes) + _UNSET_STATUS
@@ -102,38 +107,45 @@ class SpanEncoder:
             start: int,
             end: int,
             more: Mapping[str, Any],
-            shared: Shared | None = None,
+            others: bytes | None = None,
         ) -> bytes:
             if parent is None:
-                trace, above = _TRACE_ID + trace_id.to_bytes(16, "big") + _SPAN_ID, _LOCAL
+                trace, above = trace_id.to_bytes(16, "big"), _LOCAL
             else:
                 known, trace, above = self._family
                 if known is not parent:
                     trace, above = self._meet(trace_id, parent)
-            if shared is None:
+            if others is None:
                 told, further = self._told
                 if told is not more:
                     further = encoded(more)
                     self._told = (more, further)
             else:
-                by, known_bytes = shared.encoded
-                further = encoded(more) + (known_bytes if by is self else self._share(shared))
+                further = others + encoded(more) if more else others
             length = size + len(above) + len(further)
             stamp = times(_KIND, number, _START, start, _END, end)
             head = bytes((0x12, length & 0x7F | 0x80, length >> 7)) if 127 < length < 16384 else _head(length)
-            return join((head, trace, span_id.to_bytes(8, "big"), above, stamp, called, further, last))
+            span = span_id.to_bytes(8, "big")
+            return join((head, _TRACE_ID, trace, _SPAN_ID, span, above, stamp, called, further, last))
 
         return finished
 
-    def _share(self, shared: Shared) -> bytes:
-        further = self._attributes.encoded(shared)
-        shared.encoded = (self, further)
-        return further
+    def attributes(self, attributes: Mapping[str, Any]) -> bytes:
+        """Attributes of a span, which are clean, encoded."""
+        return self._attributes.encoded(attributes)
+
+    def texts(self, key: str) -> Mapping[str, bytes]:
+        """The encoded attributes of one key by text; see `KeyValues.texts`."""
+        return self._attributes.texts(key)
+
+    def form(self, key: str) -> Form:
+        """How an attribute of this key is encoded whose text will not come again; see `KeyValues.form`."""
+        return self._attributes.form(key)
 
     def _meet(self, trace_id: int, parent: SpanContext) -> tuple[bytes, bytes]:
         """What spans under one parent have in common: a request that calls often calls again next."""
         _, parent_id, remote, _, state, _ = parent
-        trace = _TRACE_ID + trace_id.to_bytes(16, "big") + _SPAN_ID
+        trace = trace_id.to_bytes(16, "big")
         above = _PARENT_ID + parent_id.to_bytes(8, "big") + (_REMOTE if remote else _LOCAL)
         if state is not DEFAULT_TRACE_STATE:
             above += _trace_state(state)

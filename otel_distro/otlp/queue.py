@@ -300,12 +300,12 @@ class SpanQueue(PieceQueue, SpanProcessor):
     """The span processor of an `OtlpSpanExporter`.
 
     Attributes:
-        finisher: the encoder's; see `SpanEncoder.finisher`.
+        encoder: of the spans.
     """
 
     def __init__(self, exporter: PieceExporter, encoder: SpanEncoder, *, batch: settings.Batch, guard: Guard) -> None:
         super().__init__(exporter, encoder, batch=batch, guard=guard)
-        self.finisher = encoder.finisher
+        self.encoder = encoder
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take an ended, sampled span; takes no lock and never waits."""

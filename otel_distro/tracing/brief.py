@@ -13,10 +13,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
-from otel_distro.context import NOTHING, Scope
+from otel_distro.context import NOTHING, Said, Scope
 
 if TYPE_CHECKING:
-    from .common import Shared
     from .processors import Processors
 
 _LOW_BITS = (1 << 64) - 1
@@ -37,10 +36,34 @@ class Finished(Protocol):
         start: int,
         end: int,
         more: Mapping[str, Any],
-        shared: Shared | None = None,
+        others: bytes | None = None,
         /,
     ) -> bytes:
-        """Start and end are nanoseconds since the epoch, `more` and `shared` further attributes."""
+        """Start and end are nanoseconds since the epoch, `more` further attributes, `others` encoded ones."""
+        ...
+
+
+class Encodes(Protocol):
+    """Makes the bytes of spans; see `SpanEncoder`."""
+
+    def finisher(self, name: str, kind: SpanKind, attributes: Mapping[str, Any], /) -> Finished:
+        """What makes a span of its ids, parent, times and further attributes."""
+        ...
+
+    def attributes(self, attributes: Mapping[str, Any], /) -> bytes:
+        """Clean attributes, encoded."""
+        ...
+
+    def said(self, said: Said, /) -> bytes | None:
+        """What the application said; None where some name may be that of an attribute that others set."""
+        ...
+
+    def texts(self, key: str, /) -> Mapping[str, bytes]:
+        """The attributes of one key by text; any may be looked up."""
+        ...
+
+    def form(self, key: str, /) -> tuple[bytes, int, int]:
+        """Pattern and size of an attribute whose text will not come again, and the longest such text."""
         ...
 
 
@@ -48,12 +71,13 @@ class Finished(Protocol):
 class TakesBrief(Protocol):
     """A span processor that needs no object."""
 
-    def finisher(self, name: str, kind: SpanKind, attributes: Mapping[str, Any], /) -> Finished:
-        """What makes a span of its ids, parent, times and further attributes."""
+    @property
+    def encoder(self) -> Encodes:
+        """What makes the spans that it takes."""
         ...
 
     def take(self, piece: tuple[Any, Any, bytes], /) -> None:
-        """Take an ended, sampled span: its resource, its scope, and what the `finisher` made."""
+        """Take an ended, sampled span: its resource, its scope, and what its encoder made."""
         ...
 
 
@@ -184,7 +208,7 @@ class Briefs:
         if taker is None or len(own) + len(more) > self._processors.room or not own.keys().isdisjoint(more):
             return False
         if taker is not self._taker:
-            self._finished = taker.finisher(self._name, self._kind, own)
+            self._finished = taker.encoder.finisher(self._name, self._kind, own)
             self._take = taker.take
             self._taker = taker
         # a request that calls often calls again next, with the same
@@ -199,4 +223,4 @@ class Briefs:
         return context[:2] if span.is_recording() else None
 
 
-__all__ = ["Begins", "Briefs", "Ids", "Rule", "TakesBrief"]
+__all__ = ["Begins", "Briefs", "Encodes", "Ids", "Rule", "TakesBrief"]

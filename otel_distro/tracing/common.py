@@ -12,22 +12,6 @@ from .brief import Finished, TakesBrief
 from .span import RECORD_AND_STATUS, UNSET, LeanSpan
 
 
-class Shared(dict[str, AnyValue]):
-    """Clean attributes that several spans have to themselves, filled once and kept: one caller's, for example.
-
-    Attributes:
-        encoded: who has encoded them last, and the bytes.
-    """
-
-    __slots__ = ("encoded",)
-
-    encoded: tuple[object, bytes]
-
-    def __init__(self, attributes: Mapping[str, AnyValue]) -> None:
-        super().__init__(attributes)
-        self.encoded = (None, b"")
-
-
 class Common:
     """What spans have in common that ended alike.
 
@@ -35,11 +19,14 @@ class Common:
         name: of the spans.
         kind: likewise.
         attributes: of all of them; clean, and not to be written to.
+
+    Attributes:
+        taker: for whom `finish` encodes such a span, None as long as nobody has asked `finished`.
     """
 
-    __slots__ = ("_finished", "_kind", "_taker", "attributes", "keys", "name", "size")
+    __slots__ = ("_kind", "attributes", "finish", "keys", "name", "size", "taker")
 
-    _finished: Finished
+    finish: Finished
 
     def __init__(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue]) -> None:
         self.name = name
@@ -47,14 +34,14 @@ class Common:
         self.size = len(attributes)
         self.keys = attributes.keys()
         self._kind = kind
-        self._taker: TakesBrief | None = None
+        self.taker: TakesBrief | None = None
 
     def finished(self, taker: TakesBrief) -> Finished:
         """What encodes such a span for `taker`."""
-        if taker is not self._taker:
-            self._finished = taker.finisher(self.name, self._kind, self.attributes)
-            self._taker = taker
-        return self._finished
+        if taker is not self.taker:
+            self.finish = taker.encoder.finisher(self.name, self._kind, self.attributes)
+            self.taker = taker
+        return self.finish
 
 
 class _Rare:
@@ -113,4 +100,4 @@ class PlainSpan(LeanSpan):
         super().set_status(status, description)
 
 
-__all__ = ["Common", "PlainSpan", "Shared"]
+__all__ = ["Common", "PlainSpan"]

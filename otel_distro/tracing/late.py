@@ -14,75 +14,96 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
-from otel_distro.context import NOTHING, Told
+from otel_distro.context import MOST_OF_USER, NOTHING, Said
 
-from .common import PlainSpan, Shared
+from .common import PlainSpan
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+    from .brief import TakesBrief
     from .common import Common
     from .processors import Processors
 
 _new = object.__new__
 
 
+class Alike(Protocol):
+    """What a span has in common with others from its start on."""
+
+    @property
+    def word(self) -> str:
+        """The first word of its name, or all of it."""
+        ...
+
+    @property
+    def attributes(self) -> Mapping[str, AnyValue]:
+        """Clean, and not to be written to."""
+        ...
+
+
 class Facts(Protocol):
-    """What a span has to itself, before it is brought into the form of attributes."""
+    """What a span has to itself, of other keys, before it is brought into the form of attributes."""
 
     @property
     def most(self) -> int:
         """How many attributes there may be."""
         ...
 
-    def shared(self) -> Shared:
-        """The attributes that others have as well, clean."""
+    def attributes(self) -> dict[str, AnyValue]:
+        """Clean, in a new dictionary."""
         ...
 
-    def own(self) -> dict[str, AnyValue]:
-        """The others, clean, in a new dictionary."""
+    def encoded(self, taker: TakesBrief) -> bytes:
+        """The same as `taker` has them."""
         ...
 
 
-class _Nothing:
+class _NothingAlike:
+    word = ""
+    attributes = NOTHING
+
+
+class _NoFacts:
     most = 0
 
-    def shared(self) -> Shared:
-        return _NO_SHARED
-
-    def own(self) -> dict[str, AnyValue]:
+    def attributes(self) -> dict[str, AnyValue]:
         return {}
 
+    def encoded(self, taker: TakesBrief) -> bytes:
+        return b""
 
-_NO_SHARED = Shared(NOTHING)
-_NO_FACTS = _Nothing()
+
+_NOTHING_ALIKE = _NothingAlike()
+_NO_FACTS = _NoFacts()
 
 
 class LateSpan(PlainSpan):
     """A lean span that learns its name and its attributes when somebody asks for them, or at its end.
 
     Attributes:
-        word: the first word of its name, or all of it.
+        alike: what others have as well.
         route: the rest of its name and its `http.route`, None as long as there is none.
-        common: attributes that others have as well.
-        facts: what it has to itself, of other keys.
+        facts: what it has to itself.
     """
 
-    __slots__ = ("_given_name", "_told", "common", "facts", "route", "word")
+    __slots__ = ("_common", "_given_name", "_said", "_told", "alike", "facts", "route")
 
-    word: str
+    alike: Alike
     route: str | None
-    common: Mapping[str, AnyValue]
     facts: Facts
+    _common: Mapping[str, AnyValue] | None
     _told: Mapping[str, AnyValue]
     _given_name: str | None
+    _said: Said | None
 
     @property
     def name(self) -> str:
         """What the application called it, else what is known of it by now."""
         if self._given_name is not None:
             return self._given_name
-        return self.word if self.route is None else f"{self.word} {self.route}"
+        word = self.alike.word
+        return word if self.route is None else f"{word} {self.route}"
 
     @name.setter
     def name(self, name: str) -> None:
@@ -95,7 +116,10 @@ class LateSpan(PlainSpan):
         seen = self._seen
         if seen is None:
             self._plain = False
-            seen = self._seen = {**self.common, **self.facts.shared(), **self.facts.own(), **self._told}
+            common = self.alike.attributes if self._common is None else self._common
+            seen = self._seen = {**common, **self.facts.attributes(), **self._told}
+            if self._said is not None:
+                seen.update(self._said.attributes())
             if self.route is not None:
                 seen["http.route"] = self.route
         return seen
@@ -112,76 +136,70 @@ class LateSpan(PlainSpan):
             self._seen["http.route"] = route
 
     def tell(self, attributes: Mapping[str, AnyValue]) -> None:
-        """Add attributes of ours: clean, not those of `common`, in a mapping that does not change any more."""
+        """Add attributes of ours: clean, not those of others, in a mapping that does not change any more."""
         if self._seen is not None:
             self._seen.update(attributes)
         else:
             self._told = {**self._told, **attributes} if self._told else attributes
 
-    def conclude(self, common: Common, end_time: int, more: Mapping[str, AnyValue] = NOTHING) -> bool:
+    def conclude(self, common: Common, end_time: int, said: Said | None = None) -> bool:
         """End without ever having been put together, where nobody has looked and nobody wants to.
 
         Args:
             common: name and attributes of such spans.
             end_time: nanoseconds since the epoch.
-            more: further attributes, clean, in a mapping that does not change any more; in a dictionary of no further
-                class where their names cannot be those of others.
+            said: what the application said of the request, None for nothing.
 
         Returns:
             False, and nothing has happened, where it has to be ended as every span.
         """
-        if self._told:
-            more = Told({**self._told, **more})
-        processors, facts = self._processors, self.facts
+        processors, facts, told = self._processors, self.facts, self._told
         taker = processors.brief
-        if taker is None or not self._plain or common.size + len(more) + facts.most > processors.room:
+        size = common.size + len(told) + facts.most + (0 if said is None else MOST_OF_USER + len(said[1]))
+        if taker is None or not self._plain or size > processors.room:
             return False
-        shared, own = facts.shared(), facts.own()
-        if more:
-            # only such names can be those of the request's own attributes
-            if more.__class__ is not dict and not (common.keys | shared.keys() | own.keys()).isdisjoint(more):
+        others = facts.encoded(taker)
+        if said is not None:
+            more = taker.encoder.said(said)
+            if more is None:
+                # it has names that may be those of the request's own attributes
                 return False
-            own.update(more)
+            others += more
         ids: Any = self.context
-        encoded = common.finished(taker)(ids[0], ids[1], self.parent, self.start_time, end_time, own, shared)
+        finish = common.finish if common.taker is taker else common.finished(taker)
+        encoded = finish(ids[0], ids[1], self.parent, self.start_time, end_time, told, others)
         # no call stands between these two lines; see `LeanSpan.finish`
         if self.end_time is not None or not self._plain:
             return False
         self.end_time = end_time
-        self.common, self._told = common.attributes, more
+        self._common, self._said = common.attributes, said
         taker.take((self.resource, self.instrumentation_scope, encoded))
         return True
 
 
-def late_span(  # noqa: PLR0917 - as `new_span`
-    name: str,
+def late_span(  # noqa: PLR0917 - keywords would cost each request what the short way saves
     context: SpanContext,
     parent: SpanContext | None,
     kind: SpanKind,
     start_time: int,
-    attributes: dict[str, AnyValue],
     scope: InstrumentationScope,
     processors: Processors,
 ) -> LateSpan:
-    """A span that records and knows nothing of itself yet; `attributes` are those of who is around it, not its own."""
-    del attributes
+    """A span that records and knows nothing of itself yet."""
     span = _new(LateSpan)
     span.context = context
     span.parent = parent
     span.kind = kind
     span.start_time = start_time
-    span.word = name
-    span.common = NOTHING
+    span.alike = _NOTHING_ALIKE
     span.facts = _NO_FACTS
     span._told = NOTHING  # noqa: SLF001 - this is the constructor
     span._plain = True  # noqa: SLF001
-    span.route = span._given_name = span._seen = span._rare = None  # noqa: SLF001
-    # the rest as `new_span`, written out: a call would cost more than the lines
-    span.end_time = None
+    span.route = span._given_name = span._common = span._said = span._seen = span._rare = span.end_time = None  # noqa: SLF001
     span.resource = processors.resource
     span.instrumentation_scope = scope
     span._processors = processors  # noqa: SLF001
     return span
 
 
-__all__ = ["LateSpan", "late_span"]
+__all__ = ["Alike", "Facts", "LateSpan", "late_span"]

@@ -34,6 +34,7 @@ from .attributes import bounded
 from .brief import Briefs, Rule, TakesBrief
 from .context import current_span_context, span_context_in, use_span
 from .ids import RandomIds
+from .late import LateSpan, late_span
 from .processors import Processors
 from .records import is_link
 from .span import LeanSpan, UnsampledSpan, new_span, unsampled_span
@@ -95,15 +96,6 @@ class LeanTracer(Tracer):
         return instrumentation_info(self.scope)
 
     @property
-    def takes_late_attributes(self) -> bool:
-        """Whether nobody looks at attributes while a span starts.
-
-        Then `begin` may be given an empty dictionary and `span.attributes` be filled when the span is known to record,
-        which spares an unsampled request the work.
-        """
-        return self._short and self._processors.starts is None
-
-    @property
     def brief(self) -> TakesBrief | None:
         """Who takes spans that are made at their end alone, see `briefs`; None where somebody wants more."""
         return self._processors.brief if self._short else None
@@ -130,7 +122,6 @@ class LeanTracer(Tracer):
         attributes: dict[str, AnyValue],
         start_time: int | None = None,
         context: Context | None = None,
-        make: Callable[..., LeanSpan] = new_span,
     ) -> LeanSpan | UnsampledSpan:
         """Start a span without making it current, for instrumentations of ours.
 
@@ -141,7 +132,6 @@ class LeanTracer(Tracer):
             attributes: becomes the span's own: not copied, not looked at, so keys and values must be clean.
             start_time: nanoseconds since the epoch; now when None.
             context: where the parent came from, for samplers and processors of third parties that read baggage.
-            make: `late_span` for a `LateSpan`; only where the tracer `takes_late_attributes`.
 
         Returns:
             The span, or one that only carries its context on when the sampler drops it. Both have `finish`, `fail`,
@@ -175,7 +165,35 @@ class LeanTracer(Tracer):
                 attributes = {**told, **attributes}
         if start_time is None:
             start_time = time_ns()
-        return make(name, own, parent, kind, start_time, attributes, self.scope, processors)
+        return new_span(name, own, parent, kind, start_time, attributes, self.scope, processors)
+
+    def begin_late(self, kind: SpanKind, parent: SpanContext | None) -> LateSpan | UnsampledSpan | None:
+        """`begin` for a span that learns its name and its attributes later, without what the application said so far.
+
+        Args:
+            kind: its place between caller and called.
+            parent: as for `begin`.
+
+        Returns:
+            None where somebody looks at spans while they start.
+        """
+        processors = self._processors
+        if not self._short or processors.starts is not None:
+            return None
+        # as `begin`, written out: a call would cost each request more than the lines
+        if parent is None or not parent[IS_VALID]:
+            bits = self._bits(192)
+            trace_id = bits >> 64 or 1
+            sampled: int = self._every or trace_id & _LOW_BITS < self._bound
+            flags, state, parent = _ROOT_SAMPLED if sampled else _ROOT_UNSAMPLED, DEFAULT_TRACE_STATE, None
+            span_id = bits & _LOW_BITS or 1
+        else:
+            trace_id, inherited, state = parent[TRACE_ID], parent[FLAGS], parent[STATE]
+            sampled = inherited & _SAMPLED if self._parent_based else trace_id & _LOW_BITS < self._bound
+            flags = _FLAGS[inherited & _RANDOM | (_SAMPLED if sampled else 0)]
+            span_id = self._bits(64) or 1
+        own = new_span_context(SpanContext, (trace_id, span_id, False, flags, state, True))
+        return late_span(own, parent, kind, time_ns(), self.scope, processors) if sampled else unsampled_span(own)
 
     def start_span(  # noqa: PLR0917 - the API's
         self,

@@ -28,7 +28,6 @@ from otel_distro.otlp.encode_json import JsonLogEncoder, JsonMetricEncoder, Json
 from otel_distro.otlp.encode_logs import LogEncoder
 from otel_distro.otlp.encode_metrics import MetricEncoder
 from otel_distro.otlp.encode_traces import SpanEncoder
-from otel_distro.tracing.common import Shared
 from tests.otlp_data import batches, log_records, metrics_data, readable_span, spans
 
 # kept over all examples, as in a process: what was cached for one must not leak into another
@@ -102,8 +101,8 @@ def test_a_span_that_was_never_an_object_is_encoded_like_one(
     span: Any, more: dict[str, str], others: dict[str, str]
 ) -> None:
     """What is known of a kind of spans beforehand, and the rest at the end, give the bytes' meaning of a whole span."""
-    shared = Shared({key: value for key, value in others.items() if key not in more})
-    told = {**more, **shared}
+    others = {key: value for key, value in others.items() if key not in more}
+    told = {**others, **more}
     span.attributes = {key: value for key, value in (span.attributes or {}).items() if key not in told}
     start, end = (time or 0 for time in (span.start_time, span.end_time))
     ids = (span.context.trace_id, span.context.span_id)
@@ -117,7 +116,7 @@ def test_a_span_that_was_never_an_object_is_encoded_like_one(
     span.dropped_attributes = span.dropped_events = span.dropped_links = 0
     finished = SPANS.finisher(span.name, span.kind, span.attributes)
     for _ in range(2):  # the second time what the parent's children have in common is known
-        piece = (None, None, finished(*ids, parent, start, end, more, shared))
+        piece = (None, None, finished(*ids, parent, start, end, more, SPANS.attributes(others)))
         brief = read(ExportTraceServiceRequest, SPANS.join([piece]).body).resource_spans[0].scope_spans[0].spans[0]
     span.attributes = {**told, **span.attributes}
     span.resource = span.instrumentation_scope = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from otel_distro import set_context, set_user
 from otel_distro.tracing.late import LateSpan
-from tests.asgi_rig import App, Rig, get, rigged
+from tests.asgi_rig import App, Rig, drive, get, rigged, scope_of
 
 _REMOTE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -90,6 +91,33 @@ def test_both_kinds_of_spans_say_the_same(path: str) -> None:
             assert rig.lines == []
     assert told[0] == told[1] == told[2] == told[3]
     assert told[0]["kind"] is SpanKind.SERVER
+
+
+@pytest.mark.parametrize(
+    "client", [None, (), [], ["192.0.2.7", 1], ("192.0.2.7",), (["a"], 1), (7, 1), {"host": "a"}, "192.0.2.7", 7]
+)
+def test_an_odd_client_costs_no_span(client: Any) -> None:
+    """Whatever a server puts in the place of address and port, the request has its span, with an address or without."""
+    for brief in (True, False):
+        with rigged(brief=brief) as rig:
+            app = _application()
+            for _ in range(2):
+                get(app, "/items/7", client=client)
+                span = rig.only()
+                address = "192.0.2.7" if client in (["192.0.2.7", 1], ("192.0.2.7",)) else None
+                assert (span.attributes or {}).get("client.address") == address
+            assert rig.lines == []
+
+
+def test_a_scope_without_a_client_has_a_span() -> None:
+    """ASGI says that it may be missing."""
+    for brief in (True, False):
+        with rigged(brief=brief) as rig:
+            scope = scope_of("/items/7")
+            del scope["client"]
+            asyncio.run(drive(_application(), scope))
+            assert (rig.only().attributes or {})["url.path"] == "/items/7"
+            assert rig.lines == []
 
 
 def test_nothing_is_put_together_where_nobody_looks() -> None:

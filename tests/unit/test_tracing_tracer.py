@@ -94,11 +94,11 @@ def test_late_attributes_are_allowed_only_where_nobody_looks_early() -> None:
 
     traced = provider(Collected())
     tracer = traced.get_tracer("t")
-    assert tracer.takes_late_attributes
+    assert tracer.begin_late(SpanKind.SERVER, None) is not None
     traced.add_span_processor(Early())
-    assert not tracer.takes_late_attributes
-    assert not provider(sampler=ALWAYS_ON).get_tracer("t").takes_late_attributes
-    assert not provider(id_generator=RandomIdGenerator()).get_tracer("t").takes_late_attributes
+    assert tracer.begin_late(SpanKind.SERVER, None) is None
+    assert provider(sampler=ALWAYS_ON).get_tracer("t").begin_late(SpanKind.SERVER, None) is None
+    assert provider(id_generator=RandomIdGenerator()).get_tracer("t").begin_late(SpanKind.SERVER, None) is None
 
 
 class Contexts(SpanProcessor):

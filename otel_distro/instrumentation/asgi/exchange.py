@@ -7,7 +7,7 @@ server span exists, and how routing tells which route it chose, also through mid
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Token
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_distro._compat import TRACE_ID
-from otel_distro.context import NOTHING, RequestScope, reset_scope
+from otel_distro.context import NOTHING, REQUEST_ID, RequestScope, Said, Value, new_said, reset_scope
 from otel_distro.errors import note
 from otel_distro.tracing.context import detach, error_status
 
 from .messages import Send
 from .options import Message, Scope
+from .origin import Facts, new_facts
 
 if TYPE_CHECKING:
     from otel_distro.propagation import Headers
@@ -109,7 +110,7 @@ class Exchange(RequestScope):
         self.server = server
         # a request scope as its own constructor makes it, without the call
         self.record = self.user = self.spent = self.opened = self.request_id = self.given_id = None
-        self.values = self.known = self.told = NOTHING
+        self.values = self.told = NOTHING
         self.server_span: Span | None = None
         self.token: Token[Context] | None = None
         self.recording = False
@@ -142,17 +143,25 @@ class Exchange(RequestScope):
         self.status_code: int | None = None
         self._send = send
         self._stream: Stream | None = None
-        self._name = origin.word
         self._trailers = False
         self._done = False
         self._held: Told | None = None
         self._complete_at = 0.0
         if self.late:
             late: LateSpan = self.server_span  # type: ignore[assignment]
-            late.word, late.common = origin.word, origin.attributes
-            late.facts = server.origins.facts(scope, headers)
+            late.alike = origin
+            given = None if self.given_id is None else self.given_id[1]
+            try:
+                # as `Origins.facts`, written out
+                path, query, client = scope["path"], scope["query_string"], scope["client"]
+                facts = new_facts(Facts, (server.origins, path, query, client, headers.get(b"user-agent"), given))
+            except KeyError:
+                facts = server.origins.facts(scope, headers, given)
+            late.facts = facts
             if server.captured_request is not None:
                 late.tell(server.with_headers({}, scope, headers))
+        else:
+            self._name = origin.word
         self._started = perf_counter()
         origin.group.active.step(1)
         if server.request_hook is not None and self.server_span is not None:
@@ -212,10 +221,12 @@ class Exchange(RequestScope):
                 self._head = message
                 if message.get("trailers", False):
                     self._trailers = True
-                if self.server.looks_at_responses:
-                    message = self.server.look_at_response(self, message)
-                if self.server.echo is not None:
-                    message = self.server.echo(self, message)
+                server = self.server
+                if server.looks_at_responses:
+                    message = server.look_at_response(self, message)
+                echo = server.echo
+                if echo is not None:
+                    message = echo(self, message)
             elif kind == "http.response.pathsend":
                 self.sent = os.stat(message["path"]).st_size  # noqa: PTH116 - pathlib costs more than the call
                 return self._send_last(message)
@@ -271,12 +282,20 @@ class Exchange(RequestScope):
         """See `RequestScope.identify`; a span of ours tells its trace in a quarter of the time."""
         found = self.request_id
         if found is None:
+            given = self.given_id
+            if given is not None:
+                found = self.request_id = given[1].decode("ascii")
+                return found
             try:
                 found = self.server_span.context[TRACE_ID].to_bytes(16, "big").hex()  # type: ignore[union-attr]
             except (AttributeError, TypeError):
                 return RequestScope.identify(self)
             self.request_id = found
         return found
+
+    def knowing(self) -> Mapping[str, Value]:
+        """See `Scope.knowing`; put together where somebody asks, because hardly a request's own span does."""
+        return NOTHING if self.given_id is None else {REQUEST_ID: self.identify()}
 
     def repeats(self) -> int:
         """How often one statement may run; a WebSocket lasts, so any number there."""
@@ -345,8 +364,10 @@ class Exchange(RequestScope):
             failure = None
             if error is not None or status is None or status >= _SERVER_ERROR:
                 failure = server.failure(self, error)
-            key = (origin, self._route, status, failure)
-            ended = server.endings.get(key) or server.endings.learn(key)
+            try:
+                ended = server.endings[origin, self._route, status, failure]
+            except KeyError:
+                ended = server.endings.learn((origin, self._route, status, failure))
             # an unsampled span is no exemplar
             span: Any = self.server_span if self.recording else None
             if self.late:
@@ -364,14 +385,16 @@ class Exchange(RequestScope):
                 server.summary.of(self, span, seconds)
             if span is None:
                 return
-            told = self.told
-            if told is None:
-                told = self.telling()
             if self.late and failure is None:
                 # the span lasts as long as the clock says that never jumps
                 late: LateSpan = span
-                if late.conclude(ended.common, late.start_time + int(seconds * 1e9), told):
+                user, values = self.user, self.values
+                said = None if user is None and values is NOTHING else new_said(Said, (user, values))
+                if late.conclude(ended.common, late.start_time + int(seconds * 1e9), said):
                     return
+            told = self.told
+            if told is None:
+                told = self.telling()
             if told:
                 # user, tenant and what else the application said, whenever it was said
                 span.set_attributes(told)

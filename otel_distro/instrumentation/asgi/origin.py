@@ -6,16 +6,20 @@ Source: semantic conventions 1.44, "HTTP spans", server; "Setting `server.addres
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.util.types import AnyValue
 
 from otel_distro.bounded import BoundedCache
+from otel_distro.context import REQUEST_ID
 from otel_distro.redaction import redact_query
-from otel_distro.tracing.common import Shared
+from otel_distro.tracing.brief import TakesBrief
 
 from .metrics import Group, Groups
 from .options import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _REMEMBERED = 65_536  # characters of headers
@@ -25,6 +29,8 @@ MAX_QUERY = 4_096
 MAX_USER_AGENT = 1_024
 _MAX_METHOD = 64
 _MOST_OF_CALLERS = 262_144  # bytes, about
+_PATH, _QUERY = "url.path", "url.query"
+_PAIRS = (tuple, list)
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT", "WS"})
 
 
@@ -47,40 +53,59 @@ class Origin:
         self.group = group
 
 
+Caller = tuple[Mapping[str, AnyValue], bytes]
+"""The attributes of a caller, clean, and as they were encoded; nothing where nobody had asked for that."""
+
+
 class Facts(tuple[Any, ...]):
-    """What one request has to itself, not looked at as long as nobody wants to know: made by `Origins.facts`."""
+    """What one request has to itself, not looked at as long as nobody wants to know: made by `Origins.facts`.
+
+    In this order: the origins, path, query and client as they stand in the scope, the user agent's header, and the
+    request id that the caller gave.
+    """
 
     __slots__ = ()
 
-    most = 6
+    most = 7
     """How many attributes there may be."""
 
-    def shared(self) -> Shared:
-        """What is known of the caller: the same in its next request."""
-        origins, _, _, client, agent = self
-        try:
-            found: Shared = origins.callers[client[0] if client else None, agent]
-        except (KeyError, TypeError, IndexError):
-            return cast("Origins", origins).caller(client, agent)
-        return found
-
-    def own(self) -> dict[str, AnyValue]:
-        """What this request alone has, in a new dictionary."""
-        _, path, query, _, _ = self
-        attributes: dict[str, AnyValue] = {}
+    def attributes(self) -> dict[str, AnyValue]:
+        """All of it as attributes, in a new dictionary."""
+        origins, path, query, client, agent, given = self
+        attributes: dict[str, AnyValue] = {**origins.caller(client, agent)[0]}
         if path.__class__ is str:
-            attributes["url.path"] = path if len(path) <= MAX_PATH else path[:MAX_PATH]
+            attributes[_PATH] = path if len(path) <= MAX_PATH else path[:MAX_PATH]
         if query:
-            attributes["url.query"] = redact_query(_text(query[:MAX_QUERY]))
+            attributes[_QUERY] = redact_query(_text(query[:MAX_QUERY]))
+        if given is not None:
+            attributes[REQUEST_ID] = _text(given)
         return attributes
 
-    def attributes(self) -> dict[str, AnyValue]:
-        """All of it, in a new dictionary."""
-        return {**self.own(), **self.shared()}
+    def encoded(self, taker: TakesBrief) -> bytes:
+        """The same as `taker` has them."""
+        origins, path, query, client, agent, given = self
+        if origins.taker is not taker:
+            origins.meet(taker)
+        try:
+            found: bytes = origins.callers[client[0] if client else None, agent][1]
+        except (KeyError, TypeError, IndexError):
+            found = origins.caller(client, agent)[1]
+        if path.__class__ is str:
+            found += origins.paths[path if len(path) <= MAX_PATH else path[:MAX_PATH]]
+        if query:
+            found += taker.encoder.attributes({_QUERY: redact_query(_text(query[:MAX_QUERY]))})
+        if given is not None:
+            pattern, room, longest = origins.id_form
+            size = len(given)
+            if size <= longest:
+                found += pattern % (room + size, size + 2, size, given)
+            else:
+                found += taker.encoder.attributes({REQUEST_ID: _text(given)})
+        return found
 
 
 # the constructor is a Python function, which would cost as much again
-_new = tuple.__new__
+new_facts = tuple.__new__
 
 
 class Origins:
@@ -92,17 +117,31 @@ class Origins:
         quiet_groups: what stands in for them where nothing is measured: WebSockets.
 
     Attributes:
-        callers: by address and user agent.
+        taker: for whom attributes are encoded, None before the first span.
+        callers: attributes by address and user agent, clean and not to be written to, and as `taker` has them.
+        paths: the attributes of a path, as `taker` has them.
+        id_form: how it has a request id; see `KeyValues.form`.
     """
 
-    __slots__ = ("_groups", "_methods", "_origins", "_quiet", "callers")
+    __slots__ = ("_groups", "_methods", "_origins", "_quiet", "callers", "id_form", "paths", "taker")
+
+    paths: Mapping[str, bytes]
+    id_form: Sequence[Any]
 
     def __init__(self, methods: Collection[str], groups: Groups, quiet_groups: Groups) -> None:
         self._methods = frozenset(methods)
         self._groups = groups
         self._quiet = quiet_groups
         self._origins: BoundedCache[tuple[object, ...], Origin] = BoundedCache(_REMEMBERED)
-        self.callers: BoundedCache[tuple[object, bytes | None], Shared] = BoundedCache(_MOST_OF_CALLERS)
+        self.callers: BoundedCache[tuple[object, bytes | None], Caller] = BoundedCache(_MOST_OF_CALLERS)
+        self.taker: TakesBrief | None = None
+
+    def meet(self, taker: TakesBrief) -> None:
+        """Encode attributes for `taker` from now on."""
+        encoder = taker.encoder
+        self.paths, self.id_form = encoder.texts(_PATH), encoder.form(REQUEST_ID)
+        self.callers = BoundedCache(_MOST_OF_CALLERS)
+        self.taker = taker
 
     def of(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Origin:
         """The origin of a request.
@@ -116,26 +155,34 @@ class Origins:
         except KeyError:
             return self._learn(scope, headers)
 
-    def facts(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Facts:
+    def facts(self, scope: Scope, headers: Mapping[bytes, bytes], given: bytes | None = None) -> Facts:
         """What a new server span tells of its request alone, as it stands in the scope at this moment.
 
         Args:
             scope: of the connection.
             headers: by name in lower case.
+            given: the request id that the caller gave.
         """
         get = scope.get
-        return _new(Facts, (self, get("path"), get("query_string"), get("client"), headers.get(b"user-agent")))
+        agent = headers.get(b"user-agent")
+        return new_facts(Facts, (self, get("path"), get("query_string"), get("client"), agent, given))
 
-    def caller(self, client: Any, agent: bytes | None) -> Shared:
-        """See a caller for the first time.
+    def caller(self, client: Any, agent: bytes | None) -> Caller:
+        """What is known of a caller: the same in its next request.
 
         Args:
-            client: address and port, as ASGI has them.
+            client: address and port, as ASGI has them; anything else has no address.
             agent: the header.
         """
+        address = client[0] if client and client.__class__ in _PAIRS else None
+        if address.__class__ is not str:
+            address = None
+        found = self.callers.get((address, agent))
+        return self._meet_caller(address, agent) if found is None else found
+
+    def _meet_caller(self, address: str | None, agent: bytes | None) -> Caller:
         attributes: dict[str, AnyValue] = {}
-        address = client[0] if client else None
-        if address.__class__ is str:
+        if address is not None:
             attributes["client.address"] = address
         if agent is not None:
             # late: conventions come along, which a start need not
@@ -145,10 +192,10 @@ class Origins:
             synthetic = detect_synthetic_user_agent(text)
             if synthetic is not None:
                 attributes["user_agent.synthetic.type"] = synthetic
-        found = Shared(attributes)
-        if address is not None and address.__class__ is not str:
-            return found
-        return self.callers.keep((address, agent), found, 512 + 4 * len(agent or b""))
+        # before anything is encoded, so that `meet` cannot come between unseen
+        callers, taker = self.callers, self.taker
+        encoded = b"" if taker is None else taker.encoder.attributes(attributes)
+        return callers.keep((address, agent), (attributes, encoded), 512 + 4 * len(agent or b""))
 
     def _learn(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Origin:
         host: Any = headers.get(b"host")
