@@ -135,7 +135,7 @@ class PassingOn:
         for key in self.keys:
             value: object = scope.values.get(key)
             if value is None and key == "user" and scope.user is not None:
-                value = scope.user["user.id"]
+                value = scope.user[0]
             if value is not None and key not in known:
                 context = baggage.set_baggage(key, str(value), context)
         return context

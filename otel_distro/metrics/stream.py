@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from threading import RLock
 from time import time_ns
 from typing import Any
@@ -58,6 +59,7 @@ class Stream:
         self._means = means
         self._store = means.store if scraped else means.private
         self._low = low
+        self._edges = (-inf, *identity.bounds, inf)
         self._lock = RLock()
         self._began = _now()
         self._series: dict[tuple[tuple[str, Any], ...], Series] = {}
@@ -120,7 +122,7 @@ class Stream:
     def _make(self, attributes: Mapping[str, Any]) -> Series:
         kind = self.identity.kind
         if kind is Kind.HISTOGRAM:
-            return HistogramSeries(self, attributes, self._low, self.identity.bounds)
+            return HistogramSeries(self, attributes, self._low, self._edges)
         if kind is Kind.EXPONENTIAL:
             a = self.aggregation
             return exponential.ExponentialSeries(self, attributes, self._low, a.max_size, a.max_scale)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from otel_distro.context import Told, attribute_name
+from otel_distro.context import Told, attribute_name, attributes_of
 from otel_distro.redaction import policy as redaction
 
 from . import _wire
@@ -14,7 +14,7 @@ from ._wire import delimited, utf8, varint
 if TYPE_CHECKING:
     from _typeshed import SupportsItems
 
-    from otel_distro.context import Said
+    from otel_distro.context import UserFields, Value
 
 MAX_DEPTH = 32
 """Deeper nesting is replaced: readers of protobuf stop at 100 messages within each other; a level is two or three."""
@@ -107,28 +107,6 @@ def shown(key: object, value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - on
     return value
 
 
-class Form(NamedTuple):
-    """A whole pair with a short text of which every length takes one byte, but for the text.
-
-    Attributes:
-        pattern: of the pair's size, the value's, the text's, and the text, all in bytes.
-        size: of the pair without the text.
-        longest: text that fits; negative where none does.
-    """
-
-    pattern: bytes
-    size: int
-    longest: int
-
-
-_NO_FORM = Form(b"", 0, -1)
-
-
-def _form(tag: bytes, head: bytes) -> Form:
-    size = len(head) + 3
-    return Form(b"%b%%c%b%%c\x0a%%c%%b" % (tag.replace(b"%", b"%%"), head.replace(b"%", b"%%")), size, 127 - size)
-
-
 class _Always(dict[Any, bytes]):
     """Gives one encoded pair for whatever value is looked up, so that a hidden value costs what any other does."""
 
@@ -168,7 +146,10 @@ class _Values(dict[Any, bytes]):
         self._key = key
         # the key's field and the tag of the value's, which are the same for each of its values
         self._head = head = _wire.text_field(b"\x0a", key) + b"\x12"
-        self._form, self._size, self._short = _form(owner.tag, head)
+        # a whole pair of which every length takes one byte
+        self._form = b"%b%%c%b%%c\x0a%%c%%b" % (owner.tag.replace(b"%", b"%%"), head.replace(b"%", b"%%"))
+        self._size = len(head) + 3
+        self._short = 127 - self._size
         self._left = _VALUES_PER_KEY
 
     def __missing__(self, value: Any) -> bytes:
@@ -267,14 +248,21 @@ class KeyValues:
         values = self.known.get(key)
         return (self._learn(key) if values is None else values)[value]
 
-    def said(self, said: Said) -> bytes | None:
-        """What the application said of a request; None where some name may be that of an attribute that others set."""
-        user, values = said
-        known, names, found = self.known, self._names, b""
+    def said(self, user: UserFields | None, values: Mapping[str, Value], before: bytes) -> bytes | None:
+        """What the application said of a request, after `before`.
+
+        None where some name may be that of an attribute that others set.
+        """
+        known, found = self.known, before
         try:
             if user is not None:
-                for key in user:
-                    found += known[key][user[key]]
+                id, name, email = user  # noqa: A001 - what everyone calls it
+                found += known["user.id"][id]
+                if name is not None:
+                    found += known["user.name"][name]
+                if email is not None:
+                    found += known["user.email"][email]
+            names = self._names
             for key, value in values.items():
                 if type(value) is not str:
                     break
@@ -284,19 +272,26 @@ class KeyValues:
         except KeyError:
             # a key that is met for the first time, or a name of the application's own
             pass
-        attributes = said.attributes()
-        return None if attributes.__class__ is Told else self.encoded(attributes)
+        attributes = attributes_of(user, values)
+        return None if attributes.__class__ is Told else before + self.encoded(attributes)
 
     def texts(self, key: str) -> Mapping[str, bytes]:
         """The encoded pairs of one key by text: any text may be looked up, and is kept as others are."""
         values = self.known.get(key)
         return self._learn(key) if values is None else values
 
-    def form(self, key: str) -> Form:
-        """How a pair of this key is made of a text that will not come again; of none where values are hidden."""
+    def heads(self, key: str) -> Sequence[bytes]:
+        """What stands before a text of this key that will not come again, by its length in bytes.
+
+        For texts of which every length takes one byte; for none where values are hidden or pass a function.
+        """
         if self.hooked or (self._private and redaction.is_secret_attribute(key)):
-            return _NO_FORM
-        return _form(self.tag, _wire.text_field(b"\x0a", key) + b"\x12")
+            return ()
+        before = _wire.text_field(b"\x0a", key) + b"\x12"
+        room = len(before) + 3
+        return tuple(
+            self.tag + bytes((room + size,)) + before + bytes((size + 2, 0x0A, size)) for size in range(128 - room)
+        )
 
     def weigh(self, weight: int) -> None:
         """So many bytes more are kept."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from otel_distro.tracing.brief import Finished
 
-    from ._values import Form
-
 _NAMES_KEPT = 1024
 _ALWAYS = 48  # bytes of the span's ids, its kind and its times
 _LONGEST_NAME = 256
@@ -138,9 +136,9 @@ class SpanEncoder:
         """The encoded attributes of one key by text; see `KeyValues.texts`."""
         return self._attributes.texts(key)
 
-    def form(self, key: str) -> Form:
-        """How an attribute of this key is encoded whose text will not come again; see `KeyValues.form`."""
-        return self._attributes.form(key)
+    def heads(self, key: str) -> Sequence[bytes]:
+        """What stands before a text of this key that will not come again; see `KeyValues.heads`."""
+        return self._attributes.heads(key)
 
     def _meet(self, trace_id: int, parent: SpanContext) -> tuple[bytes, bytes]:
         """What spans under one parent have in common: a request that calls often calls again next."""

@@ -6,14 +6,14 @@ at its end, and what is alike in all of them only once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
-from otel_distro.context import NOTHING, Said, Scope
+from otel_distro.context import NOTHING, Scope, UserFields, Value
 
 if TYPE_CHECKING:
     from .processors import Processors
@@ -54,16 +54,16 @@ class Encodes(Protocol):
         """Clean attributes, encoded."""
         ...
 
-    def said(self, said: Said, /) -> bytes | None:
-        """What the application said; None where some name may be that of an attribute that others set."""
+    def said(self, user: UserFields | None, values: Mapping[str, Value], before: bytes, /) -> bytes | None:
+        """What the application said, after `before`; None where a name may be that of an attribute that others set."""
         ...
 
     def texts(self, key: str, /) -> Mapping[str, bytes]:
         """The attributes of one key by text; any may be looked up."""
         ...
 
-    def form(self, key: str, /) -> tuple[bytes, int, int]:
-        """Pattern and size of an attribute whose text will not come again, and the longest such text."""
+    def heads(self, key: str, /) -> Sequence[bytes]:
+        """What stands before a text of this key that will not come again, by its length; none where that may not be."""
         ...
 
 

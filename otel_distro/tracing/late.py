@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
-from otel_distro.context import MOST_OF_USER, NOTHING, Said
+from otel_distro.context import NOTHING, USER_NAMES, UserFields, Value, attributes_of
 
 from .common import PlainSpan
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .processors import Processors
 
 _new = object.__new__
+_MOST_OF_USER = len(USER_NAMES)
 
 
 class Alike(Protocol):
@@ -41,20 +42,16 @@ class Alike(Protocol):
         """Clean, and not to be written to."""
         ...
 
-
-class Facts(Protocol):
-    """What a span has to itself, of other keys, before it is brought into the form of attributes."""
-
     @property
-    def most(self) -> int:
-        """How many attributes there may be."""
+    def most_facts(self) -> int:
+        """How many attributes a span may have to itself."""
         ...
 
-    def attributes(self) -> dict[str, AnyValue]:
-        """Clean, in a new dictionary."""
+    def attributes_of(self, facts: Any) -> dict[str, AnyValue]:
+        """What a span has to itself as attributes of other keys, clean, in a new dictionary."""
         ...
 
-    def encoded(self, taker: TakesBrief) -> bytes:
+    def encoded(self, facts: Any, taker: TakesBrief) -> bytes:
         """The same as `taker` has them."""
         ...
 
@@ -62,20 +59,16 @@ class Facts(Protocol):
 class _NothingAlike:
     word = ""
     attributes = NOTHING
+    most_facts = 0
 
-
-class _NoFacts:
-    most = 0
-
-    def attributes(self) -> dict[str, AnyValue]:
+    def attributes_of(self, facts: Any) -> dict[str, AnyValue]:
         return {}
 
-    def encoded(self, taker: TakesBrief) -> bytes:
+    def encoded(self, facts: Any, taker: TakesBrief) -> bytes:
         return b""
 
 
 _NOTHING_ALIKE = _NothingAlike()
-_NO_FACTS = _NoFacts()
 
 
 class LateSpan(PlainSpan):
@@ -84,18 +77,18 @@ class LateSpan(PlainSpan):
     Attributes:
         alike: what others have as well.
         route: the rest of its name and its `http.route`, None as long as there is none.
-        facts: what it has to itself.
+        facts: what it has to itself, in a form that `alike` understands.
     """
 
     __slots__ = ("_common", "_given_name", "_said", "_told", "alike", "facts", "route")
 
     alike: Alike
     route: str | None
-    facts: Facts
+    facts: Any
     _common: Mapping[str, AnyValue] | None
     _told: Mapping[str, AnyValue]
     _given_name: str | None
-    _said: Said | None
+    _said: tuple[UserFields | None, Mapping[str, Value]] | None
 
     @property
     def name(self) -> str:
@@ -117,9 +110,9 @@ class LateSpan(PlainSpan):
         if seen is None:
             self._plain = False
             common = self.alike.attributes if self._common is None else self._common
-            seen = self._seen = {**common, **self.facts.attributes(), **self._told}
+            seen = self._seen = {**common, **self.alike.attributes_of(self.facts), **self._told}
             if self._said is not None:
-                seen.update(self._said.attributes())
+                seen.update(attributes_of(*self._said))
             if self.route is not None:
                 seen["http.route"] = self.route
         return seen
@@ -142,29 +135,31 @@ class LateSpan(PlainSpan):
         else:
             self._told = {**self._told, **attributes} if self._told else attributes
 
-    def conclude(self, common: Common, end_time: int, said: Said | None = None) -> bool:
+    def conclude(
+        self, common: Common, end_time: int, user: UserFields | None = None, values: Mapping[str, Value] = NOTHING
+    ) -> bool:
         """End without ever having been put together, where nobody has looked and nobody wants to.
 
         Args:
             common: name and attributes of such spans.
             end_time: nanoseconds since the epoch.
-            said: what the application said of the request, None for nothing.
+            user: for whom the request is, None where nobody has said.
+            values: what else the application said of it, by its own keys; must not change.
 
         Returns:
             False, and nothing has happened, where it has to be ended as every span.
         """
-        processors, facts, told = self._processors, self.facts, self._told
+        processors, alike, told = self._processors, self.alike, self._told
         taker = processors.brief
-        size = common.size + len(told) + facts.most + (0 if said is None else MOST_OF_USER + len(said[1]))
+        size = common.size + len(told) + alike.most_facts + len(values) + _MOST_OF_USER
         if taker is None or not self._plain or size > processors.room:
             return False
-        others = facts.encoded(taker)
-        if said is not None:
-            more = taker.encoder.said(said)
-            if more is None:
+        others: bytes | None = alike.encoded(self.facts, taker)
+        if user is not None or values:
+            others = taker.encoder.said(user, values, others)
+            if others is None:
                 # it has names that may be those of the request's own attributes
                 return False
-            others += more
         ids: Any = self.context
         finish = common.finish if common.taker is taker else common.finished(taker)
         encoded = finish(ids[0], ids[1], self.parent, self.start_time, end_time, told, others)
@@ -172,7 +167,7 @@ class LateSpan(PlainSpan):
         if self.end_time is not None or not self._plain:
             return False
         self.end_time = end_time
-        self._common, self._said = common.attributes, said
+        self._common, self._said = common.attributes, (user, values)
         taker.take((self.resource, self.instrumentation_scope, encoded))
         return True
 
@@ -192,7 +187,7 @@ def late_span(  # noqa: PLR0917 - keywords would cost each request what the shor
     span.kind = kind
     span.start_time = start_time
     span.alike = _NOTHING_ALIKE
-    span.facts = _NO_FACTS
+    span.facts = None
     span._told = NOTHING  # noqa: SLF001 - this is the constructor
     span._plain = True  # noqa: SLF001
     span.route = span._given_name = span._common = span._said = span._seen = span._rare = span.end_time = None  # noqa: SLF001
@@ -202,4 +197,4 @@ def late_span(  # noqa: PLR0917 - keywords would cost each request what the shor
     return span
 
 
-__all__ = ["Alike", "Facts", "LateSpan", "late_span"]
+__all__ = ["Alike", "LateSpan", "late_span"]

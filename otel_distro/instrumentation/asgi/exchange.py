@@ -16,13 +16,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_distro._compat import TRACE_ID
-from otel_distro.context import NOTHING, REQUEST_ID, RequestScope, Said, Value, new_said, reset_scope
+from otel_distro.context import NOTHING, REQUEST_ID, RequestScope, Value, reset_scope
 from otel_distro.errors import note
 from otel_distro.tracing.context import detach, error_status
 
 from .messages import Send
 from .options import Message, Scope
-from .origin import Facts, new_facts
+from .origin import facts_of
 
 if TYPE_CHECKING:
     from otel_distro.propagation import Headers
@@ -152,12 +152,11 @@ class Exchange(RequestScope):
             late.alike = origin
             given = None if self.given_id is None else self.given_id[1]
             try:
-                # as `Origins.facts`, written out
-                path, query, client = scope["path"], scope["query_string"], scope["client"]
-                facts = new_facts(Facts, (server.origins, path, query, client, headers.get(b"user-agent"), given))
+                # as `facts_of`, written out
+                agent = headers.get(b"user-agent")
+                late.facts = scope["path"], scope["query_string"], scope["client"], agent, given
             except KeyError:
-                facts = server.origins.facts(scope, headers, given)
-            late.facts = facts
+                late.facts = facts_of(scope, headers, given)
             if server.captured_request is not None:
                 late.tell(server.with_headers({}, scope, headers))
         else:
@@ -388,9 +387,7 @@ class Exchange(RequestScope):
             if self.late and failure is None:
                 # the span lasts as long as the clock says that never jumps
                 late: LateSpan = span
-                user, values = self.user, self.values
-                said = None if user is None and values is NOTHING else new_said(Said, (user, values))
-                if late.conclude(ended.common, late.start_time + int(seconds * 1e9), said):
+                if late.conclude(ended.common, late.start_time + int(seconds * 1e9), self.user, self.values):
                     return
             told = self.told
             if told is None:

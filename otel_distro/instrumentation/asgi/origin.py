@@ -34,8 +34,24 @@ _PAIRS = (tuple, list)
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT", "WS"})
 
 
+Caller = tuple[Mapping[str, AnyValue], bytes]
+"""The attributes of a caller, clean, and as they were encoded; nothing where nobody had asked for that."""
+
+Facts = tuple[Any, Any, Any, bytes | None, bytes | None]
+"""What one request has to itself, not looked at as long as nobody wants to know.
+
+Path, query and client as they stand in the scope, the user agent's header, and the request id that the caller gave.
+"""
+
+
 class Origin:
     """The common part of requests.
+
+    Args:
+        word: see below.
+        attributes: likewise.
+        group: likewise.
+        origins: that it is one of.
 
     Attributes:
         word: the span name's first word: the method, `HTTP` for unknown methods, `WS` for WebSockets.
@@ -44,35 +60,22 @@ class Origin:
         may_have_body: a method whose requests usually have one.
     """
 
-    __slots__ = ("attributes", "group", "may_have_body", "word")
+    __slots__ = ("_origins", "attributes", "group", "may_have_body", "word")
 
-    def __init__(self, word: str, attributes: dict[str, AnyValue], group: Group) -> None:
+    most_facts = 7
+    """How many attributes a request may have to itself."""
+
+    def __init__(self, word: str, attributes: dict[str, AnyValue], group: Group, origins: Origins) -> None:
         self.word = word
         self.may_have_body = word not in _WITHOUT_BODY
         self.attributes = attributes
         self.group = group
+        self._origins = origins
 
-
-Caller = tuple[Mapping[str, AnyValue], bytes]
-"""The attributes of a caller, clean, and as they were encoded; nothing where nobody had asked for that."""
-
-
-class Facts(tuple[Any, ...]):
-    """What one request has to itself, not looked at as long as nobody wants to know: made by `Origins.facts`.
-
-    In this order: the origins, path, query and client as they stand in the scope, the user agent's header, and the
-    request id that the caller gave.
-    """
-
-    __slots__ = ()
-
-    most = 7
-    """How many attributes there may be."""
-
-    def attributes(self) -> dict[str, AnyValue]:
-        """All of it as attributes, in a new dictionary."""
-        origins, path, query, client, agent, given = self
-        attributes: dict[str, AnyValue] = {**origins.caller(client, agent)[0]}
+    def attributes_of(self, facts: Facts) -> dict[str, AnyValue]:
+        """What a request has to itself as attributes, in a new dictionary."""
+        path, query, client, agent, given = facts
+        attributes: dict[str, AnyValue] = {**self._origins.caller(client, agent)[0]}
         if path.__class__ is str:
             attributes[_PATH] = path if len(path) <= MAX_PATH else path[:MAX_PATH]
         if query:
@@ -81,13 +84,14 @@ class Facts(tuple[Any, ...]):
             attributes[REQUEST_ID] = _text(given)
         return attributes
 
-    def encoded(self, taker: TakesBrief) -> bytes:
+    def encoded(self, facts: Facts, taker: TakesBrief) -> bytes:
         """The same as `taker` has them."""
-        origins, path, query, client, agent, given = self
+        path, query, client, agent, given = facts
+        origins = self._origins
         if origins.taker is not taker:
             origins.meet(taker)
         try:
-            found: bytes = origins.callers[client[0] if client else None, agent][1]
+            found = origins.callers[client[0] if client else None, agent][1]
         except (KeyError, TypeError, IndexError):
             found = origins.caller(client, agent)[1]
         if path.__class__ is str:
@@ -95,17 +99,11 @@ class Facts(tuple[Any, ...]):
         if query:
             found += taker.encoder.attributes({_QUERY: redact_query(_text(query[:MAX_QUERY]))})
         if given is not None:
-            pattern, room, longest = origins.id_form
-            size = len(given)
-            if size <= longest:
-                found += pattern % (room + size, size + 2, size, given)
-            else:
+            try:
+                found += origins.id_heads[len(given)] + given
+            except IndexError:
                 found += taker.encoder.attributes({REQUEST_ID: _text(given)})
         return found
-
-
-# the constructor is a Python function, which would cost as much again
-new_facts = tuple.__new__
 
 
 class Origins:
@@ -120,13 +118,13 @@ class Origins:
         taker: for whom attributes are encoded, None before the first span.
         callers: attributes by address and user agent, clean and not to be written to, and as `taker` has them.
         paths: the attributes of a path, as `taker` has them.
-        id_form: how it has a request id; see `KeyValues.form`.
+        id_heads: what it has before a request id; see `KeyValues.heads`.
     """
 
-    __slots__ = ("_groups", "_methods", "_origins", "_quiet", "callers", "id_form", "paths", "taker")
+    __slots__ = ("_groups", "_methods", "_origins", "_quiet", "callers", "id_heads", "paths", "taker")
 
     paths: Mapping[str, bytes]
-    id_form: Sequence[Any]
+    id_heads: Sequence[bytes]
 
     def __init__(self, methods: Collection[str], groups: Groups, quiet_groups: Groups) -> None:
         self._methods = frozenset(methods)
@@ -139,7 +137,7 @@ class Origins:
     def meet(self, taker: TakesBrief) -> None:
         """Encode attributes for `taker` from now on."""
         encoder = taker.encoder
-        self.paths, self.id_form = encoder.texts(_PATH), encoder.form(REQUEST_ID)
+        self.paths, self.id_heads = encoder.texts(_PATH), encoder.heads(REQUEST_ID)
         self.callers = BoundedCache(_MOST_OF_CALLERS)
         self.taker = taker
 
@@ -154,18 +152,6 @@ class Origins:
             return self._origins[scope["method"], scope["scheme"], scope["http_version"], headers[b"host"]]
         except KeyError:
             return self._learn(scope, headers)
-
-    def facts(self, scope: Scope, headers: Mapping[bytes, bytes], given: bytes | None = None) -> Facts:
-        """What a new server span tells of its request alone, as it stands in the scope at this moment.
-
-        Args:
-            scope: of the connection.
-            headers: by name in lower case.
-            given: the request id that the caller gave.
-        """
-        get = scope.get
-        agent = headers.get(b"user-agent")
-        return new_facts(Facts, (self, get("path"), get("query_string"), get("client"), agent, given))
 
     def caller(self, client: Any, agent: bytes | None) -> Caller:
         """What is known of a caller: the same in its next request.
@@ -216,7 +202,7 @@ class Origins:
             attributes["network.protocol.name"] = "websocket"
             # the handshake is a request, and every HTTP server span has a method (semantic conventions)
             attributes["http.request.method"] = "GET"
-            origin = Origin("WS", attributes, self._quiet.of("GET", scheme, version))
+            origin = Origin("WS", attributes, self._quiet.of("GET", scheme, version), self)
         else:
             known, original = self._method(method)
             attributes["http.request.method"] = known
@@ -225,7 +211,7 @@ class Origins:
             if version:
                 attributes["network.protocol.version"] = version
             word = "HTTP" if known == "_OTHER" else known
-            origin = Origin(word, attributes, self._groups.of(known, scheme, version))
+            origin = Origin(word, attributes, self._groups.of(known, scheme, version), self)
         return self._origins.keep(key, origin, 256 + sum(len(part) for part in key if isinstance(part, (str, bytes))))
 
     def _method(self, method: object) -> tuple[str, str | None]:
@@ -270,3 +256,15 @@ def _split_host(host: str) -> tuple[str | None, int | None]:
 def _text(raw: object) -> str:
     """Bytes of a request as text; what is not UTF-8 is replaced, never refused."""
     return raw.decode("utf-8", "replace") if isinstance(raw, (bytes, bytearray)) else str(raw)
+
+
+def facts_of(scope: Scope, headers: Mapping[bytes, bytes], given: bytes | None = None) -> Facts:
+    """What a new server span tells of its request alone, as it stands in the scope at this moment.
+
+    Args:
+        scope: of the connection.
+        headers: by name in lower case.
+        given: the request id that the caller gave.
+    """
+    get = scope.get
+    return get("path"), get("query_string"), get("client"), headers.get(b"user-agent"), given

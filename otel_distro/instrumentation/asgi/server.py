@@ -27,7 +27,7 @@ from .exclusion import Exclusion
 from .headers import Capture
 from .messages import Send
 from .options import Message, MessageHook, RequestHook, Scope
-from .origin import Origin, Origins
+from .origin import Origin, Origins, facts_of
 from .summary import Summary
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class Server:
             exchange.recording = exchange.late = span.__class__ is not UnsampledSpan
         else:
             origin = self.origins.of(scope, headers)
-            own = self.with_headers(self.origins.facts(scope, headers).attributes(), scope, headers)
+            own = self.with_headers(origin.attributes_of(facts_of(scope, headers)), scope, headers)
             name, attributes = self._details(origin, scope, {**origin.attributes, **own})
             # a request made within another one of this process is about somebody else
             outer = set_scope(None)
