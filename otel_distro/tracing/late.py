@@ -154,12 +154,13 @@ class LateSpan(PlainSpan):
         size = common.size + len(told) + alike.most_facts + len(values) + _MOST_OF_USER
         if taker is None or not self._plain or size > processors.room:
             return False
-        others: bytes | None = alike.encoded(self.facts, taker)
+        others = alike.encoded(self.facts, taker)
         if user is not None or values:
-            others = taker.encoder.said(user, values, others)
-            if others is None:
+            more = taker.encoder.said(user, values, others)
+            if more is None:
                 # it has names that may be those of the request's own attributes
                 return False
+            others = more
         ids: Any = self.context
         finish = common.finish if common.taker is taker else common.finished(taker)
         encoded = finish(ids[0], ids[1], self.parent, self.start_time, end_time, told, others)
