@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-class BoundedCache(dict[K, V]):
+class BoundedCache(Generic[K, V]):
     """A cache whose reads cost what a dictionary's cost; when it is full it forgets everything and starts again.
 
     Forgetting everything is cheap, needs no order and no lock, and a working set that fits is learnt again at once.
 
     Args:
         limit: most weight the entries may have together (entries, characters: whatever `keep` is told).
+
+    Attributes:
+        known: to be looked into and not written to. A plain dictionary: to look into one of a further class takes the
+            interpreter eight times as long.
+        get: the dictionary's own.
     """
 
-    __slots__ = ("_left", "_limit")
+    __slots__ = ("_left", "_limit", "get", "known")
 
     def __init__(self, limit: int) -> None:
-        super().__init__()
+        self.known: dict[K, V] = {}
+        self.get = self.known.get
         self._limit = limit
         self._left = limit
 
@@ -33,5 +39,10 @@ class BoundedCache(dict[K, V]):
             self.clear()
             left = self._limit - weight
         self._left = left
-        self[key] = value
+        self.known[key] = value
         return value
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.known.clear()
+        self._left = self._limit

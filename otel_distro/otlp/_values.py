@@ -107,41 +107,20 @@ def shown(key: object, value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - on
     return value
 
 
-class _Always(dict[Any, bytes]):
-    """Gives one encoded pair for whatever value is looked up, so that a hidden value costs what any other does."""
-
-    def __init__(self, encoded: bytes) -> None:
-        super().__init__()
-        self._encoded = encoded
-
-    def __missing__(self, value: object) -> bytes:
-        return self._encoded
-
-
-class _Names(dict[str, str]):
-    """The attributes of what `set_context` is given, by key; no such key for a name of the application's own."""
-
-    __slots__ = ()
-
-    def __missing__(self, key: str) -> str:
-        name = attribute_name(key)
-        if name is key:
-            raise KeyError(key)
-        if len(self) < _MAX_KEYS and len(key) <= _LONGEST_KEY:
-            self[key] = name
-        return name
-
-
-class _Values(dict[Any, bytes]):
-    """The encoded pairs of one key by value: what is missing is encoded, and kept as long as there is room.
+class Values:
+    """The encoded pairs of one key by value: what is not known is encoded, and kept as long as there is room.
 
     A key whose values never come again costs no more than their encoding; any other learns its new ones in time.
+
+    Attributes:
+        known: to be looked into and not written to. A plain dictionary: to look into one of a further class takes the
+            interpreter eight times as long.
     """
 
-    __slots__ = ("_form", "_head", "_key", "_left", "_owner", "_short", "_size")
+    __slots__ = ("_form", "_head", "_key", "_left", "_owner", "_short", "_size", "known")
 
     def __init__(self, owner: KeyValues, key: str) -> None:
-        super().__init__()
+        self.known: dict[Any, bytes] = {}
         self._owner = owner
         self._key = key
         # the key's field and the tag of the value's, which are the same for each of its values
@@ -152,7 +131,8 @@ class _Values(dict[Any, bytes]):
         self._short = 127 - self._size
         self._left = _VALUES_PER_KEY
 
-    def __missing__(self, value: Any) -> bytes:
+    def learn(self, value: Any) -> bytes:
+        """The pair with a value, text or a number, that is not known."""
         owner = self._owner
         if type(value) is int or owner.hooked:
             encoded = self._encoded(value)
@@ -168,10 +148,10 @@ class _Values(dict[Any, bytes]):
                 encoded = self._encoded(value)
         left = self._left = self._left - 1
         if left >= 0 and len(encoded) <= _LONGEST_CACHED:
-            self[value] = encoded
+            self.known[value] = encoded
             owner.weigh(len(encoded) * 2 + _ENTRY_BYTES)
         elif left < -_MISSES:
-            self.clear()
+            self.known.clear()
             self._left = _VALUES_PER_KEY
         return encoded
 
@@ -180,6 +160,20 @@ class _Values(dict[Any, bytes]):
         if owner.hooked and type(value) is str:
             value = redaction.further(self._key, value)
         return delimited(owner.tag, self._head + delimited(b"", any_value(value)))
+
+
+class _Hidden(Values):
+    """The pair of a key whose values are secrets: always the same."""
+
+    __slots__ = ("_pair",)
+
+    def __init__(self, owner: KeyValues, key: str) -> None:
+        super().__init__(owner, key)
+        self._pair = delimited(owner.tag, key_value(key, redaction.REDACTED))
+
+    def learn(self, value: Any) -> bytes:
+        """The one pair."""
+        return self._pair
 
 
 class KeyValues:
@@ -200,13 +194,14 @@ class KeyValues:
         known: encoded pairs by key and value.
     """
 
-    __slots__ = ("_names", "_private", "_room", "hooked", "known", "tag")
+    __slots__ = ("_keys", "_names", "_private", "_room", "hooked", "known", "tag")
 
     def __init__(self, tag: bytes, *, private: bool = False) -> None:
         self.tag = tag
         self.hooked = private and redaction.hooked()
         self.known: dict[str, dict[Any, bytes]] = {}
-        self._names = _Names()
+        self._keys: dict[str, Values] = {}
+        self._names: dict[str, str] = {}
         self._private = private
         self._room = _CACHE_BYTES
 
@@ -216,11 +211,11 @@ class KeyValues:
         for key, value in attributes.items():
             kind = type(value)
             if kind is str or kind is int:
-                try:
-                    append(known[key][value])
+                pairs = known.get(key)
+                pair = None if pairs is None else pairs.get(value)
+                if pair is not None:
+                    append(pair)
                     continue
-                except KeyError:
-                    pass
             append(self.pair(key, value))
 
     def encoded(self, attributes: SupportsItems[str, Any] | None) -> bytes:
@@ -232,11 +227,11 @@ class KeyValues:
             for key, value in attributes.items():
                 kind = type(value)
                 if kind is str or kind is int:
-                    try:
-                        found += known[key][value]
+                    pairs = known.get(key)
+                    pair = None if pairs is None else pairs.get(value)
+                    if pair is not None:
+                        found += pair
                         continue
-                    except KeyError:
-                        pass
                 found += self.pair(key, value)
         return found
 
@@ -245,40 +240,44 @@ class KeyValues:
         kind = type(value)
         if (kind is not str and kind is not int) or type(key) is not str:
             return delimited(self.tag, key_value(key, shown(key, value) if self._private else value))
-        values = self.known.get(key)
-        return (self._learn(key) if values is None else values)[value]
+        return self.values(key).learn(value)
+
+    def values(self, key: str) -> Values:
+        """The encoded pairs of one key, of which any text may be asked."""
+        found = self._keys.get(key)
+        return self._learn(key) if found is None else found
 
     def said(self, user: UserFields | None, values: Mapping[str, Value], before: bytes) -> bytes | None:
         """What the application said of a request, after `before`.
 
         None where some name may be that of an attribute that others set.
         """
-        known, found = self.known, before
+        known, names, found = self.known, self._names, before
         try:
             if user is not None:
                 id, name, email = user  # noqa: A001 - what everyone calls it
-                found += known["user.id"][id]
+                found += known["user.id"].get(id) or self.pair("user.id", id)
                 if name is not None:
-                    found += known["user.name"][name]
+                    found += self.pair("user.name", name)
                 if email is not None:
-                    found += known["user.email"][email]
-            names = self._names
+                    found += self.pair("user.email", email)
             for key, value in values.items():
                 if type(value) is not str:
                     break
-                found += known[names[key]][value]
+                name = names[key]
+                found += known[name].get(value) or self.pair(name, value)
             else:
                 return found
         except KeyError:
             # a key that is met for the first time, or a name of the application's own
             pass
         attributes = attributes_of(user, values)
-        return None if attributes.__class__ is Told else before + self.encoded(attributes)
-
-    def texts(self, key: str) -> Mapping[str, bytes]:
-        """The encoded pairs of one key by text: any text may be looked up, and is kept as others are."""
-        values = self.known.get(key)
-        return self._learn(key) if values is None else values
+        if attributes.__class__ is Told:
+            return None
+        for key in values:
+            if len(names) < _MAX_KEYS and len(key) <= _LONGEST_KEY:
+                names[key] = attribute_name(key)
+        return before + self.encoded(attributes)
 
     def heads(self, key: str) -> Sequence[bytes]:
         """What stands before a text of this key that will not come again, by its length in bytes.
@@ -297,16 +296,16 @@ class KeyValues:
         """So many bytes more are kept."""
         self._room -= weight
         if self._room < 0:
+            self._keys.clear()
             self.known.clear()
             self._room = _CACHE_BYTES
 
-    def _learn(self, key: str) -> dict[Any, bytes]:
+    def _learn(self, key: str) -> Values:
         """See a key for the first time."""
-        if self._private and redaction.is_secret_attribute(key):
-            values: dict[Any, bytes] = _Always(delimited(self.tag, key_value(key, redaction.REDACTED)))
-        else:
-            values = _Values(self, key)
+        hidden = self._private and redaction.is_secret_attribute(key)
+        values = (_Hidden if hidden else Values)(self, key)
         if len(self.known) < _MAX_KEYS and len(key) <= _LONGEST_KEY:
-            self.known[key] = values
+            self._keys[key] = values
+            self.known[key] = values.known
             self.weigh(_ENTRY_BYTES + 2 * len(key))
         return values

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from otel_distro.tracing.brief import Finished
 
+    from ._values import Values
+
 _NAMES_KEPT = 1024
 _ALWAYS = 48  # bytes of the span's ids, its kind and its times
 _LONGEST_NAME = 256
@@ -132,9 +134,9 @@ class SpanEncoder:
         """Attributes of a span, which are clean, encoded."""
         return self._attributes.encoded(attributes)
 
-    def texts(self, key: str) -> Mapping[str, bytes]:
-        """The encoded attributes of one key by text; see `KeyValues.texts`."""
-        return self._attributes.texts(key)
+    def values(self, key: str) -> Values:
+        """The encoded attributes of one key by text; see `KeyValues.values`."""
+        return self._attributes.values(key)
 
     def heads(self, key: str) -> Sequence[bytes]:
         """What stands before a text of this key that will not come again; see `KeyValues.heads`."""

@@ -43,6 +43,19 @@ class Finished(Protocol):
         ...
 
 
+class Texts(Protocol):
+    """Encoded attributes of one key by text."""
+
+    @property
+    def known(self) -> Mapping[str, bytes]:
+        """Those that have been encoded before."""
+        ...
+
+    def learn(self, text: str, /) -> bytes:
+        """Any other."""
+        ...
+
+
 class Encodes(Protocol):
     """Makes the bytes of spans; see `SpanEncoder`."""
 
@@ -58,8 +71,8 @@ class Encodes(Protocol):
         """What the application said, after `before`; None where a name may be that of an attribute that others set."""
         ...
 
-    def texts(self, key: str, /) -> Mapping[str, bytes]:
-        """The attributes of one key by text; any may be looked up."""
+    def values(self, key: str, /) -> Texts:
+        """The attributes of one key by text."""
         ...
 
     def heads(self, key: str, /) -> Sequence[bytes]:

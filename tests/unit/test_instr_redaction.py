@@ -145,7 +145,7 @@ def test_a_full_cache_starts_again() -> None:
     cache: BoundedCache[int, str] = BoundedCache(100)
     for number in range(1000):
         assert cache.keep(number, "x", weight=10) == "x"
-        assert len(cache) <= 10
+        assert len(cache.known) <= 10
     assert cache.get(999) == "x"
 
 
@@ -154,7 +154,7 @@ def test_a_heavy_entry_is_not_kept() -> None:
     cache: BoundedCache[int, str] = BoundedCache(100)
     cache.keep(1, "small")
     assert cache.keep(2, "large", weight=50) == "large"
-    assert dict(cache) == {1: "small"}
+    assert cache.known == {1: "small"}
 
 
 @given(

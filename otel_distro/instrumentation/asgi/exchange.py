@@ -364,7 +364,7 @@ class Exchange(RequestScope):
             if error is not None or status is None or status >= _SERVER_ERROR:
                 failure = server.failure(self, error)
             try:
-                ended = server.endings[origin, self._route, status, failure]
+                ended = server.endings.known[origin, self._route, status, failure]
             except KeyError:
                 ended = server.endings.learn((origin, self._route, status, failure))
             # an unsampled span is no exemplar

@@ -13,7 +13,7 @@ from opentelemetry.util.types import AnyValue
 from otel_distro.bounded import BoundedCache
 from otel_distro.context import REQUEST_ID
 from otel_distro.redaction import redact_query
-from otel_distro.tracing.brief import TakesBrief
+from otel_distro.tracing.brief import TakesBrief, Texts
 
 from .metrics import Group, Groups
 from .options import Scope
@@ -91,11 +91,14 @@ class Origin:
         if origins.taker is not taker:
             origins.meet(taker)
         try:
-            found = origins.callers[client[0] if client else None, agent][1]
+            found = origins.callers.known[client[0] if client else None, agent][1]
         except (KeyError, TypeError, IndexError):
             found = origins.caller(client, agent)[1]
         if path.__class__ is str:
-            found += origins.paths[path if len(path) <= MAX_PATH else path[:MAX_PATH]]
+            if len(path) > MAX_PATH:
+                path = path[:MAX_PATH]
+            paths = origins.paths
+            found += paths.known.get(path) or paths.learn(path)
         if query:
             found += taker.encoder.attributes({_QUERY: redact_query(_text(query[:MAX_QUERY]))})
         if given is not None:
@@ -117,13 +120,13 @@ class Origins:
     Attributes:
         taker: for whom attributes are encoded, None before the first span.
         callers: attributes by address and user agent, clean and not to be written to, and as `taker` has them.
-        paths: the attributes of a path, as `taker` has them.
+        paths: the attributes of paths, as `taker` has them.
         id_heads: what it has before a request id; see `KeyValues.heads`.
     """
 
     __slots__ = ("_groups", "_methods", "_origins", "_quiet", "callers", "id_heads", "paths", "taker")
 
-    paths: Mapping[str, bytes]
+    paths: Texts
     id_heads: Sequence[bytes]
 
     def __init__(self, methods: Collection[str], groups: Groups, quiet_groups: Groups) -> None:
@@ -137,7 +140,7 @@ class Origins:
     def meet(self, taker: TakesBrief) -> None:
         """Encode attributes for `taker` from now on."""
         encoder = taker.encoder
-        self.paths, self.id_heads = encoder.texts(_PATH), encoder.heads(REQUEST_ID)
+        self.paths, self.id_heads = encoder.values(_PATH), encoder.heads(REQUEST_ID)
         self.callers = BoundedCache(_MOST_OF_CALLERS)
         self.taker = taker
 
@@ -149,7 +152,7 @@ class Origins:
             headers: by name in lower case.
         """
         try:
-            return self._origins[scope["method"], scope["scheme"], scope["http_version"], headers[b"host"]]
+            return self._origins.known[scope["method"], scope["scheme"], scope["http_version"], headers[b"host"]]
         except KeyError:
             return self._learn(scope, headers)
 
