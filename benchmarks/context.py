@@ -1,7 +1,7 @@
 """`python -m benchmarks.context`: what request ids, context and health add to a plain request.
 
 One Starlette route, driven in process with its server path, its span, the span's encoding and its metrics, no network.
-Every case is an application of its own in one process; rounds of all cases alternate, in an order that turns, and CPU is
+Every case is an application of its own in one process; rounds of all cases alternate, in an order that turns; CPU is
 that of the thread. Several processes do the same, one after another, and the medians are told. The base is the same
 server path with these features taken out: no ids, no health, and the scope of a request neither opened nor closed.
 """
