@@ -121,7 +121,7 @@ class Scope:
         request_id: None outside a request, and as long as nobody has asked for one.
         user: None as long as nobody has said.
         values: what `set_context` was given, by the application's own keys; replaced as a whole.
-        known: the attributes before anything was said.
+        known: the attributes before anything was said; of a request that a server of ours has begun see `knowing`.
         told: attributes of all that is known, None where they have to be put together by `telling`.
         record: all of it, None as long as nobody has asked, and again when something is said.
         spent: what the request spent so far, None as long as it is nothing; shared with the request.
@@ -166,7 +166,13 @@ class Scope:
 
     def hear(self, values: Mapping[str, Any]) -> None:
         """Take what `set_context` was given."""
-        self.values = _merged(self.values, values)
+        while True:
+            before = self.values
+            merged = _merged(before, values)
+            # threads that work for the request may say something as well; no call stands between these two lines
+            if self.values is before:
+                self.values = merged
+                break
         self.told = self.record = None
 
     def telling(self) -> Mapping[str, Value]:
@@ -185,8 +191,9 @@ class Scope:
             told = self.told
             if told is None:
                 told = self.telling()
-            user = None if self.user is None else User(*self.user)
-            record = self.record = _new(Record, (self.identify(), user, self.values, told))
+            user = self.user
+            known = None if user is None else User(*user)
+            record = self.record = _new(Record, (self.identify(), known, self.values, told))
             if self.told is not told:
                 record = None
         return record
@@ -338,10 +345,11 @@ def set_context(**values: object) -> None:
             if type(value) is not str or len(value) > _LONGEST:
                 break
         else:
-            # the first and only ones of a request, all fit: the usual case
-            scope.values = values
-            scope.told = scope.record = None
-            return
+            # the first and only ones of a request, all fit: the usual case; asked again, as in `hear`
+            if not scope.values:
+                scope.values = values
+                scope.told = scope.record = None
+                return
     scope.hear(values)
 
 

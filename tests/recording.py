@@ -36,7 +36,7 @@ class TakingBrief(SimpleSpanProcessor):
 
     def __init__(self, exporter: InMemorySpanExporter) -> None:
         super().__init__(exporter)
-        self.encoder: Any = ReadableEncoder()
+        self.span_encoder: Any = ReadableEncoder()
 
     def take(self, piece: tuple[Resource, InstrumentationScope, ReadableSpan]) -> None:
         """Keep it."""
@@ -74,7 +74,8 @@ class ReadableEncoder(SpanEncoder):
         ) -> ReadableSpan:
             flags = TraceFlags(TraceFlags.SAMPLED | (parent.trace_flags if parent else TraceFlags.RANDOM_TRACE_ID))
             context = SpanContext(trace_id, span_id, False, flags, parent.trace_state if parent else None)
-            told = {pair.key: pair.value.string_value for pair in Span.FromString(others).attributes}
+            pairs = Span.FromString(others).attributes
+            told = {pair.key: getattr(pair.value, str(pair.value.WhichOneof("value"))) for pair in pairs}
             attributes_of_it = {**told, **more, **attributes}
             return ReadableSpan(
                 name, context, parent, attributes=attributes_of_it, kind=kind, start_time=start, end_time=end

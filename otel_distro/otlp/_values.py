@@ -90,8 +90,9 @@ def shown(key: object, value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - on
     A truth value or a fraction says nothing (`has_token`, `token_ratio`). In lists and mappings each text is looked at
     under its own name.
     """
-    if type(key) is not str or value is None or isinstance(value, (bool, float)):
+    if value is None or isinstance(value, (bool, float)):
         return value
+    key = _written(key)
     if redaction.is_secret_attribute(key):
         return redaction.REDACTED
     if isinstance(value, str):
@@ -105,6 +106,11 @@ def shown(key: object, value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - on
         except Exception:  # noqa: BLE001 - a mapping of the application's may raise anything
             return redaction.REDACTED
     return value
+
+
+def _written(key: object) -> str:
+    """A key as it leaves, so that it is that which is looked at: `str()` of an enumeration's member may be another."""
+    return str.__str__(key) if isinstance(key, str) else str(key)
 
 
 class Values:
@@ -181,7 +187,8 @@ class KeyValues:
 
     Text and numbers of up to 1,024 bytes are kept encoded by key and value. Types do not mix although
     `True == 1 == 1.0`: only exact `str` and `int` are looked up. The first 512 values of a key are kept, until 4,096
-    others have come; everything is forgotten at about 4 MB, and of more than 512 keys nothing is kept.
+    others have come; everything is forgotten at about 4 MB (but by who holds what `values` gave), and of more than 512
+    keys nothing is kept.
 
     Args:
         tag: the field's number and wire type, one byte.
@@ -238,14 +245,20 @@ class KeyValues:
     def pair(self, key: Any, value: Any) -> bytes:
         """Encode one attribute, and keep it if it may come again."""
         kind = type(value)
-        if (kind is not str and kind is not int) or type(key) is not str:
+        if type(key) is not str:
+            key = _written(key)
+        if kind is not str and kind is not int:
             return delimited(self.tag, key_value(key, shown(key, value) if self._private else value))
         return self.values(key).learn(value)
 
     def values(self, key: str) -> Values:
         """The encoded pairs of one key, of which any text may be asked."""
         found = self._keys.get(key)
-        return self._learn(key) if found is None else found
+        if found is None:
+            return self._learn(key)
+        # another thread may have cleared one of the two
+        self.known.setdefault(key, found.known)
+        return found
 
     def said(self, user: UserFields | None, values: Mapping[str, Value], before: bytes) -> bytes | None:
         """What the application said of a request, after `before`.
@@ -264,8 +277,8 @@ class KeyValues:
             for key, value in values.items():
                 if type(value) is not str:
                     break
-                name = names[key]
-                found += known[name].get(value) or self.pair(name, value)
+                attribute = names[key]
+                found += known[attribute].get(value) or self.pair(attribute, value)
             else:
                 return found
         except KeyError:

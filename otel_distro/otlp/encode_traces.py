@@ -134,11 +134,11 @@ class SpanEncoder:
         """Attributes of a span, which are clean, encoded."""
         return self._attributes.encoded(attributes)
 
-    def values(self, key: str) -> Values:
+    def texts(self, key: str) -> Values:
         """The encoded attributes of one key by text; see `KeyValues.values`."""
         return self._attributes.values(key)
 
-    def heads(self, key: str) -> Sequence[bytes]:
+    def text_heads(self, key: str) -> Sequence[bytes]:
         """What stands before a text of this key that will not come again; see `KeyValues.heads`."""
         return self._attributes.heads(key)
 

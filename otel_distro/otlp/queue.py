@@ -300,12 +300,12 @@ class SpanQueue(PieceQueue, SpanProcessor):
     """The span processor of an `OtlpSpanExporter`.
 
     Attributes:
-        encoder: of the spans.
+        span_encoder: as given.
     """
 
     def __init__(self, exporter: PieceExporter, encoder: SpanEncoder, *, batch: settings.Batch, guard: Guard) -> None:
         super().__init__(exporter, encoder, batch=batch, guard=guard)
-        self.encoder = encoder
+        self.span_encoder = encoder
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take an ended, sampled span; takes no lock and never waits."""

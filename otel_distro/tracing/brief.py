@@ -71,11 +71,11 @@ class Encodes(Protocol):
         """What the application said, after `before`; None where a name may be that of an attribute that others set."""
         ...
 
-    def values(self, key: str, /) -> Texts:
+    def texts(self, key: str, /) -> Texts:
         """The attributes of one key by text."""
         ...
 
-    def heads(self, key: str, /) -> Sequence[bytes]:
+    def text_heads(self, key: str, /) -> Sequence[bytes]:
         """What stands before a text of this key that will not come again, by its length; none where that may not be."""
         ...
 
@@ -85,7 +85,7 @@ class TakesBrief(Protocol):
     """A span processor that needs no object."""
 
     @property
-    def encoder(self) -> Encodes:
+    def span_encoder(self) -> Encodes:
         """What makes the spans that it takes."""
         ...
 
@@ -221,7 +221,7 @@ class Briefs:
         if taker is None or len(own) + len(more) > self._processors.room or not own.keys().isdisjoint(more):
             return False
         if taker is not self._taker:
-            self._finished = taker.encoder.finisher(self._name, self._kind, own)
+            self._finished = taker.span_encoder.finisher(self._name, self._kind, own)
             self._take = taker.take
             self._taker = taker
         # a request that calls often calls again next, with the same

@@ -24,7 +24,7 @@ class Common:
         taker: for whom `finish` encodes such a span, None as long as nobody has asked `finished`.
     """
 
-    __slots__ = ("_kind", "attributes", "finish", "keys", "name", "size", "taker")
+    __slots__ = ("_kind", "attributes", "finish", "name", "size", "taker")
 
     finish: Finished
 
@@ -32,14 +32,13 @@ class Common:
         self.name = name
         self.attributes = attributes
         self.size = len(attributes)
-        self.keys = attributes.keys()
         self._kind = kind
         self.taker: TakesBrief | None = None
 
     def finished(self, taker: TakesBrief) -> Finished:
         """What encodes such a span for `taker`."""
         if taker is not self.taker:
-            self.finish = taker.encoder.finisher(self.name, self._kind, self.attributes)
+            self.finish = taker.span_encoder.finisher(self.name, self._kind, self.attributes)
             self.taker = taker
         return self.finish
 

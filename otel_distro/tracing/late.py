@@ -30,7 +30,7 @@ _MOST_OF_USER = len(USER_NAMES)
 
 
 class Alike(Protocol):
-    """What a span has in common with others from its start on."""
+    """What a span has in common with others from its start on; it understands what the span has to itself."""
 
     @property
     def word(self) -> str:
@@ -47,11 +47,11 @@ class Alike(Protocol):
         """How many attributes a span may have to itself."""
         ...
 
-    def attributes_of(self, facts: Any) -> dict[str, AnyValue]:
+    def own_attributes(self, facts: Any) -> dict[str, AnyValue]:
         """What a span has to itself as attributes of other keys, clean, in a new dictionary."""
         ...
 
-    def encoded(self, facts: Any, taker: TakesBrief) -> bytes:
+    def own_encoded(self, facts: Any, taker: TakesBrief) -> bytes:
         """The same as `taker` has them."""
         ...
 
@@ -61,10 +61,10 @@ class _NothingAlike:
     attributes = NOTHING
     most_facts = 0
 
-    def attributes_of(self, facts: Any) -> dict[str, AnyValue]:
+    def own_attributes(self, facts: Any) -> dict[str, AnyValue]:
         return {}
 
-    def encoded(self, facts: Any, taker: TakesBrief) -> bytes:
+    def own_encoded(self, facts: Any, taker: TakesBrief) -> bytes:
         return b""
 
 
@@ -110,7 +110,7 @@ class LateSpan(PlainSpan):
         if seen is None:
             self._plain = False
             common = self.alike.attributes if self._common is None else self._common
-            seen = self._seen = {**common, **self.alike.attributes_of(self.facts), **self._told}
+            seen = self._seen = {**common, **self.alike.own_attributes(self.facts), **self._told}
             if self._said is not None:
                 seen.update(attributes_of(*self._said))
             if self.route is not None:
@@ -154,9 +154,9 @@ class LateSpan(PlainSpan):
         size = common.size + len(told) + alike.most_facts + len(values) + _MOST_OF_USER
         if taker is None or not self._plain or size > processors.room:
             return False
-        others = alike.encoded(self.facts, taker)
+        others = alike.own_encoded(self.facts, taker)
         if user is not None or values:
-            more = taker.encoder.said(user, values, others)
+            more = taker.span_encoder.said(user, values, others)
             if more is None:
                 # it has names that may be those of the request's own attributes
                 return False

@@ -11,7 +11,10 @@ from fastapi import FastAPI, HTTPException, Request
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from starlette.applications import Starlette
+from starlette.datastructures import Address
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from otel_distro import set_context, set_user
 from otel_distro.tracing.late import LateSpan
@@ -32,6 +35,11 @@ def _application(seen: Callable[[LateSpan], object] = lambda _: None) -> FastAPI
     async def user() -> Response:
         set_user("u1", name="Ada")
         set_context(tenant="acme", **{"http.route": "mine"})
+        return PlainTextResponse("fine")
+
+    @app.get("/odd")
+    async def odd() -> Response:
+        set_context(count=3, paid=True, share=0.5, name="x" * 200, **{f"k{number}": "v" for number in range(70)})
         return PlainTextResponse("fine")
 
     @app.get("/refused")
@@ -57,6 +65,7 @@ _REQUESTS: dict[str, dict[str, Any]] = {
     "/items/7?token=secret&page=2": {"headers": {"x-request-id": "r-1", "user-agent": "Mozilla/5.0"}},
     "/items/none": {"headers": {"traceparent": _REMOTE, "tracestate": "a=1"}},
     "/user": {"headers": {"x-request-id": "r-2"}},
+    "/odd": {"headers": {"x-request-id": "r" * 128}},
     "/refused": {"client": None},
     "/broken": {},
     "/touched": {},
@@ -94,7 +103,20 @@ def test_both_kinds_of_spans_say_the_same(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "client", [None, (), [], ["192.0.2.7", 1], ("192.0.2.7",), (["a"], 1), (7, 1), {"host": "a"}, "192.0.2.7", 7]
+    "client",
+    [
+        None,
+        (),
+        [],
+        ["192.0.2.7", 1],
+        ("192.0.2.7",),
+        Address("192.0.2.7", 1),
+        (["a"], 1),
+        (7, 1),
+        {"host": "a"},
+        "a",
+        7,
+    ],
 )
 def test_an_odd_client_costs_no_span(client: Any) -> None:
     """Whatever a server puts in the place of address and port, the request has its span, with an address or without."""
@@ -104,9 +126,46 @@ def test_an_odd_client_costs_no_span(client: Any) -> None:
             for _ in range(2):
                 get(app, "/items/7", client=client)
                 span = rig.only()
-                address = "192.0.2.7" if client in (["192.0.2.7", 1], ("192.0.2.7",)) else None
+                address = "192.0.2.7" if "192.0.2.7" in repr(client) else None
                 assert (span.attributes or {}).get("client.address") == address
             assert rig.lines == []
+
+
+@pytest.mark.parametrize("given", ["abc", 7, None, ["a"], bytearray(b"abc")])
+def test_what_is_no_header_is_no_id(given: Any) -> None:
+    """A middleware that puts text or anything else where a header's bytes belong gets its span and an id of ours."""
+    for brief in (True, False):
+        with rigged({"OTEL_DISTRO_REQUEST_ID": "accept,echo"}, brief=brief) as rig:
+            scope = scope_of("/items/7")
+            scope["headers"].append((b"x-request-id", given))
+            start, _ = asyncio.run(drive(_application(), scope))
+            (answered,) = [value for name, value in start["headers"] if name == b"x-request-id"]
+            assert (type(answered), len(answered)) == (bytes, 32)
+            assert "request.id" not in (rig.only().attributes or {})
+            assert rig.lines == []
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"query_string": 5},
+        {"query_string": "a=1&token=canary"},
+        {"headers": [(b"host", bytearray(b"a")), (b"user-agent", bytearray(b"b"))]},
+        {"headers": [(b"host", ["a"]), (b"user-agent", ["b"])]},
+        {"headers": [(b"host", "a"), (b"user-agent", "b")]},
+    ],
+)
+def test_odd_parts_of_a_scope_cost_no_span(odd: dict[str, Any]) -> None:
+    """What is not of the type that ASGI says is told as its text, or not at all."""
+    told = []
+    for brief in (True, False):
+        with rigged(brief=brief) as rig:
+            app = Starlette(routes=[Route("/odd", lambda request: PlainTextResponse("fine"))])
+            asyncio.run(drive(app, {**scope_of("/odd"), **odd}))
+            told.append(_told(rig.only())["attributes"])
+            assert rig.lines == []
+    assert told[0] == told[1]
+    assert "canary" not in repr(told)
 
 
 def test_a_scope_without_a_client_has_a_span() -> None:

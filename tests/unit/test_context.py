@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -136,6 +137,28 @@ def test_tasks_threads_and_copies_are_their_own() -> None:
     outer = current()
     assert outer is not None
     assert outer.values == {"who": "outer"}
+
+
+def test_threads_that_work_for_one_request_lose_nothing() -> None:
+    """What several threads say of one request at the same moment is all kept."""
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(30):
+            scope = RequestScope("r1")
+
+            def says(who: int, scope: RequestScope = scope) -> None:
+                for number in range(15):
+                    scope.hear({f"k{who}-{number}": "x"})
+
+            threads = [threading.Thread(target=says, args=(who,)) for who in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(scope.values) == 60
+    finally:
+        sys.setswitchinterval(switch)
 
 
 def test_a_scope_closed_elsewhere_stays_where_it_is() -> None:

@@ -169,6 +169,22 @@ def test_what_the_application_said_is_encoded_as_its_attributes_are(said: Any) -
     assert b"canary" not in expected
 
 
+class Key(str, Enum):  # noqa: UP042 - the older way is the one whose str() is not its value
+    SECRET = "api_key"
+    PLAIN = "plain"
+
+
+@pytest.mark.parametrize("value", ["canary", 4_711_4711, ["canary"], {Key.SECRET: "canary"}, {b"api_key": "canary"}])
+def test_a_key_of_a_class_of_its_own_is_looked_at_as_it_leaves(value: Any) -> None:
+    """A secret under a member of an enumeration, or under bytes, is hidden as under its text, at any depth."""
+    for private in (KeyValues(b"\x4a", private=True), KeyValues(b"\x4a", private=True)):
+        for encoded in (private.encoded({Key.SECRET: value}), private.encoded({Key.SECRET: value})):
+            assert b"api_key" in encoded
+            assert b"REDACTED" in encoded
+            assert b"canary" not in encoded
+        assert b"canary" not in private.encoded({Key.PLAIN: {"inner": value} if isinstance(value, dict) else "x"})
+
+
 def test_a_name_of_the_applications_own_is_not_taken_the_short_way() -> None:
     """It may be that of an attribute which somebody else sets, so the span has to be put together."""
     known = KeyValues(b"\x4a")

@@ -27,10 +27,10 @@ _REMEMBERED = 65_536  # characters of headers
 MAX_PATH = 4_096
 MAX_QUERY = 4_096
 MAX_USER_AGENT = 1_024
+MAX_ADDRESS = 256
 _MAX_METHOD = 64
 _MOST_OF_CALLERS = 262_144  # bytes, about
 _PATH, _QUERY = "url.path", "url.query"
-_PAIRS = (tuple, list)
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT", "WS"})
 
 
@@ -62,7 +62,7 @@ class Origin:
 
     __slots__ = ("_origins", "attributes", "group", "may_have_body", "word")
 
-    most_facts = 7
+    most_facts = 6
     """How many attributes a request may have to itself."""
 
     def __init__(self, word: str, attributes: dict[str, AnyValue], group: Group, origins: Origins) -> None:
@@ -72,19 +72,19 @@ class Origin:
         self.group = group
         self._origins = origins
 
-    def attributes_of(self, facts: Facts) -> dict[str, AnyValue]:
+    def own_attributes(self, facts: Facts) -> dict[str, AnyValue]:
         """What a request has to itself as attributes, in a new dictionary."""
         path, query, client, agent, given = facts
         attributes: dict[str, AnyValue] = {**self._origins.caller(client, agent)[0]}
         if path.__class__ is str:
             attributes[_PATH] = path if len(path) <= MAX_PATH else path[:MAX_PATH]
         if query:
-            attributes[_QUERY] = redact_query(_text(query[:MAX_QUERY]))
+            attributes[_QUERY] = _query(query)
         if given is not None:
             attributes[REQUEST_ID] = _text(given)
         return attributes
 
-    def encoded(self, facts: Facts, taker: TakesBrief) -> bytes:
+    def own_encoded(self, facts: Facts, taker: TakesBrief) -> bytes:
         """The same as `taker` has them."""
         path, query, client, agent, given = facts
         origins = self._origins
@@ -92,7 +92,7 @@ class Origin:
             origins.meet(taker)
         try:
             found = origins.callers.known[client[0] if client else None, agent][1]
-        except (KeyError, TypeError, IndexError):
+        except Exception:  # noqa: BLE001 - nobody seen before, or whatever a server puts there
             found = origins.caller(client, agent)[1]
         if path.__class__ is str:
             if len(path) > MAX_PATH:
@@ -100,12 +100,12 @@ class Origin:
             paths = origins.paths
             found += paths.known.get(path) or paths.learn(path)
         if query:
-            found += taker.encoder.attributes({_QUERY: redact_query(_text(query[:MAX_QUERY]))})
+            found += taker.span_encoder.attributes({_QUERY: _query(query)})
         if given is not None:
             try:
                 found += origins.id_heads[len(given)] + given
             except IndexError:
-                found += taker.encoder.attributes({REQUEST_ID: _text(given)})
+                found += taker.span_encoder.attributes({REQUEST_ID: _text(given)})
         return found
 
 
@@ -139,8 +139,8 @@ class Origins:
 
     def meet(self, taker: TakesBrief) -> None:
         """Encode attributes for `taker` from now on."""
-        encoder = taker.encoder
-        self.paths, self.id_heads = encoder.values(_PATH), encoder.heads(REQUEST_ID)
+        encoder = taker.span_encoder
+        self.paths, self.id_heads = encoder.texts(_PATH), encoder.text_heads(REQUEST_ID)
         self.callers = BoundedCache(_MOST_OF_CALLERS)
         self.taker = taker
 
@@ -153,7 +153,7 @@ class Origins:
         """
         try:
             return self._origins.known[scope["method"], scope["scheme"], scope["http_version"], headers[b"host"]]
-        except KeyError:
+        except (KeyError, TypeError):
             return self._learn(scope, headers)
 
     def caller(self, client: Any, agent: bytes | None) -> Caller:
@@ -163,16 +163,17 @@ class Origins:
             client: address and port, as ASGI has them; anything else has no address.
             agent: the header.
         """
-        address = client[0] if client and client.__class__ in _PAIRS else None
-        if address.__class__ is not str:
-            address = None
+        address = client[0] if isinstance(client, (tuple, list)) and len(client) > 0 else None
+        address = str.__str__(address) if isinstance(address, str) else None
+        if agent is not None and type(agent) is not bytes:
+            agent = _text(agent).encode("utf-8", "replace")
         found = self.callers.get((address, agent))
         return self._meet_caller(address, agent) if found is None else found
 
     def _meet_caller(self, address: str | None, agent: bytes | None) -> Caller:
         attributes: dict[str, AnyValue] = {}
         if address is not None:
-            attributes["client.address"] = address
+            attributes["client.address"] = address[:MAX_ADDRESS]
         if agent is not None:
             # late: conventions come along, which a start need not
             from opentelemetry.util.http import detect_synthetic_user_agent
@@ -183,13 +184,16 @@ class Origins:
                 attributes["user_agent.synthetic.type"] = synthetic
         # before anything is encoded, so that `meet` cannot come between unseen
         callers, taker = self.callers, self.taker
-        encoded = b"" if taker is None else taker.encoder.attributes(attributes)
-        return callers.keep((address, agent), (attributes, encoded), 512 + 4 * len(agent or b""))
+        encoded = b"" if taker is None else taker.span_encoder.attributes(attributes)
+        weight = 512 + 4 * (len(agent or b"") + len(address or ""))
+        return callers.keep((address, agent), (attributes, encoded), weight)
 
     def _learn(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Origin:
         host: Any = headers.get(b"host")
         if host is None:
             host = tuple(scope.get("server") or ())
+        elif type(host) is not bytes:
+            host = _text(host).encode("utf-8", "replace")
         method, scheme, version = scope.get("method"), scope.get("scheme"), scope.get("http_version")
         key = (method, scheme, version, host)
         found = self._origins.get(key)
@@ -254,6 +258,11 @@ def _split_host(host: str) -> tuple[str | None, int | None]:
     if not usable or (port and not (port.isascii() and port.isdigit() and len(port) <= 5)):
         return None, None
     return name, (int(port) if port else None)
+
+
+def _query(raw: Any) -> str:
+    text = _text(raw[:MAX_QUERY] if isinstance(raw, (bytes, str)) else raw)
+    return redact_query(text[:MAX_QUERY])
 
 
 def _text(raw: object) -> str:

@@ -160,8 +160,13 @@ class Server:
             self._pass_on(exchange, headers, current)
         for header in self._id_headers:
             given = headers.get(header)
-            # most ids are digits and letters alone, which is known in a tenth of the time
-            if given and len(given) <= LONGEST_ID and (given.isalnum() or not given.translate(None, ID_CHARACTERS)):
+            # text in the place of bytes is no id; most are digits and letters alone, known in a tenth of the time
+            if (
+                given
+                and given.__class__ is bytes
+                and len(given) <= LONGEST_ID
+                and (given.isalnum() or not given.translate(None, ID_CHARACTERS))
+            ):
                 # on every span of the request from now on
                 exchange.given_id = (header, given)
                 exchange.told = None
@@ -188,7 +193,7 @@ class Server:
             exchange.recording = exchange.late = span.__class__ is not UnsampledSpan
         else:
             origin = self.origins.of(scope, headers)
-            own = self.with_headers(origin.attributes_of(facts_of(scope, headers)), scope, headers)
+            own = self.with_headers(origin.own_attributes(facts_of(scope, headers)), scope, headers)
             name, attributes = self._details(origin, scope, {**origin.attributes, **own})
             # a request made within another one of this process is about somebody else
             outer = set_scope(None)
