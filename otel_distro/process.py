@@ -154,7 +154,7 @@ class _ForkGate:
     """Keeps `os.fork` out of what a thread of ours does at this moment."""
 
     _LONGEST = 0.5
-    """Seconds a fork waits at most: rather a child in danger than an application that stands still."""
+    """Seconds a fork or another thread waits: rather a child in danger than an application that stands still."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -163,8 +163,14 @@ class _ForkGate:
 
     @contextmanager
     def closed(self) -> Iterator[None]:
-        with self._lock:
+        lock = self._lock
+        # a callback of the application's that hangs in such a moment holds up no other thread for ever
+        closed = lock.acquire(timeout=self._LONGEST)
+        try:
             yield
+        finally:
+            if closed:
+                lock.release()
 
     def _before(self) -> None:
         if self._lock.acquire(timeout=self._LONGEST):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, NoOpMeter
@@ -26,7 +26,7 @@ from opentelemetry.util.types import Attributes
 
 from otel_distro import _compat_metrics as _compat
 from otel_distro.guard import Guard
-from otel_distro.process import in_forked_child
+from otel_distro.process import in_forked_child, unforked
 
 from .cells import LocalStore, Store
 from .collection import Collection
@@ -167,7 +167,7 @@ class LeanMeterProvider(MeterProvider):
 
         When another collection hangs in a callback for `timeout_millis`, the values stay as they are.
         """
-        with self._one_at_a_time(timeout_millis) as free:
+        with self._unforked_at_first(), self._one_at_a_time(timeout_millis) as free:
             if free:
                 self._observe(timeout_millis)
 
@@ -192,7 +192,7 @@ class LeanMeterProvider(MeterProvider):
         collection = self._collections.get(reader)
         if collection is None:
             return None
-        with self._one_at_a_time(timeout_millis) as free:
+        with self._unforked_at_first(), self._one_at_a_time(timeout_millis) as free:
             if not free:
                 return None
             self._observe(timeout_millis)
@@ -204,6 +204,10 @@ class LeanMeterProvider(MeterProvider):
         for instrument in self._instruments:
             if isinstance(instrument, LeanObservable):
                 instrument.observe(options, self._rounds)
+
+    def _unforked_at_first(self) -> AbstractContextManager[None]:
+        """The first round of callbacks imports what it needs, in a thread of ours: see `unforked`."""
+        return nullcontext() if self._rounds else unforked()
 
     @contextmanager
     def _one_at_a_time(self, timeout_millis: float) -> Iterator[bool]:

@@ -215,6 +215,29 @@ def test_a_forked_child_starts_at_zero_and_its_parent_goes_on() -> None:
     assert (data["c"].data_points[0].value, data["h"].data_points[0].sum, data["g"].data_points[0].value) == (101, 5, 1)
 
 
+def test_a_fork_waits_for_a_first_collection_that_may_import_something() -> None:
+    """A module that a thread imports at the moment of a fork stays locked in the child; what needs it there hangs."""
+    made = Setup()
+    inside, imported = threading.Event(), threading.Event()
+
+    def imports(_: CallbackOptions) -> list[Observation]:
+        inside.set()
+        time.sleep(0.05)
+        imported.set()
+        return [Observation(4)]
+
+    made.meter.create_observable_gauge("g", [imports])
+    thread = threading.Thread(target=made.reader.collect)
+    thread.start()
+    inside.wait(30)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if imported.is_set() else 1)
+    thread.join(30)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0
+
+
 def test_a_fork_while_a_collection_runs_leaves_the_child_able_to_collect() -> None:
     """Locks that a vanished thread held are new in the child."""
     made = Setup()

@@ -5,8 +5,8 @@ Source: semantic conventions 1.44, "HTTP spans", server; "Setting `server.addres
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from opentelemetry.util.types import AnyValue
 
@@ -17,9 +17,6 @@ from otel_distro.tracing.brief import TakesBrief, Texts
 
 from .metrics import Group, Groups
 from .options import Scope
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _REMEMBERED = 65_536  # characters of headers
