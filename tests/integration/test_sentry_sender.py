@@ -130,7 +130,8 @@ def test_a_429_counts_once_and_is_waited_for() -> None:
 
 def test_a_sentry_that_hangs_holds_up_neither_the_collector_nor_the_application() -> None:
     """While a request to Sentry gets no answer, all spans go on to the collector at once, and wait for Sentry."""
-    with OtlpSink() as collector, OtlpSink() as sentry, Both(collector, sentry) as both:
+    # a short delay: where a thread takes part of a batch meanwhile, the rest of the last one waits for that
+    with OtlpSink() as collector, OtlpSink() as sentry, Both(collector, sentry, schedule_delay=200) as both:
         both.end("opens the connections")
         assert both.provider.force_flush(5000)
         sentry.answer = Answer(delay=3.0)
