@@ -14,7 +14,10 @@ CHUNK = 64
 
 
 Piece = tuple[Any, Any, bytes]
-"""An item's resource, its instrumentation scope and its bytes, with tag and length; no bytes when it has no form."""
+"""An item's resource, its instrumentation scope and its bytes, without tag and length; none when it has no form."""
+
+Group = tuple[Any, Any, Sequence[bytes]]
+"""A resource, an instrumentation scope and the bytes of items that have both."""
 
 
 class Encoded(NamedTuple):
@@ -25,8 +28,8 @@ class Encoded(NamedTuple):
     """How many spans, points or records are in it."""
     lost: int = 0
     """How many could not be encoded at all, not even by substitution."""
-    pieces: Sequence[Piece] = ()
-    """What it was joined from, for who makes another request of them."""
+    groups: Sequence[Group] = ()
+    """What it was joined from, for who makes another request of that."""
 
 
 class Encoder(Protocol):

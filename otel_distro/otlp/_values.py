@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from otel_distro.context import Told, attribute_name, attributes_of
@@ -21,6 +21,7 @@ MAX_DEPTH = 32
 
 _MAX_REASON = 256
 _MAX_KEYS = 512
+_MAX_NAMES = 4_096
 _VALUES_PER_KEY = 512
 _MISSES = 4_096
 _LONGEST_CACHED = 1024
@@ -201,7 +202,7 @@ class KeyValues:
         known: encoded pairs by key and value.
     """
 
-    __slots__ = ("_keys", "_names", "_private", "_room", "hooked", "known", "tag")
+    __slots__ = ("_keys", "_met", "_names", "_private", "_room", "hooked", "known", "tag")
 
     def __init__(self, tag: bytes, *, private: bool = False) -> None:
         self.tag = tag
@@ -209,6 +210,7 @@ class KeyValues:
         self.known: dict[str, dict[Any, bytes]] = {}
         self._keys: dict[str, Values] = {}
         self._names: dict[str, str] = {}
+        self._met: set[str] = set()
         self._private = private
         self._room = _CACHE_BYTES
 
@@ -248,6 +250,8 @@ class KeyValues:
         if type(key) is not str:
             key = _written(key)
         if kind is not str and kind is not int:
+            if key not in self._met:
+                self._meet(key)
             return delimited(self.tag, key_value(key, shown(key, value) if self._private else value))
         return self.values(key).learn(value)
 
@@ -300,6 +304,7 @@ class KeyValues:
         if self.hooked or (self._private and redaction.is_secret_attribute(key)):
             return ()
         before = _wire.text_field(b"\x0a", key) + b"\x12"
+        self._meet(key)
         room = len(before) + 3
         return tuple(
             self.tag + bytes((room + size,)) + before + bytes((size + 2, 0x0A, size)) for size in range(128 - room)
@@ -313,8 +318,18 @@ class KeyValues:
             self.known.clear()
             self._room = _CACHE_BYTES
 
+    def names(self) -> Collection[str] | None:
+        """The keys of everything that was encoded so far; None when there were more than 4,096."""
+        return self._met if len(self._met) < _MAX_NAMES else None
+
+    def _meet(self, key: str) -> None:
+        # before anything is encoded under it, so that who has the bytes finds the name
+        if len(self._met) < _MAX_NAMES:
+            self._met.add(key)
+
     def _learn(self, key: str) -> Values:
         """See a key for the first time."""
+        self._meet(key)
         hidden = self._private and redaction.is_secret_attribute(key)
         values = (_Hidden if hidden else Values)(self, key)
         if len(self.known) < _MAX_KEYS and len(key) <= _LONGEST_KEY:

@@ -48,8 +48,7 @@ class LogEncoder:
     def piece(self, readable: Any) -> Piece:
         """One record's part of a request; may be called from any thread, and never raises."""
         try:
-            payload = self._record(readable)
-            return readable.resource, readable.instrumentation_scope, b"\x12" + varint(len(payload)) + payload
+            return readable.resource, readable.instrumentation_scope, self._record(readable)
         except Exception:  # noqa: BLE001 - not even a log record
             return None, None, b""
 
@@ -66,7 +65,7 @@ class LogEncoder:
         fields: Mapping[str, Any] | None,
         span: Any,
     ) -> bytes:
-        """One record's bytes in a request, with tag and length, from the parts that most records have; never raises.
+        """One record's bytes in a request, without tag and length, from the parts that most records have; never raises.
 
         Args:
             moment: nanoseconds since the epoch, when it was made and observed.
@@ -103,9 +102,7 @@ class LogEncoder:
                 parts.append(known[1])
         except Exception:  # noqa: BLE001 - not even a log record
             return b""
-        payload = b"".join(parts)
-        size = len(payload)
-        return (_RECORDS[size] if size < _USUAL else b"\x12" + varint(size)) + payload
+        return b"".join(parts)
 
     def join(self, pieces: Sequence[Piece]) -> Encoded:
         """The request of these pieces, grouped by resource and scope."""
@@ -155,9 +152,8 @@ def _body_head(size: int) -> bytes:
 
 
 # what stands before the usual sizes, made once
-_SHORT, _USUAL = 256, 512
+_SHORT = 256
 _BODIES = tuple(map(_body_head, range(_SHORT)))
-_RECORDS = tuple(b"\x12" + varint(size) for size in range(_USUAL))
 
 
 def _times(timestamp: Any, observed: Any) -> bytes:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ._values import Values
 
 _NAMES_KEPT = 1024
-_ALWAYS = 48  # bytes of the span's ids, its kind and its times
 _LONGEST_NAME = 256
 
 # tag and length of the three ids; tag of each number
@@ -50,6 +49,7 @@ class SpanEncoder:
 
     Attributes:
         said: encodes what the application said, see `KeyValues.said`.
+        names: of attributes so far, see `KeyValues.names`.
     """
 
     signal = "traces"
@@ -58,6 +58,7 @@ class SpanEncoder:
     def __init__(self) -> None:
         self._attributes = KeyValues(b"\x4a", private=True)
         self.said = self._attributes.said
+        self.names = self._attributes.names
         self._event_attributes = KeyValues(b"\x1a", private=True)
         self._link_attributes = KeyValues(b"\x22", private=True)
         self._names: dict[str, bytes] = {}
@@ -97,7 +98,7 @@ class SpanEncoder:
             gives for a span without status, events and links. It raises where a number does not fit.
         """
         called, last = self._name(name), self._attributes.encoded(attributes) + _UNSET_STATUS
-        number, size = kind.value + 1, _ALWAYS + len(called) + len(last)
+        number = kind.value + 1
         join, times, encoded = b"".join, _TIMES, self._attributes.encoded
 
         def finished(  # noqa: PLR0917 - keywords would cost what the short way saves
@@ -122,11 +123,9 @@ class SpanEncoder:
                     self._told = (more, further)
             else:
                 further = others + encoded(more) if more else others
-            length = size + len(above) + len(further)
             stamp = times(_KIND, number, _START, start, _END, end)
-            head = bytes((0x12, length & 0x7F | 0x80, length >> 7)) if 127 < length < 16384 else _head(length)
             span = span_id.to_bytes(8, "big")
-            return join((head, _TRACE_ID, trace, _SPAN_ID, span, above, stamp, called, further, last))
+            return join((_TRACE_ID, trace, _SPAN_ID, span, above, stamp, called, further, last))
 
         return finished
 
@@ -187,8 +186,7 @@ class SpanEncoder:
             parts += _dropped(span)
         status = span.status
         parts.append(_UNSET_STATUS if status.status_code is _UNSET else _status(status))
-        payload = b"".join(parts)
-        return b"\x12" + varint(len(payload)) + payload
+        return b"".join(parts)
 
     def _name(self, name: str) -> bytes:
         encoded = delimited(b"\x2a", str.encode(name))
@@ -211,18 +209,23 @@ class SpanEncoder:
         return delimited(b"\x6a", payload + (_LINK_REMOTE if context.is_remote else _LINK_LOCAL))
 
     def _odd_span(self, span: Any) -> bytes:
-        """A span with a field that does not fit: that field is replaced or left out. Empty when it has no ids."""
+        """A span with a field that does not fit: that field is replaced or left out. Empty when it has no ids.
+
+        What stands between the ids and the name has its place in any case: Sentry's stamp finds the name by that.
+        """
         try:
             context = span.context
             ids = _TRACE_ID + _id(context.trace_id, 16) + _SPAN_ID + _id(context.span_id, 8)
         except Exception:  # noqa: BLE001 - without ids no backend can place it
             return b""
+        beginning = (
+            _tolerant(lambda: _parent(span.parent), _LOCAL),
+            _tolerant(lambda: bytes((_KIND, span.kind.value + 1)), bytes((_KIND, 0))),
+            _tolerant(lambda: bytes((_START,)) + fixed64(int(span.start_time or 0)), bytes((_START,)) + bytes(8)),
+            _tolerant(lambda: bytes((_END,)) + fixed64(int(span.end_time or 0)), bytes((_END,)) + bytes(8)),
+        )
         fields: tuple[Callable[[], bytes], ...] = (
-            lambda: _parent(span.parent),
             lambda: text_field(b"\x2a", span.name),
-            lambda: bytes((_KIND, span.kind.value + 1)),
-            lambda: bytes((_START,)) + fixed64(int(span.start_time or 0)),
-            lambda: bytes((_END,)) + fixed64(int(span.end_time or 0)),
             lambda: self._attributes.encoded(span.attributes),
             lambda: _trace_state(context.trace_state),
             lambda: b"".join([_tolerant(lambda: self._event(event)) for event in span.events]),  # noqa: B023 - called at once
@@ -230,18 +233,14 @@ class SpanEncoder:
             lambda: b"".join(_dropped(span)),
             lambda: _status(span.status),
         )
-        return delimited(b"\x12", ids + b"".join([_tolerant(field) for field in fields]))
+        return ids + b"".join([*beginning, *[_tolerant(field) for field in fields]])
 
 
-def _head(length: int) -> bytes:
-    return b"\x12" + varint(length)
-
-
-def _tolerant(encode: Callable[[], bytes]) -> bytes:
+def _tolerant(encode: Callable[[], bytes], otherwise: bytes = b"") -> bytes:
     try:
         return encode()
     except Exception:  # noqa: BLE001 - this field is left out, the rest of the span stands
-        return b""
+        return otherwise
 
 
 def _id(number: int, length: int) -> bytes:

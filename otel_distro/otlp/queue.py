@@ -252,7 +252,7 @@ class PieceQueue:
 
     def _joined(self, pieces: list[Piece]) -> Encoded:
         try:
-            return self._join(pieces)._replace(pieces=pieces)
+            return self._join(pieces)
         except BaseException as error:
             if not isinstance(error, Exception):
                 # a signal handler's, which goes on through the application: the next batch takes them along

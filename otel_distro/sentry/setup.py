@@ -97,13 +97,13 @@ def _send_spans(session: Session, pipeline: Pipeline, marks: Marks, bridge: Brid
         exporter = EnvelopeExporter(bridge.send_transaction, bridge.flush, marks, personal=personal, guard=guard)
         provider.add_span_processor(BatchQueue(exporter, batch=traces.batch, guard=guard, name="sentry"))
         return
-    sender = _sender(session, marks)
     for exporting in pipeline.exporting:
         # the bytes that are made for the collector serve Sentry as well
         if isinstance(exporting.exporter, OtlpSpanExporter) and isinstance(exporting.queue, SpanQueue):
-            exporting.exporter.also(sender)
+            exporting.exporter.also(_sender(session, marks, exporting.queue.span_encoder))
             return
     encoder = SpanEncoder()
+    sender = _sender(session, marks, encoder)
     timeout = session.settings.distro.shutdown_timeout
     own = OtlpSpanExporter(encoder, sender, guard, shutdown_timeout=timeout)
     queue = SpanQueue(own, encoder, batch=traces.batch, guard=guard)
@@ -113,13 +113,13 @@ def _send_spans(session: Session, pipeline: Pipeline, marks: Marks, bridge: Brid
         pipeline.own_metrics.watch_exporter(_COMPONENT, own.stats)
 
 
-def _sender(session: Session, marks: Marks) -> SentrySender:
+def _sender(session: Session, marks: Marks, encoder: SpanEncoder) -> SentrySender:
     sentry, distro = session.settings.sentry, session.settings.distro
     if sentry.dsn is None:
         raise ValueError("no DSN")
     return SentrySender(
         sentry.dsn,
-        Stamp(suffix(marks.attributes()), personal=sentry.send_default_pii),
+        Stamp(suffix(marks.attributes()), personal=sentry.send_default_pii, names=encoder.names),
         session.guard,
         proxies=parse_proxies(session.environ),
         memory=min(_MEMORY, distro.spool_size),

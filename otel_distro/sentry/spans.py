@@ -94,7 +94,7 @@ class SentrySender(Sender):
         if not batch.items:
             return
         if self.is_taking:
-            batch = self._stamp(batch.pieces)
+            batch = self._stamp(batch.groups)
         super().accept(batch._replace(lost=0), stay=stay)
 
 

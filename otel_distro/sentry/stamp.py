@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import accumulate
-from typing import Any
 
-from otel_distro.otlp._batch import Encoded, Piece
-from otel_distro.otlp._groups import Envelopes, Groups
+from otel_distro.otlp._batch import Encoded, Group
+from otel_distro.otlp._groups import Envelopes, Frames, Groups
 from otel_distro.otlp._values import key_value
-from otel_distro.otlp._wire import delimited, text_field, varint
+from otel_distro.otlp._wire import delimited, text_field
 
 from .wire import fields, length
 from .words import words
@@ -34,16 +33,11 @@ _PERSONAL = frozenset(
     }
 )
 _URLS = frozenset({"url.full", "http.url", "http.target"})
+_NEEDLES = {name: text_field(b"\x0a", name) + bytes((_INNER,)) for name in sorted(_PERSONAL | _URLS)}
+"""How an attribute goes on behind its tag and length, by its name."""
+_ADDRESS = _NEEDLES["client.address"]
 _URL_LENGTHS = frozenset({len(name) for name in _URLS})
 """Of their names; no personal one is as long."""
-_CAREFUL = frozenset({name.encode() for name in _PERSONAL | _URLS})
-_ADDRESS = text_field(b"\x0a", "client.address")
-"""How an attribute that every server span has goes on behind its tag and length."""
-_LONGEST_END, _ENDS_KEPT = 512, 1024
-_SAMPLE = 8
-"""Spans of a batch that tell whether it is worth while to look for ends that are known."""
-_NOTHING = b"\x00"
-"""In the place of a span that has been dealt with."""
 _FAILED = 2
 """The last byte of a span that failed, with whose status our encoder ends it."""
 _IDS = 28
@@ -52,15 +46,16 @@ _PARENTS = 10
 """Bytes of the parent's id, if there is one."""
 _TIMES = 26
 """Bytes of flags, kind and times, which stand between the ids and the name."""
-_KIND = _IDS + 7
-"""Where the kind of a span without a parent stands."""
-_SERVER = b"\x02"
 _BODY = _IDS + _TIMES
 """Where the name stands at the earliest; attributes are behind it, and events behind those."""
 _LARGE = 16_383
 """Bytes of a span whose fields have lengths of at most two bytes."""
-_USUAL = 2048
-"""Bytes below which the heads of spans are made beforehand."""
+Names = Callable[[], Collection[str] | None]
+"""Gives names of attributes, which only become more; None for all there may be."""
+
+
+def _any_name() -> None:
+    """Nobody knows which names there were."""
 
 
 def _one_of(names: Iterable[str]) -> bytes:
@@ -78,13 +73,10 @@ def _lengths(names: Iterable[str]) -> bytes:
     return re.escape(bytes({len(name) for name in names}))
 
 
-# an attribute of a span: the tag is searched for at the speed of memory, and goes on with a length of one or two bytes
-_CARE = re.compile(
-    b"J[\x80-\xff]?.\x0a[%b](?:%b)\x12" % (_lengths(_PERSONAL | _URLS), _one_of(_PERSONAL | _URLS)), re.DOTALL
-).finditer
-
-_EVENT_HEAD = re.compile(b"Z[\x80-\xff]{0,2}.\x09", re.DOTALL).match
+_EVENT_HEADS = re.compile(b"Z[\x80-\xff]{0,2}.\x09", re.DOTALL).finditer
 """Tag and length of an event, and the tag of its time."""
+_FAILED_AND_NEXT = b"\x02\x0a\x10"
+"""The last byte of a span that failed, and the beginning of the next one."""
 
 # one of anything, an event for instance
 _CARE_EVERYWHERE = re.compile(
@@ -107,166 +99,115 @@ class Stamp:
     Args:
         last: from `suffix`.
         personal: whether query strings, addresses, names and messages of exceptions may leave.
+        names: of the attributes that spans have had so far, so that none is looked for in vain.
     """
 
-    def __init__(self, last: bytes, *, personal: bool) -> None:
+    def __init__(self, last: bytes, *, personal: bool, names: Names = _any_name) -> None:
         self._last = last
-        self._guard = None if personal else _Guard()
+        self._guard = None if personal else _Guard(names)
         self._envelopes = Envelopes()
-        # what stands between one span and the next, by the next one's size
-        self._between = tuple(last + b"\x12" + varint(size + len(last)) for size in range(_USUAL))
+        # each span behind the end of the one before it
+        self._frames = Frames(last, len(last))
 
-    def __call__(self, pieces: Sequence[Piece]) -> Encoded:
-        """The request of these pieces; those that have no bytes are left out, for they are counted elsewhere."""
-        pieces = [piece for piece in pieces if len(piece[2]) > _IDS]
-        # without tag and length, which is of one byte for short spans and of two for most
-        spans = [
-            encoded[3:] if 130 < (size := len(encoded)) < 16387 else encoded[2 if size < 130 else _inside(encoded) :]
-            for _, _, encoded in pieces
-        ]
-        if self._guard is not None:
-            self._guard(spans)
-        groups = Groups(self._envelopes)
-        lists: dict[tuple[int, int], list[bytes]] = {}
-        resource: Any = groups  # nobody's resource: the first piece always looks for its group
-        scope: Any = None
-        items: list[bytes] = []
-        between = self._between
-        for (its_resource, its_scope, _), span in zip(pieces, spans, strict=True):
-            if its_scope is not scope or its_resource is not resource:
-                resource, scope = its_resource, its_scope
-                # the pieces hold both, so that an id is nobody else's meanwhile
-                key = (id(resource), id(scope))
-                items = lists.get(key) or lists.setdefault(key, groups.items(resource, scope))
-            size = len(span)
-            items += (between[size] if size < _USUAL else self._before(size), span)
-        for items in {id(items): items for items in lists.values()}.values():
+    def __call__(self, groups: Sequence[Group]) -> Encoded:
+        """The request of these spans."""
+        guard, last = self._guard, self._last
+        request, count = Groups(self._envelopes), 0
+        for resource, scope, spans in groups:
+            parts = self._frames(spans if guard is None else guard(spans))
             # nothing to end before the first, and the last ends, too
-            items[0] = items[0][len(self._last) :]
-            items.append(self._last)
-        return Encoded(groups.body(), len(spans))
-
-    def _before(self, size: int) -> bytes:
-        return self._last + b"\x12" + varint(size + len(self._last))
-
-
-def _inside(encoded: bytes) -> int:
-    return length(encoded, 1)[1]
+            parts[0] = parts[0][len(last) :]
+            parts.append(last)
+            request.items(resource, scope).extend(parts)
+            count += len(spans)
+        return Encoded(request.body(), count)
 
 
 class _Guard:
     """Takes what is personal out of spans.
 
-    Most server spans have one thing in common: what follows the caller's address is the same as in others of its
-    requests. What has been searched once is remembered.
+    Args:
+        names: see `Stamp`.
     """
 
-    def __init__(self) -> None:
-        self._ends: set[bytes] = set()
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._known = -1
+        self._needles: tuple[bytes, ...] = ()
 
-    def __call__(self, spans: list[bytes]) -> None:
-        """Replace those that hold something, in their places."""
-        if not all(map(_is_server, spans[:: len(spans) // _SAMPLE + 1])):
-            _search(spans)
-            return
-        known: dict[int, bytes] = {}
-        new: list[tuple[int, bytes, int]] = []
-        for number, span in enumerate(spans):
-            place = span.find(_ADDRESS, _BODY) - 2
-            if place > 0 and span[place:] in self._ends and _is_harmless(span, place):
-                known[number] = _without_one(span, place)
-                spans[number] = _NOTHING
-            elif place > 0:
-                new.append((number, span, place))
-        if len(known) < len(spans):
-            _search(spans)
-        for number, span, place in new:
-            self._learn(span, spans[number], place)
-        for number, span in known.items():
-            spans[number] = span
+    def __call__(self, spans: Sequence[bytes]) -> Sequence[bytes]:
+        """These spans without what is personal."""
+        # all at a stretch: a search in each would cost several times as much, and most hold nothing
+        text = b"".join(spans)
+        needles = [needle for needle in self._look_up() if needle in text]
+        doubtful = _doubtful(spans, text)
+        if needles:
+            spans = [_cut(span, needles) for span in spans]
+        if doubtful:
+            changed = list(spans)
+            for number in doubtful:
+                span = changed[number]
+                if span[-1] == _FAILED or _CARE_EVERYWHERE(span, _BODY) is not None:
+                    changed[number] = _guarded(span)
+            return changed
+        return spans
 
-    def _learn(self, span: bytes, cleaned: bytes, place: int) -> None:
-        # nothing was found but the address, so whoever ends like this needs no search
-        if len(span) - place <= _LONGEST_END and cleaned == _without_one(span, place):
-            if len(self._ends) >= _ENDS_KEPT:
-                self._ends.clear()
-            self._ends.add(span[place:])
-
-
-def _is_server(span: bytes) -> bool:
-    at = _KIND if span[_IDS] != _PARENT else _KIND + _PARENTS
-    return span[at : at + 1] == _SERVER
+    def _look_up(self) -> tuple[bytes, ...]:
+        """What to look for."""
+        names = self._names()
+        if names is None:
+            return tuple(_NEEDLES.values())
+        if len(names) != self._known:
+            # they only become more
+            self._known = len(names)
+            self._needles = tuple([needle for name, needle in _NEEDLES.items() if name in names])
+        return self._needles
 
 
-def _without_one(span: bytes, place: int) -> bytes:
-    """A span without the attribute that begins there and is short."""
-    return span[:place] + span[place + 2 + span[place + 1] :]
-
-
-def _is_harmless(span: bytes, place: int) -> bool:
-    """Whether an attribute begins there, and nothing that is personal or long comes before it."""
-    at = _BODY if span[_IDS] != _PARENT else _BODY + _PARENTS
-    if span[at] != _NAME or span[at + 1] > 0x7F:
-        return False
-    at += 2 + span[at + 1]
-    while at < place:
-        size = span[at + 1]
-        if span[at] != _ATTRIBUTE or size > 0x7F or span[at + 2] != _LIST:
-            return False
-        if span[at + 4 : at + 4 + span[at + 3]] in _CAREFUL:
-            return False
-        at += 2 + size
-    return at == place
-
-
-def _search(spans: list[bytes]) -> None:
-    """Take what is personal out of these spans, in their places."""
-    # all at a stretch: a search in each would cost twice as much
-    text, ends = b"".join(spans), list(accumulate(map(len, spans)))
-    _cut(spans, text, ends)
-    events = [bisect(ends, place) for place in _events(text)]
-    large = [number for number, span in enumerate(spans) if len(span) > _LARGE or span[-1] == _FAILED]
-    for number in {*events, *large}:
-        span = spans[number]
-        if span[-1] == _FAILED or _CARE_EVERYWHERE(span, _BODY) is not None:
-            spans[number] = _guarded(span)
-
-
-def _events(text: bytes) -> Iterator[int]:
-    """Where events may begin; ids and values may hold the same bytes."""
-    # one byte by itself is found many times faster than a pattern that begins with it
-    place = text.find(b"Z")
-    while place >= 0:
-        if _EVENT_HEAD(text, place) is not None:
-            yield place
-        place = text.find(b"Z", place + 1)
-
-
-def _cut(spans: list[bytes], text: bytes, ends: Sequence[int]) -> None:
-    """Take personal attributes out of spans that have no other fields that are.
+def _doubtful(spans: Sequence[bytes], text: bytes) -> set[int]:
+    """Numbers of spans that may have failed or have events, or are so large that lengths in them have three bytes.
 
     Args:
-        spans: of which some are replaced.
+        spans: of which some may be.
         text: all of them.
-        ends: of each, in the text.
     """
-    number, start, end = -1, 0, 0
-    places: list[int] = []
-    for place in [found.start() for found in _CARE(text)]:
-        if place < end:
-            places.append(place - start)
-            continue
-        if places:
-            spans[number] = _without(spans[number], places)
-        number += 1
-        end = ends[number]
-        if place >= end:
-            number = bisect(ends, place, number)
-            end = ends[number]
-        start = end - len(spans[number])
-        places = [place - start]
-    if places:
-        spans[number] = _without(spans[number], places)
+    marks = [found.start() for found in _EVENT_HEADS(text)]
+    place = text.find(_FAILED_AND_NEXT)
+    while place >= 0:
+        marks.append(place)
+        place = text.find(_FAILED_AND_NEXT, place + 1)
+    if text[-1:] == _FAILED_AND_NEXT[:1]:
+        marks.append(len(text) - 1)
+    found = set[int]()
+    if marks:
+        ends = list(accumulate(map(len, spans)))
+        found.update([bisect(ends, mark) for mark in marks])
+    if max(map(len, spans)) > _LARGE:
+        found.update([number for number, span in enumerate(spans) if len(span) > _LARGE])
+    return found
+
+
+def _cut(span: bytes, needles: Iterable[bytes]) -> bytes:
+    """A span without its personal attributes, where it has no other fields that are."""
+    at = _BODY if span[_IDS] != _PARENT else _BODY + _PARENTS
+    if span[at : at + 1] == b"*" and span[at + 1] < 0x80:
+        # behind the name of a server span of ours stands the caller's address
+        at += 2 + span[at + 1]
+        if span.startswith(_ADDRESS, at + 2) and span[at] == _ATTRIBUTE and span[at + 1] < 0x80:
+            span = span[:at] + span[at + 2 + span[at + 1] :]
+    found: list[int] = []
+    for needle in needles:
+        place = span.find(needle, _IDS)
+        while place >= 0:
+            if span[place - 2] == _ATTRIBUTE:
+                found.append(place - 2)
+            elif span[place - 3] == _ATTRIBUTE and span[place - 2] > 0x7F:  # the attribute's length has two bytes
+                found.append(place - 3)
+            place = span.find(needle, place + 1)
+    if not found:
+        return span
+    found.sort()
+    return _without(span, found)
 
 
 def _without(span: bytes, places: list[int]) -> bytes:

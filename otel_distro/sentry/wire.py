@@ -36,7 +36,7 @@ def call_of(encoded: bytes, trace_id: int) -> Call | None:
     """The call that an encoded span tells of; None where it is of another trace, or no client's.
 
     Args:
-        encoded: by `SpanEncoder`, with tag and length.
+        encoded: by `SpanEncoder`, without tag and length.
         trace_id: 128 bits.
 
     Raises:
@@ -46,7 +46,7 @@ def call_of(encoded: bytes, trace_id: int) -> Call | None:
         return None
     name, ended, failed, kind = "", 0, False, 0
     attributes: dict[str, str | int] = {}
-    for tag, field, payload in fields(encoded[length(encoded, 1)[1] :]):
+    for tag, field, payload in fields(encoded):
         if tag == _KIND:
             kind = length(field, 1)[0]
         elif tag == _END:

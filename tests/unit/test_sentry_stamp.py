@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.trace import Link, SpanKind
 
+from otel_distro.otlp._batch import Group, Piece
 from otel_distro.otlp._values import key_value
 from otel_distro.otlp._wire import delimited
 from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.sentry.spans import Marks
 from otel_distro.sentry.stamp import _PERSONAL, _URLS, Stamp, suffix
 from tests.recording import Recording
+from tests.unit import test_otlp_values as odd
 
 MARKS = Marks("staging", "shop@1", 0.25)
 LAST = suffix(MARKS.attributes())
@@ -23,7 +26,12 @@ def bodies_of(recording: Recording, *, personal: bool = False) -> tuple[bytes, b
     """The requests that the collector and Sentry would get."""
     encoder = SpanEncoder()
     pieces = [encoder.piece(span) for span in recording.take()]
-    return encoder.join(pieces).body, Stamp(LAST, personal=personal)(pieces).body
+    return encoder.join(pieces).body, Stamp(LAST, personal=personal)(encoder.join(pieces).groups).body
+
+
+def grouped(*pieces: Piece) -> Sequence[Group]:
+    """What a batch of these hands on."""
+    return SpanEncoder().join(pieces).groups
 
 
 def spans_in(body: bytes) -> list[Any]:
@@ -115,8 +123,8 @@ def test_every_personal_name_is_known(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("parent", [False, True])
-def test_what_was_learned_of_a_span_holds_for_no_other(parent: bool) -> None:
-    """Request after request gets what the first one would, whatever stands before and behind the address."""
+def test_a_span_gets_the_same_alone_and_among_others(parent: bool) -> None:
+    """Each span of a batch leaves as it would by itself, whatever stands before and behind the address."""
     address = delimited(b"\x4a", key_value("client.address", "10.0.0.1")).decode()
     tail = {"client.address": "10.0.0.1", "http.route": "/a"}
     given: list[dict[str, Any]] = [
@@ -133,28 +141,51 @@ def test_what_was_learned_of_a_span_holds_for_no_other(parent: bool) -> None:
         {**tail},
         {"url.path": "/a"},
     ]
-    pieces = [SpanEncoder().piece(*record(SpanKind.SERVER, each, parent).take()[-1:]) for each in given]
+    encoded = [SpanEncoder().piece(*record(SpanKind.SERVER, each, parent).take()[-1:]) for each in given]
+    resource, scope, _ = encoded[0]
+    pieces = [(resource, scope, text) for _, _, text in encoded]
     stamp = Stamp(LAST, personal=False)
     for piece in [*pieces, *pieces]:
-        fresh = Stamp(LAST, personal=False)([piece])
-        assert stamp([piece]).body == fresh.body
+        fresh = Stamp(LAST, personal=False)(grouped(piece))
+        assert stamp(grouped(piece)).body == fresh.body
         assert b"10.0.0" not in fresh.body.replace(address.encode(), b"")
         assert not [text for text in (b"q=1", b"?q", b"a@b") if text in fresh.body]
-    together = spans_in(stamp([*pieces, *pieces]).body)
+    together = spans_in(stamp(grouped(*pieces, *pieces)).body)
     assert [span.attributes for span in together] == [
-        span.attributes for piece in [*pieces, *pieces] for span in spans_in(stamp([piece]).body)
+        span.attributes for piece in [*pieces, *pieces] for span in spans_in(stamp(grouped(piece)).body)
     ]
 
 
-def test_what_is_learned_is_bounded() -> None:
-    """A caller with ever new addresses fills no memory, and long ends are not kept at all."""
-    stamp = Stamp(LAST, personal=False)
-    for number in range(3_000):
-        given = {"client.address": f"10.0.{number // 256}.{number % 256}", "text": "x" * (600 if number % 2 else 1)}
-        (span,) = record(SpanKind.SERVER, given).take()
-        stamp([SpanEncoder().piece(span)])
-    assert 0 < len(stamp._guard._ends) <= 1_024  # type: ignore[union-attr]
-    assert max(map(len, stamp._guard._ends)) <= 512  # type: ignore[union-attr]
+def test_only_names_that_were_encoded_are_looked_for_and_all_where_they_are_too_many() -> None:
+    """What a span has is found from the first on, whoever encoded it how; of 5,000 names none is known any more."""
+    encoder = SpanEncoder()
+    stamp = Stamp(LAST, personal=False, names=encoder.names)
+    (plain,) = record(SpanKind.SERVER, {"a": 1}).take()
+    assert attributes(*spans_in(stamp(grouped(encoder.piece(plain))).body)) == {"a": 1, **MARKS.attributes()}
+    for name in sorted(_PERSONAL):
+        for value in ("text", 7, True, 1.5, ["a", "b"]):
+            (span,) = record(SpanKind.SERVER, {name: value, "b": 2}).take()
+            found = attributes(*spans_in(stamp(grouped(encoder.piece(span))).body))
+            assert found == {"b": 2, **MARKS.attributes()}
+    assert encoder.names() == {"a", "b", *_PERSONAL}
+    for number in range(5_000):
+        encoder.attributes({f"name.{number}": 1})
+    assert encoder.names() is None
+    (span,) = record(SpanKind.SERVER, {"http.target": "/a?q=1"}).take()
+    (sentrys,) = spans_in(stamp(grouped(encoder.piece(span))).body)
+    assert attributes(sentrys) == {"http.target": "/a", **MARKS.attributes()}
+
+
+def test_names_of_texts_that_are_encoded_beforehand_are_known() -> None:
+    """Who asks an encoder for the texts of a key, or for what stands before them, may use them at any time."""
+    encoder = SpanEncoder()
+    encoder.texts("client.address")
+    assert encoder.names() == {"client.address"}
+    encoder.text_heads("user.email")
+    assert encoder.names() == {"client.address", "user.email"}
+    encoder.finisher("GET /a", SpanKind.SERVER, {"url.full": "http://h/"})
+    encoder.said(("7", "Ada", None), {"tenant": "t"}, b"")
+    assert encoder.names() == {"client.address", "user.email", "url.full", "user.id", "user.name", "tenant.id"}
 
 
 def test_a_failed_span_tells_no_values() -> None:
@@ -223,14 +254,32 @@ def test_spans_of_other_encoders_are_stamped_as_well() -> None:
     message = ExportTraceServiceRequest()
     message.ParseFromString(SpanEncoder().join([(resource, scope, encoded)]).body)
     payload = message.resource_spans[0].scope_spans[0].spans[0].SerializeToString()
-    stamped = Stamp(LAST, personal=False)([(resource, scope, delimited(b"\x12", payload))])
+    stamped = Stamp(LAST, personal=False)([(resource, scope, [payload])])
     (found,) = spans_in(stamped.body)
     assert attributes(found) == {"a": 1, **MARKS.attributes()}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(field, value) for field, values in odd.ODD.items() for value in values if field not in {"attributes", "context"}],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_of_a_span_with_an_odd_field_nothing_personal_leaves_either(field: str, value: Any, place: int) -> None:
+    """Whatever is wrong with a span, beside others and alone, what must stay here does, and the others stay whole."""
+    encoder = SpanEncoder()
+    given = [odd.span(attributes={"client.address": "10.0.0.1", "a": "b", "user.email": "a@b"}) for _ in range(3)]
+    setattr(given[place], field, value)
+    pieces = [encoder.piece(each) for each in given]
+    for some in (pieces, pieces[place : place + 1]):
+        body = Stamp(LAST, personal=False, names=encoder.names)(encoder.join(some).groups).body
+        assert b"10.0.0.1" not in body
+        assert b"a@b" not in body
+        assert [attributes(span) for span in spans_in(body)] == [{"a": "b", **MARKS.attributes()}] * len(some)
 
 
 def test_a_span_without_a_form_is_left_out() -> None:
     """Where the encoder found no ids, there is nothing to stamp, and the collector's numbers tell it."""
     (span,) = record(SpanKind.SERVER, {}).take()
     piece = SpanEncoder().piece(span)
-    stamped = Stamp(LAST, personal=False)([(piece[0], piece[1], b""), piece])
+    stamped = Stamp(LAST, personal=False)(grouped((piece[0], piece[1], b""), piece))
     assert (stamped.items, stamped.lost, len(spans_in(stamped.body))) == (1, 0, 1)
