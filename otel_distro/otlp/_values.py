@@ -111,7 +111,7 @@ def shown(key: object, value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - on
 
 def _written(key: object) -> str:
     """A key as it leaves, so that it is that which is looked at: `str()` of an enumeration's member may be another."""
-    return str.__str__(key) if isinstance(key, str) else str(key)
+    return str.__str__(key if isinstance(key, str) else str(key))
 
 
 class Values:
@@ -319,12 +319,12 @@ class KeyValues:
             self._room = _CACHE_BYTES
 
     def names(self) -> Collection[str] | None:
-        """The keys of everything that was encoded so far; None when there were more than 4,096."""
+        """The keys of up to 256 characters that were encoded so far; None when there were 4,096 or more."""
         return self._met if len(self._met) < _MAX_NAMES else None
 
     def _meet(self, key: str) -> None:
         # before anything is encoded under it, so that who has the bytes finds the name
-        if len(self._met) < _MAX_NAMES:
+        if len(self._met) < _MAX_NAMES and len(key) <= _LONGEST_KEY:
             self._met.add(key)
 
     def _learn(self, key: str) -> Values:

@@ -169,7 +169,7 @@ class SpanEncoder:
         else:
             parts.append(_LOCAL)
         kind = span.kind
-        number = 2 if kind is _SERVER else 3 if kind is _CLIENT else kind.value + 1
+        number = 2 if kind is _SERVER else 3 if kind is _CLIENT else kind.value + 1 & 0x7F
         parts.append(_TIMES(_KIND, number, _START, span.start_time, _END, span.end_time))
         name = span.name
         parts.append(self._names.get(name) or self._name(name))
@@ -211,7 +211,7 @@ class SpanEncoder:
     def _odd_span(self, span: Any) -> bytes:
         """A span with a field that does not fit: that field is replaced or left out. Empty when it has no ids.
 
-        What stands between the ids and the name has its place in any case: Sentry's stamp finds the name by that.
+        Parent, kind and times have their places in any case: Sentry's stamp finds the name by them.
         """
         try:
             context = span.context
@@ -220,7 +220,7 @@ class SpanEncoder:
             return b""
         beginning = (
             _tolerant(lambda: _parent(span.parent), _LOCAL),
-            _tolerant(lambda: bytes((_KIND, span.kind.value + 1)), bytes((_KIND, 0))),
+            _tolerant(lambda: bytes((_KIND, span.kind.value + 1 & 0x7F)), bytes((_KIND, 0))),
             _tolerant(lambda: bytes((_START,)) + fixed64(int(span.start_time or 0)), bytes((_START,)) + bytes(8)),
             _tolerant(lambda: bytes((_END,)) + fixed64(int(span.end_time or 0)), bytes((_END,)) + bytes(8)),
         )

@@ -23,7 +23,7 @@ from .words import words
 
 _LIST = 0x0A  # the key of an attribute, a text value
 _INNER = 0x12  # the value of an attribute
-_PARENT, _NAME, _ATTRIBUTE, _EVENT, _STATUS = 0x22, 0x2A, 0x4A, 0x5A, 0x7A
+_STATE, _PARENT, _KIND, _ATTRIBUTE, _EVENT, _STATUS = 0x1A, 0x22, 0x30, 0x4A, 0x5A, 0x7A
 _STATUS_MESSAGE = 0x12
 
 _PERSONAL = frozenset(
@@ -46,6 +46,8 @@ _PARENTS = 10
 """Bytes of the parent's id, if there is one."""
 _TIMES = 26
 """Bytes of flags, kind and times, which stand between the ids and the name."""
+_TO_NAME = 20
+"""Bytes of kind and times, before which a tracestate may stand."""
 _BODY = _IDS + _TIMES
 """Where the name stands at the earliest; attributes are behind it, and events behind those."""
 _LARGE = 16_383
@@ -114,6 +116,8 @@ class Stamp:
         guard, last = self._guard, self._last
         request, count = Groups(self._envelopes), 0
         for resource, scope, spans in groups:
+            if not spans:
+                continue
             parts = self._frames(spans if guard is None else guard(spans))
             # nothing to end before the first, and the last ends, too
             parts[0] = parts[0][len(last) :]
@@ -132,8 +136,7 @@ class _Guard:
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self._known = -1
-        self._needles: tuple[bytes, ...] = ()
+        self._looked_up: tuple[int, tuple[bytes, ...]] = (-1, ())
 
     def __call__(self, spans: Sequence[bytes]) -> Sequence[bytes]:
         """These spans without what is personal."""
@@ -157,11 +160,13 @@ class _Guard:
         names = self._names()
         if names is None:
             return tuple(_NEEDLES.values())
-        if len(names) != self._known:
-            # they only become more
-            self._known = len(names)
-            self._needles = tuple([needle for name, needle in _NEEDLES.items() if name in names])
-        return self._needles
+        # they only become more; in one step with what was found, which a signal handler's exception may interrupt
+        count = len(names)
+        known, needles = self._looked_up
+        if count != known:
+            needles = tuple([needle for name, needle in _NEEDLES.items() if name in names])
+            self._looked_up = count, needles
+        return needles
 
 
 def _doubtful(spans: Sequence[bytes], text: bytes) -> set[int]:
@@ -188,11 +193,14 @@ def _doubtful(spans: Sequence[bytes], text: bytes) -> set[int]:
 
 
 def _cut(span: bytes, needles: Iterable[bytes]) -> bytes:
-    """A span without its personal attributes, where it has no other fields that are."""
-    at = _BODY if span[_IDS] != _PARENT else _BODY + _PARENTS
-    if span[at : at + 1] == b"*" and span[at + 1] < 0x80:
+    """A span without what is personal, where nothing else may be than attributes."""
+    at = _name_of(span)
+    if span[-1] == _FAILED or not at:
+        return _guarded(span)
+    name, size = at, span[at + 1]
+    if size < 0x80:
         # behind the name of a server span of ours stands the caller's address
-        at += 2 + span[at + 1]
+        at += 2 + size
         if span.startswith(_ADDRESS, at + 2) and span[at] == _ATTRIBUTE and span[at + 1] < 0x80:
             span = span[:at] + span[at + 2 + span[at + 1] :]
     found: list[int] = []
@@ -207,19 +215,30 @@ def _cut(span: bytes, needles: Iterable[bytes]) -> bytes:
     if not found:
         return span
     found.sort()
-    return _without(span, found)
+    return _without(span, name, found)
 
 
-def _without(span: bytes, places: list[int]) -> bytes:
-    """A span without what is personal, at these places.
+def _name_of(span: bytes) -> int:
+    """Where the name begins; 0 where the fields before it are not those of our encoder, in its order."""
+    at = _BODY if span[_IDS] != _PARENT else _BODY + _PARENTS
+    if len(span) <= at:
+        return 0
+    if span[at - _TO_NAME] == _STATE:
+        # the caller's, of whatever bytes the caller wants
+        size, end = length(span, at - _TO_NAME + 1)
+        at = end + size + _TO_NAME
+    return at if span[at - _TO_NAME] == _KIND and span[at : at + 1] == b"*" else 0
+
+
+def _without(span: bytes, at: int, places: list[int]) -> bytes:
+    """A span without personal attributes.
 
     Args:
         span: one that has not failed.
-        places: in it where something that is personal may begin.
+        at: where its name begins.
+        places: in it where such attributes may begin, in order.
     """
-    at, kept, parts = _BODY if span[_IDS] != _PARENT else _BODY + _PARENTS, 0, b""
-    if span[at] != _NAME:
-        return _guarded(span)
+    kept, parts = 0, b""
     for place in places:
         # any value may contain the bytes of an attribute: only walking tells, from field to field
         while at < place:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace.span import TraceState
 
 from otel_distro.otlp._batch import Group, Piece
 from otel_distro.otlp._values import key_value
@@ -230,6 +231,68 @@ def test_a_value_that_looks_like_an_address_stays_whole(tag: bytes) -> None:
         "http.route": path,
         **MARKS.attributes(),
     }
+
+
+@pytest.mark.parametrize("address", [True, False])
+def test_a_callers_tracestate_of_any_bytes_moves_nothing(address: bool) -> None:
+    """Whatever a caller writes into tracestate and path, the request stays whole and what is personal stays here."""
+    encoder = SpanEncoder()
+    finished = encoder.finisher("GET /{path}", SpanKind.SERVER, {"http.request.method": "GET"})
+    fake = delimited(b"\x4a", key_value("client.address", "1" * 30)).decode()
+    given = ({"client.address": "10.0.0.1"} if address else {}) | {"url.path": f"/{fake}", "user.email": "a@b"}
+    encoder.attributes({"client.address": "10.0.0.1"})
+    stamp = Stamp(LAST, personal=False, names=encoder.names)
+    resource, scope, _ = encoder.piece(*record(SpanKind.SERVER, {}).take())
+    ends = [character for character in map(chr, range(0x21, 0x7F)) if character not in ",="]
+    for length in (1, 16, 17, 18, 40, 125, 200):
+        states = [f"{'x' * length}*{end}" for end in ends]
+        parents = [SpanContext(1, 2, True, TraceFlags(1), TraceState([("a", state)])) for state in states]
+        encoded = [finished(1, 3, parent, 10, 20, given) for parent in parents]
+        found = spans_in(stamp([(resource, scope, encoded)]).body)
+        assert [span.trace_state for span in found] == [f"a={state}" for state in states]
+        kept = {"http.request.method": "GET", "url.path": f"/{fake}", **MARKS.attributes()}
+        assert all(attributes(span) == kept for span in found)
+
+
+def test_a_failed_span_with_dropped_attributes_keeps_its_status() -> None:
+    """Counts of what was dropped, which stand between attributes and status, are not taken for something else."""
+    encoder = SpanEncoder()
+    encoder.attributes({"user.email": "x"})
+    fake = delimited(b"\x4a", key_value("user.email", "zz")).decode()
+    status = Status(StatusCode.ERROR, f"bad {'w' * 20}{fake}tail")
+    groups = encoder.join([encoder.piece(odd.span(dropped_attributes=28, status=status))]).groups
+    (found,) = spans_in(Stamp(LAST, personal=False, names=encoder.names)(groups).body)
+    assert (found.status.code, found.dropped_attributes_count) == (2, 28)
+    assert attributes(found) == {"a": "b", **MARKS.attributes()}
+
+
+def test_a_look_up_that_was_interrupted_is_made_again() -> None:
+    """Where a signal handler raises while names are looked up, the next batch is looked at with all of them."""
+
+    class Names(set[str]):
+        interrupted = False
+
+        def __contains__(self, name: object) -> bool:
+            if not self.interrupted:
+                self.interrupted = True
+                raise KeyboardInterrupt
+            return super().__contains__(name)
+
+    names = Names({"user.email"})
+    stamp = Stamp(LAST, personal=False, names=lambda: names)
+    groups = grouped(SpanEncoder().piece(*record(SpanKind.SERVER, {"user.email": "a@b"}).take()))
+    with pytest.raises(KeyboardInterrupt):
+        stamp(groups)
+    assert b"a@b" not in stamp(groups).body
+
+
+def test_groups_without_spans_are_left_out() -> None:
+    """A group in which nothing is makes no request of its own and costs the others nothing."""
+    (group,) = grouped(SpanEncoder().piece(*record(SpanKind.SERVER, {"a": 1}).take()))
+    for personal in (False, True):
+        made = Stamp(LAST, personal=personal)([(group[0], None, []), group])
+        assert (made.items, len(spans_in(made.body))) == (1, 1)
+        assert Stamp(LAST, personal=personal)([]).items == 0
 
 
 @pytest.mark.parametrize("parent", [False, True])
