@@ -23,7 +23,8 @@ from .words import words
 
 _LIST = 0x0A  # the key of an attribute, a text value
 _INNER = 0x12  # the value of an attribute
-_STATE, _PARENT, _KIND, _ATTRIBUTE, _EVENT, _STATUS = 0x1A, 0x22, 0x30, 0x4A, 0x5A, 0x7A
+_STATE, _PARENT, _ATTRIBUTE, _EVENT, _STATUS = 0x1A, 0x22, 0x4A, 0x5A, 0x7A
+_KIND_AND_NAME = b"\x30\x2a"
 _STATUS_MESSAGE = 0x12
 
 _PERSONAL = frozenset(
@@ -194,13 +195,15 @@ def _doubtful(spans: Sequence[bytes], text: bytes) -> set[int]:
 
 def _cut(span: bytes, needles: Iterable[bytes]) -> bytes:
     """A span without what is personal, where nothing else may be than attributes."""
-    at = _name_of(span)
-    if span[-1] == _FAILED or not at:
+    name = _BODY if span[_IDS] != _PARENT else _BODY + _PARENTS
+    if span[name - _TO_NAME : name + 1 : _TO_NAME] != _KIND_AND_NAME:
+        name = _name_of(span)
+    if not name or span[-1] == _FAILED:
         return _guarded(span)
-    name, size = at, span[at + 1]
+    size = span[name + 1]
     if size < 0x80:
         # behind the name of a server span of ours stands the caller's address
-        at += 2 + size
+        at = name + 2 + size
         if span.startswith(_ADDRESS, at + 2) and span[at] == _ATTRIBUTE and span[at + 1] < 0x80:
             span = span[:at] + span[at + 2 + span[at + 1] :]
     found: list[int] = []
@@ -219,15 +222,15 @@ def _cut(span: bytes, needles: Iterable[bytes]) -> bytes:
 
 
 def _name_of(span: bytes) -> int:
-    """Where the name begins; 0 where the fields before it are not those of our encoder, in its order."""
+    """Where the name begins behind a tracestate; 0 where the fields before it are not those of our encoder."""
     at = _BODY if span[_IDS] != _PARENT else _BODY + _PARENTS
-    if len(span) <= at:
-        return 0
-    if span[at - _TO_NAME] == _STATE:
+    if len(span) > at and span[at - _TO_NAME] == _STATE:
         # the caller's, of whatever bytes the caller wants
         size, end = length(span, at - _TO_NAME + 1)
         at = end + size + _TO_NAME
-    return at if span[at - _TO_NAME] == _KIND and span[at : at + 1] == b"*" else 0
+        if span[at - _TO_NAME : at + 1 : _TO_NAME] == _KIND_AND_NAME:
+            return at
+    return 0
 
 
 def _without(span: bytes, at: int, places: list[int]) -> bytes:
