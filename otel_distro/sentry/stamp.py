@@ -144,17 +144,10 @@ class _Guard:
         # all at a stretch: a search in each would cost several times as much, and most hold nothing
         text = b"".join(spans)
         needles = [needle for needle in self._look_up() if needle in text]
-        doubtful = _doubtful(spans, text)
-        if needles:
-            spans = [_cut(span, needles) for span in spans]
-        if doubtful:
-            changed = list(spans)
-            for number in doubtful:
-                span = changed[number]
-                if span[-1] == _FAILED or _CARE_EVERYWHERE(span, _BODY) is not None:
-                    changed[number] = _guarded(span)
-            return changed
-        return spans
+        taken_apart = {number: _guarded(spans[number]) for number in _doubtful(spans, text) if _holds(spans[number])}
+        if taken_apart:
+            return [taken_apart.get(number) or _cut(span, needles) for number, span in enumerate(spans)]
+        return [_cut(span, needles) for span in spans] if needles else spans
 
     def _look_up(self) -> tuple[bytes, ...]:
         """What to look for."""
@@ -193,18 +186,23 @@ def _doubtful(spans: Sequence[bytes], text: bytes) -> set[int]:
     return found
 
 
+def _holds(span: bytes) -> bool:
+    """Whether a span has more than attributes that must not leave."""
+    return span[-1] == _FAILED or _CARE_EVERYWHERE(span, _BODY) is not None
+
+
 def _cut(span: bytes, needles: Iterable[bytes]) -> bytes:
-    """A span without what is personal, where nothing else may be than attributes."""
+    """A span without its personal attributes, where nothing else in it is personal."""
     name = _BODY if span[_IDS] != _PARENT else _BODY + _PARENTS
     if span[name - _TO_NAME : name + 1 : _TO_NAME] != _KIND_AND_NAME:
         name = _name_of(span)
-    if not name or span[-1] == _FAILED:
+    if not name:
         return _guarded(span)
     size = span[name + 1]
     if size < 0x80:
         # behind the name of a server span of ours stands the caller's address
         at = name + 2 + size
-        if span.startswith(_ADDRESS, at + 2) and span[at] == _ATTRIBUTE and span[at + 1] < 0x80:
+        if span.startswith(_ADDRESS, at + 2) and span[at + 1] < 0x80:
             span = span[:at] + span[at + 2 + span[at + 1] :]
     found: list[int] = []
     for needle in needles:
