@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanKind
@@ -49,7 +49,6 @@ class SpanEncoder:
 
     Attributes:
         said: encodes what the application said, see `KeyValues.said`.
-        names: of attributes so far, see `KeyValues.names`.
     """
 
     signal = "traces"
@@ -58,7 +57,6 @@ class SpanEncoder:
     def __init__(self) -> None:
         self._attributes = KeyValues(b"\x4a", private=True)
         self.said = self._attributes.said
-        self.names = self._attributes.names
         self._event_attributes = KeyValues(b"\x1a", private=True)
         self._link_attributes = KeyValues(b"\x22", private=True)
         self._names: dict[str, bytes] = {}
@@ -132,6 +130,13 @@ class SpanEncoder:
     def attributes(self, attributes: Mapping[str, Any]) -> bytes:
         """Attributes of a span, which are clean, encoded."""
         return self._attributes.encoded(attributes)
+
+    def names(self) -> Collection[str] | None:
+        """Names that attributes of spans and links have had so far; None where there were too many to know."""
+        own, links = self._attributes.names(), self._link_attributes.names()
+        if not links:
+            return None if links is None else own
+        return None if own is None else {*own, *links}
 
     def texts(self, key: str) -> Values:
         """The encoded attributes of one key by text; see `KeyValues.values`."""

@@ -23,7 +23,8 @@ from .words import words
 
 _LIST = 0x0A  # the key of an attribute, a text value
 _INNER = 0x12  # the value of an attribute
-_STATE, _PARENT, _ATTRIBUTE, _EVENT, _STATUS = 0x1A, 0x22, 0x4A, 0x5A, 0x7A
+_STATE, _PARENT, _ATTRIBUTE, _EVENT, _LINK, _STATUS = 0x1A, 0x22, 0x4A, 0x5A, 0x6A, 0x7A
+_OF_LINK = 0x22  # an attribute of a link
 _KIND_AND_NAME = b"\x30\x2a"
 _STATUS_MESSAGE = 0x12
 
@@ -212,6 +213,8 @@ def _cut(span: bytes, needles: Iterable[bytes]) -> bytes:
                 found.append(place - 2)
             elif span[place - 3] == _ATTRIBUTE and span[place - 2] > 0x7F:  # the attribute's length has two bytes
                 found.append(place - 3)
+            else:  # of a link, or in a value
+                return _guarded(span)
             place = span.find(needle, place + 1)
     if not found:
         return span
@@ -275,6 +278,8 @@ def _guarded(span: bytes) -> bytes:
             continue
         if tag == _ATTRIBUTE:
             parts.append(_attribute(field, payload))
+        elif tag == _LINK:
+            parts.append(_link(payload))
         elif tag == _STATUS:
             parts.append(_status(payload))
         else:
@@ -288,10 +293,17 @@ def _attribute(field: bytes, pair: bytes) -> bytes:
     if key in _PERSONAL:
         return b""
     value = found.get(_INNER, b"")
-    if key in _URLS and value[:1] == b"\x0a" and (b"?" in value or b"#" in value):
+    if key in _URLS and _has_query(value):
+        if value[:1] != b"\x0a":
+            return b""  # a list of them, for instance
         text = next((payload for tag, _, payload in fields(value) if tag == _LIST), b"").decode("utf-8", "replace")
-        return delimited(bytes((_ATTRIBUTE,)), key_value(key, text.partition("?")[0].partition("#")[0]))
+        return delimited(field[:1], key_value(key, text.partition("?")[0].partition("#")[0]))
     return field
+
+
+def _link(link: bytes) -> bytes:
+    parts = [_attribute(field, payload) if tag == _OF_LINK else field for tag, field, payload in fields(link)]
+    return delimited(bytes((_LINK,)), b"".join(parts))
 
 
 def _status(status: bytes) -> bytes:

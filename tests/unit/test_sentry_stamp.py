@@ -297,10 +297,11 @@ def test_groups_without_spans_are_left_out() -> None:
 
 @pytest.mark.parametrize("parent", [False, True])
 def test_attributes_of_events_and_links_are_not_taken_for_the_spans(parent: bool) -> None:
-    """A personal attribute of an event leaves neither, and one behind it is found as well."""
+    """A personal attribute of an event or a link leaves neither, and one behind it is found as well."""
     recording = record(SpanKind.SERVER, {"a": "x" * 200, "client.address": "10.0.0.1", "user.email": "ada@b"}, parent)
     tracer = recording.tracer_provider.get_tracer("test")
-    link = Link(tracer.start_span("linked").get_span_context(), {"user.email": "eve@b"})
+    linked = tracer.start_span("linked").get_span_context()
+    link = Link(linked, {"user.email": "eve@b", "n": 1, "url.full": "http://h/p?q=1"})
     span = tracer.start_span("name", links=[link], attributes={"user.id": "7"})
     span.add_event("signed in", {"user.email": "ada@b"})
     span.end()
@@ -308,6 +309,27 @@ def test_attributes_of_events_and_links_are_not_taken_for_the_spans(parent: bool
     assert attributes(first) == {"a": "x" * 200, **MARKS.attributes()}
     assert attributes(second) == {"user.id": "7", **MARKS.attributes()}
     assert not second.events
+    assert attributes(second.links[0]) == {"n": 1, "url.full": "http://h/p"}
+    assert second.links[0].span_id == linked.span_id.to_bytes(8, "big")
+
+
+def test_a_personal_name_that_only_a_link_has_is_known() -> None:
+    """Names of links' attributes are looked for as well, and of those only what is personal is taken away."""
+    encoder = SpanEncoder()
+    link = Link(SpanContext(1, 2, is_remote=False), {"client.address": "10.0.0.1", "n": 1})
+    groups = encoder.join([encoder.piece(odd.span(links=(link,), attributes={"a": "b"}))]).groups
+    (found,) = spans_in(Stamp(LAST, personal=False, names=encoder.names)(groups).body)
+    assert encoder.names() == {"a", "client.address", "n"}
+    assert attributes(found.links[0]) == {"n": 1}
+    assert attributes(found) == {"a": "b", **MARKS.attributes()}
+
+
+@pytest.mark.parametrize("value", [["http://h/p?q=1", "http://h/"], b"http://h/p?q=1", {"a": "http://h/p#q=1"}])
+def test_urls_that_are_no_text_leave_only_without_queries(value: Any) -> None:
+    """A list of URLs of which one has a query stays here, as nobody can say what of it may leave; others leave."""
+    kept = {"a": 1, **MARKS.attributes()}
+    assert attributes(one(record(SpanKind.CLIENT, {"url.full": value, "a": 1}))) == kept
+    assert "url.full" in attributes(one(record(SpanKind.CLIENT, {"url.full": ["http://h/", "http://i/"], "a": 1})))
 
 
 def test_spans_of_other_encoders_are_stamped_as_well() -> None:
