@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._batch import Encoded, Group, Piece
 from ._values import KeyValues
-from ._wire import delimited, text_field, varint
+from ._wire import delimited, text_field, varint, varints
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -107,7 +107,7 @@ class Frames:
     def __init__(self, before: bytes = b"", after: int = 0) -> None:
         self._before = before + b"\x12"
         self._after = after
-        self._usual = tuple([self._frame(size) for size in range(_USUAL)])
+        self._usual = tuple([self._before + length for length in varints(_USUAL + after)[after:]])
 
     def __call__(self, items: Sequence[bytes]) -> list[bytes]:
         """Each of these behind its frame."""
@@ -115,7 +115,7 @@ class Frames:
         sizes = list(map(len, items))
         parts = [b""] * (2 * len(items))
         parts[1::2] = items
-        usual = max(sizes, default=0) < _USUAL
+        usual = max(sizes, default=0) < len(self._usual)
         parts[::2] = map(self._usual.__getitem__, sizes) if usual else map(self._frame, sizes)
         return parts
 
@@ -129,7 +129,8 @@ _FRAMES = Frames()
 def joined(pieces: Sequence[Piece], envelopes: Envelopes) -> Encoded:
     """The export request of `pieces`; those without bytes are counted as lost."""
     # the pieces hold their resources and scopes, so that an id is nobody else's meanwhile
-    known: dict[tuple[int, int], Group] = {}
+    known: dict[tuple[int, int], list[bytes]] = {}
+    groups: list[Group] = []
     resource: Any = known  # nobody's resource: the first piece always looks for its group
     scope: Any = None
     items: list[bytes] = []
@@ -141,13 +142,11 @@ def joined(pieces: Sequence[Piece], envelopes: Envelopes) -> Encoded:
         if its_scope is not scope or its_resource is not resource:
             resource, scope = its_resource, its_scope
             key = (id(resource), id(scope))
-            found: Any = known.get(key)
-            if found is None:
-                found = known[key] = (resource, scope, [])
-            items = found[2]
+            items = known.get(key) or known.setdefault(key, [])
+            if not items:
+                groups.append((resource, scope, items))
         items.append(encoded)
     request = Groups(envelopes)
-    found = tuple(known.values())
-    for its_resource, its_scope, those in found:
+    for its_resource, its_scope, those in groups:
         request.items(its_resource, its_scope).extend(_FRAMES(those))
-    return Encoded(request.body(), len(pieces) - lost, lost, found)
+    return Encoded(request.body(), len(pieces) - lost, lost, groups)

@@ -28,7 +28,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status
 
 from otel_distro.context import attributes_of
+from otel_distro.otlp._groups import Frames
 from otel_distro.otlp._values import KeyValues, any_value
+from otel_distro.otlp._wire import varint, varints
 from otel_distro.otlp.encode_json import JsonSpanEncoder
 from otel_distro.otlp.encode_logs import LogEncoder
 from otel_distro.otlp.encode_metrics import MetricEncoder
@@ -205,6 +207,21 @@ def test_a_text_that_will_not_come_again_is_encoded_as_any_other(key: str, text:
     assert (heads == ()) == (key == "session_token")
 
 
+@pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 2048, 16_384, 20_000])
+def test_a_table_of_varints_holds_what_each_is_by_itself(count: int) -> None:
+    """Varints made together are those made one by one; there are none of three bytes."""
+    assert varints(count) == [varint(number) for number in range(min(count, 16_384))]
+
+
+@pytest.mark.parametrize("after", [0, 77, 5_000, 20_000])
+def test_each_item_stands_behind_its_frame(after: int) -> None:
+    """Whatever the sizes, and whatever belongs to each item besides, the lengths are right."""
+    for sizes in ((0, 1, 127, 128, 2047), (1, 2048), (20_000,), ()):
+        items = [b"y" * size for size in sizes]
+        frames = [b"x\x12" + varint(size + after) for size in sizes]
+        assert Frames(b"x", after)(items) == [part for pair in zip(frames, items, strict=True) for part in pair]
+
+
 def span(**fields: Any) -> Any:
     """A span as it should be, with some fields as they should not be."""
     usual = {
@@ -230,7 +247,7 @@ def span(**fields: Any) -> Any:
 ODD = {
     "name": ["a\ud800", 5, None, b"x"],
     "parent": [SpanContext(1, 1 << 70, False), object()],
-    "kind": [None, "SERVER", 7],
+    "kind": [None, "SERVER", 7, Thing(value=200)],
     "start_time": [None, -1, 1 << 70, 1.5, "yesterday"],
     "end_time": [None, -1, 1 << 70, float("nan")],
     "attributes": [None, [1], {1: 2, None: "x"}, BrokenMapping(), {"a": Silent()}],
