@@ -1,4 +1,9 @@
-"""Rounds against applications in their own processes, without a server: CPU time of each case, peer beside peer."""
+"""Rounds against applications in their own processes, without a server: CPU time of each case, peer beside peer.
+
+Each round has processes of its own. How a process happens to lie in memory makes it up to a tenth or two faster or
+slower for as long as it lives, which would be taken for what a peer costs if its rounds shared one; so every round
+draws that anew for each peer, and the median over the rounds is one over as many processes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,11 @@ from benchmarks.site import Site
 from benchmarks.stats import order
 from benchmarks.workload.cases import Case
 
-_WARM = 20
+_FEW = 20
+"""Requests that tell the spans of one: so few that no queue can overflow and hide a part of them."""
+_WARM, _WARM_SECONDS = 2000, 0.5
+"""Requests of a case before its process is measured, or as many as fit in the time: the interpreter has specialised
+what they run, caches and connection pools are filled."""
 _PAIRED = ("bare", "ours")
 _SLICES = 4  # short enough to share the machine's mood, long enough for exports to fall into them
 
@@ -24,7 +33,7 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        rounds: Rounds of everything.
+        rounds: Rounds of everything, each in processes of its own.
         seconds: How long a peer works in one round of a case, all its slices together; at least ten export intervals.
     """
 
@@ -38,76 +47,116 @@ def takes_part(peer: Peer, case: Case) -> bool:
 
 
 def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], plan: Plan) -> list[dict[str, Any]]:
-    """Starts every peer once, then measures case by case; in a round of a case the peers take turns, a slice each.
+    """In each round, starts every peer, warms it for all of its cases, measures case by case, and ends it.
+
+    In a round of a case the peers take turns, a slice each. A peer that fails at a case is named once and does it no
+    more in later rounds.
 
     Returns:
         One row a round, case and peer: `requests`, `cpu_us` (microseconds of a request, its export included), `spans`
         a request, `sent` and `arrived` spans, `metric_exports`, maybe `gaps_ms`, maybe `paired_us` and `pairs` of
         `workload/pairs.py`; or `failed`, the reason for none.
     """
-    rows: list[dict[str, Any]] = []
-    with ExitStack() as stack:
-        children = {}
-        for peer in peers:
-            if any(takes_part(peer, case) for case in cases):
-                command = site.workload(peer, "drive", "--wrap", peer.wrap)
-                children[peer.name] = stack.enter_context(Child(command, site.environment(peer), peer.name))
-        running = _Running({peer.name: peer for peer in peers}, children, sink, rows)
-        for case in cases:
-            running.warm(case)
-        for turn in range(plan.rounds):
+    known = _Known(peers, cases)
+    for turn in range(plan.rounds):
+        with ExitStack() as stack:
+            running = _Round(site, sink, known, stack)
+            for case in cases:
+                running.warm(case)
             for case in cases:
                 running.measure(case, turn, plan.seconds)
-    return rows
+    return known.rows
 
 
-class _Running:
-    """The started peers, and what is known of each: spans of one request of each case, and who failed at what."""
+class _Known:
+    """What outlives a round: the rows, spans of one request of each peer and case, and who can do what.
 
-    def __init__(
-        self, peers: dict[str, Peer], children: dict[str, Child], sink: Sink, rows: list[dict[str, Any]]
-    ) -> None:
-        self._peers = peers
-        self._children = children
+    Attributes:
+        peers: Peers by name.
+        rows: All rows so far.
+        spans: Spans of one request, by peer and case; learnt in the first round.
+    """
+
+    def __init__(self, peers: Sequence[Peer], cases: Sequence[Case]) -> None:
+        self.peers = {peer.name: peer for peer in peers}
+        self.rows: list[dict[str, Any]] = []
+        self.spans: dict[tuple[str, str], float] = {}
+        self._able = {case.name: [peer.name for peer in peers if takes_part(peer, case)] for case in cases}
+
+    def able(self, case: Case) -> list[str]:
+        """Peers that take part in this case and have not failed at it."""
+        return list(self._able[case.name])
+
+    def needed(self) -> list[Peer]:
+        """Peers that any case is left for."""
+        return [peer for name, peer in self.peers.items() if any(name in able for able in self._able.values())]
+
+    def fail(self, case: str, peer: str, reason: str) -> None:
+        """This peer does this case no more."""
+        print(f"  {peer} cannot do {case}: {reason}", flush=True)
+        self._able[case].remove(peer)
+        self.rows.append({"round": None, "case": case, "peer": peer, "failed": reason})
+
+    def fail_all(self, peer: str, reason: str) -> None:
+        """This peer does nothing more."""
+        for case, able in self._able.items():
+            if peer in able:
+                self.fail(case, peer, reason)
+
+
+class _Round:
+    """The processes of one round; each stands still unless it is asked something.
+
+    Args:
+        site: Where they are started.
+        sink: Where their spans arrive.
+        known: What was learnt before, and is learnt here.
+        stack: Ends them.
+    """
+
+    def __init__(self, site: Site, sink: Sink, known: _Known, stack: ExitStack) -> None:
         self._sink = sink
-        self._rows = rows
-        self._spans: dict[tuple[str, str], float] = {}
-        self._ready: set[str] = set()
-
-    def names(self, case: Case) -> list[str]:
-        """Peers that can still do this case."""
-        return [name for name in self._children if (name, case.name) in self._spans]
+        self._known = known
+        self._children: dict[str, Child] = {}
+        for peer in known.needed():
+            command = site.workload(peer, "drive", "--wrap", peer.wrap)
+            self._children[peer.name] = stack.enter_context(Child(command, site.environment(peer), peer.name))
+        for name, child in self._children.items():  # all start at once; none is warmed beside one that still does
+            try:
+                with child.awake():
+                    child.line()
+            except Failed as failure:
+                known.fail_all(name, str(failure))
 
     def warm(self, case: Case) -> None:
-        """Sends a few requests of each peer and learns how many spans one of them makes."""
-        for name, child in self._children.items():
-            if not takes_part(self._peers[name], case):
-                continue
+        """Warms each process for the case; the spans of that are forgotten."""
+        for name in self._known.able(case):
+            child = self._children[name]
             try:
-                if name not in self._ready:
-                    child.line()
-                    self._ready.add(name)
                 with child.awake():
-                    self._spans[name, case.name] = self._learn(child, case)
+                    if (name, case.name) not in self._known.spans:
+                        self._known.spans[name, case.name] = self._learn(child, case)
+                    child.ask({"do": "warm", "case": case.name, "requests": _WARM, "seconds": _WARM_SECONDS})
             except Failed as failure:
-                self._fail(case.name, name, str(failure))
+                self._known.fail(case.name, name, str(failure))
+        self._sink.forget()
 
     def measure(self, case: Case, turn: int, seconds: float) -> None:
         """One round of one case: all of its peers are awake, and take turns of a slice each."""
         with ExitStack() as awake:
-            for name in self.names(case):
+            for name in self._known.able(case):
                 awake.enter_context(self._children[name].awake())
-            for name in self.names(case):
+            for name in self._known.able(case):
                 self._ask(case, name, {"do": "begin"})
             self._sink.forget()
             for part in range(_SLICES):
-                for name in order(self.names(case), turn * _SLICES + part):
+                for name in order(self._known.able(case), turn * _SLICES + part):
                     self._ask(case, name, {"do": "slice", "seconds": seconds / _SLICES})
-            for name in self.names(case):
+            for name in self._known.able(case):
                 answer = self._ask(case, name, {"do": "end"})
                 if answer is not None:
                     row = {"round": turn, "case": case.name, "peer": name, **self._row(case, name, answer)}
-                    self._rows.append(row | self._pairs(case, name, seconds))
+                    self._known.rows.append(row | self._pairs(case, name, seconds))
 
     def _pairs(self, case: Case, name: str, seconds: float) -> dict[str, Any]:
         """What the peer itself compares, alone and after everybody's turn."""
@@ -120,28 +169,27 @@ class _Running:
         try:
             return self._children[name].ask({**command, "case": case.name})
         except Failed as failure:
-            self._fail(case.name, name, str(failure))
-            del self._spans[name, case.name]
+            self._known.fail(case.name, name, str(failure))
             return None
 
     def _learn(self, child: Child, case: Case) -> float:
         """Spans of one request."""
-        command = {"do": "warm", "case": case.name, "requests": _WARM}
+        command = {"do": "warm", "case": case.name, "requests": _FEW}
         child.ask(command)  # the first time: imports, connections
         self._settled(child.name)
         sent: int = child.ask(command)["requests"]
         return self._settled(child.name) / sent
 
     def _row(self, case: Case, name: str, answer: dict[str, Any]) -> dict[str, Any]:
-        exact = self._peers[name].exact
-        sent = round(self._spans[name, case.name] * answer["requests"])
-        arrived, metrics = self._sink.spans(self._peers[name].far_end, sent if exact else 0)
+        peer, spans = self._known.peers[name], self._known.spans[name, case.name]
+        sent = round(spans * answer["requests"])
+        arrived, metrics = self._sink.spans(peer.far_end, sent if peer.exact else 0)
         row = {
             "requests": answer["requests"],
             "cpu_us": 1e6 * answer["cpu_s"] / answer["requests"],
             "wall_s": answer["wall_s"],
-            "spans": self._spans[name, case.name],
-            "sent": sent if exact else None,
+            "spans": spans,
+            "sent": sent if peer.exact else None,
             "arrived": arrived,
             "metric_exports": metrics,
         }
@@ -151,11 +199,7 @@ class _Running:
         """Spans that arrive until none does for a fifth of a second: what was flushed has arrived already."""
         total = 0
         while True:
-            arrived, _ = self._sink.spans(self._peers[name].far_end, 1, seconds=0.2)
+            arrived, _ = self._sink.spans(self._known.peers[name].far_end, 1, seconds=0.2)
             if not arrived:
                 return total
             total += arrived
-
-    def _fail(self, case: str, peer: str, reason: str) -> None:
-        print(f"  {peer} cannot do {case}: {reason}", flush=True)
-        self._rows.append({"round": None, "case": case, "peer": peer, "failed": reason})

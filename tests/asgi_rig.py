@@ -74,8 +74,11 @@ class Rig:
         else:
             self.tracer_provider = TracerProvider(shutdown_on_exit=False)
             self.meter_provider = MeterProvider(metric_readers=[self._reader], shutdown_on_exit=False)
-        processor = TakingBrief if lean and brief else SimpleSpanProcessor
-        self.tracer_provider.add_span_processor(processor(self._exporter))
+        processor = (TakingBrief if lean and brief else SimpleSpanProcessor)(self._exporter)
+        self.tracer_provider.add_span_processor(processor)
+        self._settle = processor.settle if isinstance(processor, TakingBrief) else lambda: None
+        if isinstance(self.meter_provider, LeanMeterProvider):
+            self.meter_provider.settle_before_reading(self._settle)
         self.tools = Toolbox(
             self.tracer_provider, self.meter_provider, parsed.instrumentation, self.guard, Answers(self.guard)
         )
@@ -91,8 +94,10 @@ class Rig:
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        """Finished spans so far, oldest first."""
-        return list(self._exporter.get_finished_spans())
+        """Finished spans so far, the first to end first."""
+        self._settle()
+        # those that waited were made spans after others that had ended later
+        return sorted(self._exporter.get_finished_spans(), key=lambda span: span.end_time or 0)
 
     def take(self) -> list[ReadableSpan]:
         """Finished spans since the last time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from otel_distro import sampling, settings
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.base import Instrumentation, Toolbox
+from otel_distro.ledger import Ledger
 from otel_distro.metrics import LeanMeterProvider
 from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.tracing import LeanTracerProvider
@@ -37,6 +38,17 @@ class TakingBrief(SimpleSpanProcessor):
     def __init__(self, exporter: InMemorySpanExporter) -> None:
         super().__init__(exporter)
         self.span_encoder: Any = ReadableEncoder()
+        self.errors: list[BaseException] = []
+        self.ledger = Ledger(self._take_all, lambda error, _: self.errors.append(error))
+
+    def settle(self) -> None:
+        """Make spans of what has ended."""
+        self.ledger.drain()
+        assert not self.errors
+
+    def _take_all(self, pieces: Sequence[Any]) -> None:
+        for piece in pieces:
+            self.take(piece)
 
     def take(self, piece: tuple[Resource, InstrumentationScope, ReadableSpan]) -> None:
         """Keep it."""
@@ -60,8 +72,8 @@ class ReadableEncoder(SpanEncoder):
 
     def finisher(  # type: ignore[override]  # what can be read instead of bytes
         self, name: str, kind: SpanKind, attributes: Mapping[str, Any]
-    ) -> Callable[..., ReadableSpan]:
-        """Makes what can be read of such a span."""
+    ) -> tuple[Callable[..., ReadableSpan], Callable[..., list[ReadableSpan]]]:
+        """Makes what can be read of such a span, or of many."""
 
         def finished(  # noqa: PLR0917 - the encoder's
             trace_id: int,
@@ -81,7 +93,15 @@ class ReadableEncoder(SpanEncoder):
                 name, context, parent, attributes=attributes_of_it, kind=kind, start_time=start, end_time=end
             )
 
-        return finished
+        def finished_all(ids: Any, parents: Any, starts: Any, ends: Any, *others: Any) -> list[ReadableSpan]:
+            rows = zip(ids, parents, starts, ends, map(b"".join, zip(*others, strict=True)), strict=True)
+            return [finished(*its[:2], parent, start, end, {}, told) for its, parent, start, end, told in rows]
+
+        return finished, finished_all
+
+    def piece(self, span: Any) -> Any:
+        """Itself."""
+        return span.resource, span.instrumentation_scope, span
 
 
 class Recording:
@@ -108,15 +128,19 @@ class Recording:
             limits=parsed.traces.limits,
             guard=self.guard,
         )
-        processor = TakingBrief if brief else SimpleSpanProcessor
-        self.tracer_provider.add_span_processor(processor(self._exporter))
+        processor = (TakingBrief if brief else SimpleSpanProcessor)(self._exporter)
+        self.tracer_provider.add_span_processor(processor)
+        self._settle = processor.settle if isinstance(processor, TakingBrief) else lambda: None
         self.meter_provider = LeanMeterProvider(resource=resource, guard=self.guard, readers=[self._reader])
+        self.meter_provider.settle_before_reading(self._settle)
         self.toolbox = Toolbox(self.tracer_provider, self.meter_provider, parsed.instrumentation, self.guard)
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        """Ended spans, oldest end first."""
-        return list(self._exporter.get_finished_spans())
+        """Ended spans, the first to end first."""
+        self._settle()
+        # those that waited were made spans after others that had ended later
+        return sorted(self._exporter.get_finished_spans(), key=lambda span: span.end_time or 0)
 
     def one(self) -> ReadableSpan:
         """The only span."""

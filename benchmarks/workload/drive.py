@@ -9,6 +9,7 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
+from math import inf
 from time import perf_counter
 from typing import Any, TextIO
 
@@ -52,16 +53,22 @@ class Driver:
         """The request of a case, ready to be sent any number of times."""
         return Request(self._app(case.app), case.method, case.path, size=case.size, fails=case.fails)
 
-    async def warm(self, case: Case, requests: int) -> dict[str, Any]:
-        """Checks the answer, sends `requests` more, and flushes: what arrived of those tells the spans of one."""
-        request = self.request(case)
+    async def warm(self, case: Case, requests: int, seconds: float = inf) -> dict[str, Any]:
+        """Checks the answer, sends `requests` in all or as many as fit in `seconds`, and flushes.
+
+        Returns:
+            `requests`: how many were sent; what arrived of those tells the spans of one.
+        """
+        request, deadline = self.request(case), perf_counter() + seconds
         status = await request.status()
         if status != (500 if case.fails else 200):
             raise RuntimeError(f"{case.name}: the application answered {status}")
-        for _ in range(requests - 1):
+        sent = 1
+        while sent < requests and perf_counter() < deadline:
             await request.send()
+            sent += 1
         self._wiring.flush()
-        return {"requests": requests}
+        return {"requests": sent}
 
     async def begin(self, case: Case) -> dict[str, Any]:
         """Starts a round: what it finds is warm and empty."""

@@ -6,7 +6,7 @@ calls go through the public API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from opentelemetry.context import Context, get_current
@@ -23,7 +23,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AnyValue
 
-from otel_distro.tracing.brief import Briefs
+from otel_distro.tracing.brief import Briefs, Ids
 from otel_distro.tracing.late import LateSpan
 from otel_distro.tracing.span import UnsampledSpan
 
@@ -69,6 +69,15 @@ class Records(Protocol):
 
     def took(self, seconds: float, now: float, ids: tuple[int, int] | None) -> None:
         """Take a duration of a span that is no object; see `otel_distro.metrics.series.Series.took`."""
+        ...
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is fetched from the ledger whatever waits there before it is read; see `Series.waits`."""
+        ...
+
+    def took_all(self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], Ids]) -> None:
+        """Take many that have waited; see `otel_distro.metrics.series.Series.took_all`."""
         ...
 
 
@@ -125,6 +134,8 @@ class ApiTracer:
 class _Series:
     __slots__ = ("_attributes", "_take")
 
+    waits = False
+
     def __init__(self, take: Callable[..., None], attributes: Attributes) -> None:
         self._take = take
         self._attributes = attributes
@@ -144,9 +155,14 @@ class _Series:
         del now
         self.record(seconds, None if ids is None else NonRecordingSpan(SpanContext(*ids, False, _SAMPLED)))
 
+    def took_all(self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], Ids]) -> None:
+        raise TypeError("an instrument of others is told at once")
+
 
 class _Nothing:
     __slots__ = ()
+
+    waits = True
 
     def record(self, value: float, span: Span | None = None) -> None:
         """Do nothing."""
@@ -157,6 +173,9 @@ class _Nothing:
         """Do nothing."""
 
     def took(self, seconds: float, now: float, ids: tuple[int, int] | None) -> None:
+        """Do nothing."""
+
+    def took_all(self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], Ids]) -> None:
         """Do nothing."""
 
 

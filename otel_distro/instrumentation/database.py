@@ -114,16 +114,14 @@ class Operation:
         """
         now, end_time = perf_counter(), time_ns()
         seconds = now - started
-        briefs, duration = self._briefs, self._duration
+        briefs = self._briefs
         if briefs is None or briefs.tracer is not tracer:  # type: ignore[comparison-overlap]  # a lean one is both
-            briefs = self._briefs = tracer.briefs(self.name, CLIENT, self.attributes)
-        if duration is None:
-            duration = self._duration = self._bound()
+            briefs = self._meet(tracer)
         parent: Any = getattr(context.get(SPAN_KEY), "context", None)
         if parent.__class__ is not SpanContext or not parent[IS_VALID]:
             parent = parent_in(context)
         scope = current_scope()
-        duration.took(seconds, now, briefs.ended(parent, scope, end_time - int(seconds * 1e9), end_time))
+        briefs.ended(parent, scope, end_time - int(seconds * 1e9), end_time, seconds, now)
         if scope is not None:
             spent = scope.spent or scope.spending()
             if spent is None:
@@ -140,6 +138,13 @@ class Operation:
         start_time = time_ns() - int((perf_counter() - started) * 1e9)
         span = tracer.begin(self.name, CLIENT, parent_in(context), self.attributes.copy(), start_time=start_time)
         self.fail(span, started, error, code)
+
+    def _meet(self, tracer: Starts) -> Briefs:
+        duration = self._duration
+        if duration is None:
+            duration = self._duration = self._bound()
+        briefs = self._briefs = tracer.briefs(self.name, CLIENT, self.attributes).measure(duration)
+        return briefs
 
     def _spend(self, spent: Spent, seconds: float) -> None:
         if self.is_statement:

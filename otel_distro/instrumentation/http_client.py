@@ -125,13 +125,18 @@ class Exchange:
                 detach(self._token, span)
                 self._token = None
             target, key = self._target, (self._status, self._version, self._error)
-            duration, alike = target.endings.get(key) or target.ending(*key)
-            if span.__class__ is ClientSpan and span.conclude(alike, end_time):
-                duration.took(seconds, now, span.context[:2])
+            ending = target.endings.get(key) or target.ending(*key)
+            if span.__class__ is ClientSpan and span.conclude(ending, end_time):
+                if not ending.waits:
+                    ending.duration.took(seconds, now, span.context[:2])
+                ledger = ending.taker.ledger  # type: ignore[union-attr]  # `conclude` has met it
+                ledger.append((ending, seconds, now, span))
+                if len(ledger) >= ledger.mark:
+                    ledger.full()
             else:
                 if span.__class__ is ClientSpan and self._status and span.is_recording():
                     self._tell_answer()
-                duration.record(seconds, span)
+                ending.duration.record(seconds, span)
                 span.end(end_time)
             # the scope in which it began: an answer may be closed by anyone, also by the garbage collector
             scope = self._scope

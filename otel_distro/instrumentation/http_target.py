@@ -5,13 +5,16 @@ Source: semantic conventions 1.44, "HTTP client spans" and "HTTP client metrics"
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from opentelemetry.metrics import Histogram
 
 from otel_distro.bounded import BoundedCache
-from otel_distro.tracing.client import ClientSpans
+from otel_distro.ledger import Entry
+from otel_distro.tracing.brief import Ids
+from otel_distro.tracing.client import ClientSpans, encoded
 from otel_distro.tracing.common import Common
 
 from .binding import Records, histogram_series
@@ -21,16 +24,42 @@ _MAX_SERIES = 64
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Ending(NamedTuple):
-    """What the requests of a target have in common that ended alike.
+class Ending(Common):
+    """What the requests of a target have in common that ended alike, the account of their entries in the ledger.
+
+    An entry is an `Ending`, the duration in seconds, the end by `time.perf_counter`, and the span, which was concluded.
+
+    Args:
+        name: of the spans.
+        attributes: of the spans.
+        duration: see below.
 
     Attributes:
         duration: the series of `http.client.request.duration`.
-        alike: name and attributes of their spans.
+        waits: it may be told later, with the entries; otherwise it has been told.
     """
 
-    duration: Records
-    alike: Common
+    __slots__ = ("duration", "waits")
+
+    def __init__(self, name: str, attributes: dict[str, Any], duration: Records) -> None:
+        super().__init__(name, CLIENT, attributes)
+        self.duration = duration
+        self.waits = duration.waits
+
+    def encoded(self, entries: list[Entry]) -> Sequence[Any]:
+        """Their spans; see `Account`."""
+        return encoded(self, [entry[3] for entry in entries])
+
+    def count(self, entries: list[Entry]) -> None:
+        """Put them into metrics; see `Account`."""
+        if self.waits:
+            _, seconds, moments, spans = zip(*entries, strict=True)
+
+            def ids(index: int) -> Ids:
+                found: Ids = spans[index].context[:2]
+                return found
+
+            self.duration.took_all(seconds, moments, ids)
 
 
 class Target:
@@ -79,8 +108,8 @@ class Target:
         if error or is_error(status):
             attributes["error.type"] = error or str(status)
         series = histogram_series(self._histogram, {**self._metric_attributes, **attributes})
-        alike = Common(self.name, CLIENT, {**self.attributes, **attributes})
-        return self.endings.keep((status, version, error), Ending(series, alike))
+        ending = Ending(self.name, {**self.attributes, **attributes}, series)
+        return self.endings.keep((status, version, error), ending)
 
 
 def is_error(status: int) -> bool:

@@ -120,7 +120,7 @@ class EncodedLogQueue(PieceQueue):
             return
         queue.append(piece)
         if waiting >= self._mark:
-            self._call_thread()
+            self._look()
 
     def flush(self, seconds: float) -> bool:
         """Send what waits within `seconds`; False when that was not done."""

@@ -62,12 +62,14 @@ class Block:
         start: the first cell within it.
         exemplars: the segment of the published exemplars, None without.
         exemplars_start: the first byte within it.
+        shared: other processes read these cells at any moment.
     """
 
     cells: Cells
     start: int
     exemplars: memoryview | None = None
     exemplars_start: int = 0
+    shared: bool = False
 
 
 class Store(Protocol):

@@ -42,7 +42,14 @@ class Reservoir:
         self._region = region
         self._start = start
 
-    def offer(self, slot: int, value: float, span: Span | None, dropped: Mapping[str, Any] | None) -> None:
+    def offer(
+        self,
+        slot: int,
+        value: float,
+        span: Span | None,
+        dropped: Mapping[str, Any] | None,
+        moment: float | None = None,
+    ) -> None:
         """Keep `value` in `slot` when its span is sampled (or `always`).
 
         Args:
@@ -50,6 +57,7 @@ class Reservoir:
             value: the measurement.
             span: current when it was made, None for none.
             dropped: attributes of the measurement that the view took away.
+            moment: when it was made, by `time.perf_counter`; None for now.
         """
         trace_id = span_id = None
         if span is not None and span is not INVALID_SPAN:
@@ -60,8 +68,10 @@ class Reservoir:
                 return
         elif not self.always:
             return
-        now = time_ns()
-        self.due[slot] = perf_counter() + _EVERY
+        now, clock = time_ns(), perf_counter()
+        if moment is not None:
+            now -= int((clock - moment) * 1e9)
+        self.due[slot] = (clock if moment is None else moment) + _EVERY
         self.kept[slot] = Exemplar(dropped, value, now, span_id, trace_id)
         if self._region is not None:
             at = self._start + slot * SLOT

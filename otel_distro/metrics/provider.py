@@ -87,7 +87,7 @@ class LeanMeterProvider(MeterProvider):
         self._instruments: tuple[LeanInstrument, ...] = ()
         self._collections: dict[MetricReader, Collection] = {}
         self._private = LocalStore()
-        means = Means(self.store, self._private, guard, max(2, cardinality_limit), exemplar_filter)
+        self._means = means = Means(self.store, self._private, guard, max(2, cardinality_limit), exemplar_filter)
         self._viewer = Viewer(views, means, merges or {})
         self._workshop = Workshop(self._viewer, guard, self._preferences, self._made, wants or _everything)
         self._sdk_config = _compat.sdk_configuration(resource, views, _FILTERS[exemplar_filter]())
@@ -132,6 +132,10 @@ class LeanMeterProvider(MeterProvider):
             self._collections = rest
         _compat.attach_reader(metric_reader, None)
         self._guard.call("metric reader", None, metric_reader.shutdown)
+
+    def settle_before_reading(self, settle: Callable[[], object]) -> None:
+        """Let series be told later what waits in a ledger: `settle` tells them, called before anybody reads them."""
+        self._means.settles.append(settle)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Let every reader collect and export what it has, within `timeout_millis` together.
@@ -200,6 +204,8 @@ class LeanMeterProvider(MeterProvider):
 
     def _observe(self, timeout_millis: float) -> None:
         self._rounds += 1
+        for settle in self._means.settles:
+            self._guard.call("metrics that wait", None, settle)
         options = CallbackOptions(timeout_millis=timeout_millis)
         for instrument in self._instruments:
             if isinstance(instrument, LeanObservable):

@@ -7,7 +7,8 @@ no lock on this path. `_count` and the +Inf bucket are derived from the buckets;
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from math import inf
 from sys import float_info
 from time import perf_counter, time
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 LARGEST: Final = float_info.max
 NOTHING: Final[Mapping[str, Any]] = {}
+_FEW = 4
+Ids = tuple[int, int]
+"""Trace id and span id of a sampled span."""
 OVERFLOW: Final[Mapping[str, Any]] = {"otel.metric.overflow": True}
 """Attributes of the series that takes what does not fit (specification, "Cardinality limits")."""
 
@@ -37,7 +41,7 @@ class Series:
         low: the smallest value that may be measured.
     """
 
-    __slots__ = ("_at", "_cells", "_low", "_reservoir", "also", "attributes", "started", "stream")
+    __slots__ = ("_at", "_cells", "_low", "_reservoir", "_shared", "also", "attributes", "started", "stream")
 
     def __init__(self, stream: Stream, attributes: Mapping[str, Any], low: float) -> None:
         self.stream = stream
@@ -48,6 +52,7 @@ class Series:
         self._cells: Cells
         self._at = 0
         self._reservoir: Reservoir | None = None
+        self._shared = False
 
     def bind(self, block: Block, started: int, reservoir: Reservoir | None) -> None:
         """Take new cells, all zero; also what a forked child does.
@@ -61,6 +66,12 @@ class Series:
         self._at = block.start
         self.started = started
         self._reservoir = reservoir
+        self._shared = block.shared
+
+    @property
+    def waits(self) -> bool:
+        """Whether what it is told may wait in a ledger: nobody reads the cells without having that settled before."""
+        return self.stream.settled and not (self._shared or any(other._shared for other in self.also))  # noqa: SLF001
 
     def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
         """Take one measurement.
@@ -94,6 +105,19 @@ class Series:
         """
         del now
         self.measure(seconds, None if ids is None else sampled(*ids))
+
+    def took_all(
+        self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], tuple[int, int]]
+    ) -> None:
+        """`took` for each of many that have waited.
+
+        Args:
+            values: finite, not negative.
+            moments: when each was measured, by `time.perf_counter`.
+            ids: trace id and span id of each by its index; all are sampled.
+        """
+        for index, (value, moment) in enumerate(zip(values, moments, strict=True)):
+            self.took(value, moment, ids(index))
 
     def step(self, value: int) -> None:
         """Add one or take one away, as an instrumentation of ours counts what goes on."""
@@ -323,6 +347,35 @@ class HistogramSeries(Distribution):
         # hardly ever due, so that is asked first
         if reservoir is not None and now >= reservoir.due[bucket] and (ids is not None or reservoir.always):
             reservoir.offer(bucket, seconds, None if ids is None else sampled(*ids), NOTHING)
+
+    def took_all(
+        self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], tuple[int, int]]
+    ) -> None:
+        """See `Series.took_all`; each cell is written once."""
+        if self.also or len(values) < _FEW:
+            Series.took_all(self, values, moments, ids)
+            return
+        edges, total, smallest, largest = self._edges, sum(values), min(values), max(values)
+        first = bisect_left(edges, smallest) - 1
+        counts: Sequence[tuple[int, float, int]]
+        if largest <= edges[first + 1]:
+            counts = ((first, float(len(values)), 0),)
+        else:
+            buckets = [at - 1 for at in map(bisect_left, repeat(edges), values)]
+            counts = [(bucket, float(buckets.count(bucket)), buckets.index(bucket)) for bucket in set(buckets)]
+        cells, at = self._cells, self._at
+        for bucket, count, _ in counts:
+            cells[at + 1 + bucket] += count
+        cells[at] += total
+        if smallest < self.minimum:  # noqa: PLR1730 - see `measure`
+            self.minimum = smallest
+        if largest > self.maximum:  # noqa: PLR1730
+            self.maximum = largest
+        reservoir = self._reservoir
+        if reservoir is not None:
+            for bucket, _, index in counts:
+                if moments[index] >= reservoir.due[bucket]:
+                    reservoir.offer(bucket, values[index], sampled(*ids(index)), NOTHING, moments[index])
 
     def value(self) -> tuple[float, ...]:
         """`(sum, bucket counts...)` so far."""

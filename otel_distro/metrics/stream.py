@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from threading import RLock
 from time import time_ns
 from typing import Any
 
 from otel_distro.guard import Guard
-from otel_distro.records import dataclass
+from otel_distro.records import dataclass, field
 
 from . import exponential
 from .aggregation import Aggregation
@@ -29,6 +29,7 @@ class Means:
         guard: gets warnings.
         limit: series a stream, the overflow series included.
         exemplars: "trace_based", "always_on" or "always_off".
+        settles: called before anybody reads cells; see `LeanMeterProvider.settle_before_reading`.
     """
 
     store: Store
@@ -36,6 +37,7 @@ class Means:
     guard: Guard
     limit: int
     exemplars: str
+    settles: list[Callable[[], object]] = field(default_factory=list)
 
 
 class Stream:
@@ -74,6 +76,11 @@ class Stream:
         key = series_key(attributes)
         found = self._series.get(key)
         return found if found is not None else self._new(key, attributes)
+
+    @property
+    def settled(self) -> bool:
+        """Whether what waits in ledgers is settled before anybody reads this."""
+        return bool(self._means.settles)
 
     def all(self) -> list[Series]:
         """Every series, oldest first."""

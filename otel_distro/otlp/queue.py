@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -21,13 +22,18 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from otel_distro import settings
 from otel_distro._compat import FLAGS
 from otel_distro.guard import Guard
+from otel_distro.ledger import Ledger
 from otel_distro.process import Deadline, in_forked_child
 
-from ._batch import Encoded, Piece
+from ._batch import Encoded, Piece, breathe
 from .encode_traces import SpanEncoder
 
 _SAMPLED = 1
 _NEVER = sys.maxsize
+_LOOK = 64
+"""After so many further items it is looked whether the delay is over."""
+_LATE = 2
+"""Batches that wait before the sender's thread is called, which takes hundreds of turns of a busy event loop to wake."""
 _MOST_BYTES = 1_000_000
 """Of a batch, and one item more: joining and sending so many takes milliseconds, in which the interpreter is held."""
 _BATCHES_KEPT = 2
@@ -46,7 +52,7 @@ class PieceExporter(Protocol):
         """The same without waiting for anyone."""
         ...
 
-    def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
+    def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], object]:
         """Have a sender's thread call `fetch`."""
         ...
 
@@ -95,7 +101,8 @@ class PieceQueue:
         self._closed = False
         self._keeps = False
         self._start()
-        self._wake = exporter.feed(self._fetch, batch.schedule_delay / 1000)
+        self._every = batch.schedule_delay / 1000
+        self._wake = exporter.feed(self._fetch, self._every)
         in_forked_child(self._after_fork, guard.failed)
 
     def _start(self) -> None:
@@ -104,6 +111,7 @@ class PieceQueue:
         # the first span finds a mark of zero and starts the thread; later the mark is a full batch, or never while
         # the thread has been called already
         self._mark = 0
+        self._due = 0.0
         self._draining = threading.Lock()
         self._inside: set[int] = set()
         self._end_within: float | None = None
@@ -133,9 +141,13 @@ class PieceQueue:
 
     def _recent(self) -> Sequence[Piece]:
         # those that wait first: a batch that is taken meanwhile is then found twice, and not at all the other way round
+        self.settle()
         waiting = tuple(self._queue)
         kept = [piece for batch in tuple(self._last) for piece in batch]
         return list({id(piece): piece for piece in (*kept, *waiting)}.values())
+
+    def settle(self) -> None:
+        """Encode what waits to be encoded: nothing here."""
 
     def put(self, item: Any) -> None:
         """Take an item; takes no lock and never waits."""
@@ -145,16 +157,28 @@ class PieceQueue:
             return
         queue.append(self._piece(item))
         if waiting >= self._mark:
-            self._call_thread()
+            self._look()
 
-    def _call_thread(self) -> None:
+    def _look(self) -> None:
+        """So many wait that it is time to look: for a full batch, or for one whose delay is over."""
         if self._mark == 0:
             # also where no thread can be started: then a flush or the shutdown sends what waits
-            self._mark = self._batch - 1
+            self._due = monotonic() + self._every
             self._wake()
-        if len(self._queue) >= self._batch and not self._handed_over_now():
-            self._mark = _NEVER
-            self._wake()
+        if len(self._queue) < self._batch and monotonic() < self._due:
+            self._look_later()
+            return
+        if not self._handed_over_now():
+            # mostly the sender's thread has its lock and waits for the interpreter
+            breathe()
+            if not self._handed_over_now() and len(self._queue) >= _LATE * self._batch:
+                self._mark = _NEVER
+                self._wake()
+                return
+        self._look_later()
+
+    def _look_later(self) -> None:
+        self._mark = min(len(self._queue) + _LOOK, self._batch) - 1
 
     def _handed_over_now(self) -> bool:
         """Give what waits to the senders from here, which wakes no thread where they can send it without waiting."""
@@ -172,8 +196,14 @@ class PieceQueue:
                 draining.release()
         finally:
             self._inside.discard(here)
-            if self._end_within is not None:
-                self._end_beside(self._end_within)
+            self._left()
+
+    def _left(self) -> None:
+        # an end that a signal's handler asked for, where it had interrupted this thread
+        within = self._end_within
+        if within is not None and not self.is_interrupted():
+            self._end_within = None
+            self._end_beside(within)
 
     def _end_beside(self, milliseconds: float) -> None:
         # in a thread of its own: where the handler raised, a lock may never be given up, and nobody waits for that
@@ -208,16 +238,28 @@ class PieceQueue:
         )
         return False
 
-    def _fetch(self) -> None:
-        """Called by the sender's thread whenever the delay is over or it was woken."""
-        self._mark = self._batch - 1
+    def _fetch(self) -> float:
+        """Called by the sender's thread whenever the delay is over or it was woken.
+
+        Returns:
+            Seconds until it need not look again, as far as is known now.
+        """
+        left = self._due - monotonic()
+        if left > 0 and self._mark != _NEVER:
+            # the application's threads see to it: a thread that gets the interpreter from a busy event loop is woken by
+            # each of its turns, for tenths of a second, and each of those wakings costs the loop some microseconds
+            return left
+        self.settle()
         with self._draining:
             self._hand_over(self._exporter.hand_over)
+            self._look_later()
+        return self._every
 
     def _hand_over(self, hand_over: Callable[[Callable[[], Encoded]], bool]) -> bool:
         """Join what waits to batches and give them to the senders; whether they took them all."""
         queue, taken = self._queue, True
         count = len(queue)
+        self._due = monotonic() + self._every
         now = hand_over == self._exporter.hand_over_now
         while count > 0 and queue:
             most = min(len(queue), count, self._batch)
@@ -281,6 +323,7 @@ class PieceQueue:
         if self.is_interrupted():
             self._end_within = timeout_millis
             return
+        self.settle()
         self._closed = True
         self._room = -1
         deadline = Deadline(timeout_millis / 1000 * _OURS)
@@ -288,6 +331,7 @@ class PieceQueue:
         self._exporter.shutdown(deadline.left() * 1000)
 
     def _drain(self, deadline: Deadline) -> bool:
+        self.settle()
         if not self._draining.acquire(timeout=deadline.left()):
             return False
         try:
@@ -301,11 +345,44 @@ class SpanQueue(PieceQueue, SpanProcessor):
 
     Attributes:
         span_encoder: as given.
+        ledger: where spans wait that have ended as most do.
     """
 
     def __init__(self, exporter: PieceExporter, encoder: SpanEncoder, *, batch: settings.Batch, guard: Guard) -> None:
         super().__init__(exporter, encoder, batch=batch, guard=guard)
         self.span_encoder = encoder
+
+    def _start(self) -> None:
+        # what waits there belongs to the parent as well
+        self.ledger = Ledger(self._take_all, self._lost, self._left)
+        super()._start()
+
+    def __len__(self) -> int:
+        """How many spans wait."""
+        return len(self._queue) + len(self.ledger)
+
+    def settle(self) -> None:
+        """Encode what has ended, and put it into metrics."""
+        self.ledger.drain()
+
+    def is_interrupted(self) -> bool:
+        """See `PieceQueue.is_interrupted`; or where it settles what has ended."""
+        return super().is_interrupted() or self.ledger.is_interrupted()
+
+    def _lost(self, error: BaseException, count: int) -> None:
+        self._counts["failed"] += count
+        self._guard.failed("spans", error)
+
+    def _take_all(self, pieces: Sequence[Piece]) -> None:
+        queue = self._queue
+        waiting = len(queue) + len(pieces)
+        if waiting > self._room:
+            for piece in pieces:
+                self.take(piece)
+            return
+        queue.extend(pieces)
+        if waiting > self._mark:
+            self._look()
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take an ended, sampled span; takes no lock and never waits."""
@@ -319,7 +396,7 @@ class SpanQueue(PieceQueue, SpanProcessor):
             return
         queue.append(self._piece(span))
         if waiting >= self._mark:
-            self._call_thread()
+            self._look()
 
     def take(self, piece: Piece) -> None:
         """Take an ended, sampled span that is encoded already; takes no lock and never waits."""
@@ -329,4 +406,4 @@ class SpanQueue(PieceQueue, SpanProcessor):
             return
         queue.append(piece)
         if waiting >= self._mark:
-            self._call_thread()
+            self._look()

@@ -74,7 +74,7 @@ class Sender:
         self._most_items = most_items
         self._settled = settled
         self._held = held
-        self._fetch: Callable[[], object] | None = None
+        self._fetch: Callable[[], float] | None = None
         self._every = 0.0
         self.signal = signal
         self._client = client
@@ -148,8 +148,12 @@ class Sender:
         if wake or not before or before < self._most_items <= self._spool.items:
             self._bell.ring()
 
-    def feed(self, fetch: Callable[[], object], every: float) -> Callable[[], object]:
+    def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], object]:
         """Have this sender's thread call `fetch`, without the lock, every so many seconds.
+
+        Args:
+            fetch: gives the seconds after which it wants to be called again, at most `every`.
+            every: see above.
 
         Returns:
             What starts the thread if there is none yet, and has it call `fetch` soon; takes no lock that may be held
@@ -291,7 +295,13 @@ class Sender:
                 self._spool.adopt()
             if self._fetch is not None and now >= self._fetch_at:
                 self._fetch_at = now + self._every
-                self._unlocked(self._fetch)
+                self._changed.release()
+                try:
+                    again = self._fetch()
+                finally:
+                    self._changed.acquire()
+                # sooner where somebody has asked for it meanwhile
+                self._fetch_at = min(self._fetch_at, time.monotonic() + again)
                 continue
             ready_at, held = self._ready_at(), self._held()
             if len(self._spool) and not held and (self._hurry or now >= ready_at):

@@ -16,6 +16,7 @@ from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider, LocalStore, unsupported
 from otel_distro.metrics.groups import Groups
 from otel_distro.otlp.endpoint import parse_proxies
+from otel_distro.otlp.queue import SpanQueue
 from otel_distro.own_metrics import Settled
 from otel_distro.records import dataclass
 from otel_distro.tracing import LeanTracerProvider
@@ -85,6 +86,9 @@ def build(
     meter_provider = _meter_provider(ground, pipeline)
     if meter_provider is not None:
         pipeline.meter_provider = meter_provider
+        for exporting in pipeline.exporting:
+            if isinstance(exporting.queue, SpanQueue):
+                meter_provider.settle_before_reading(exporting.queue.settle)
         pipeline.flushes.append(("metrics", lambda seconds: meter_provider.force_flush(seconds * 1000)))
         pipeline.endings.append(("metrics", lambda seconds: meter_provider.shutdown(seconds * 1000)))
     guard.call("logs", None, _logs.add, ground, pipeline)

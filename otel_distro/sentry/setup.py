@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from otel_distro.metrics import LeanMeterProvider
 from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.otlp.queue import SpanQueue
@@ -107,6 +108,8 @@ def _send_spans(session: Session, pipeline: Pipeline, marks: Marks, bridge: Brid
     timeout = session.settings.distro.shutdown_timeout
     own = OtlpSpanExporter(encoder, sender, guard, shutdown_timeout=timeout)
     queue = SpanQueue(own, encoder, batch=traces.batch, guard=guard)
+    if isinstance(pipeline.meter_provider, LeanMeterProvider):
+        pipeline.meter_provider.settle_before_reading(queue.settle)
     provider.add_span_processor(queue)
     pipeline.exporting.append(Exporting("traces", "sentry", own, queue))
     if pipeline.own_metrics is not None:

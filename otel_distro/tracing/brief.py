@@ -6,7 +6,7 @@ at its end, and what is alike in all of them only once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -16,10 +16,16 @@ from opentelemetry.util.types import AnyValue
 from otel_distro.context import NOTHING, Scope, UserFields, Value
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from otel_distro.ledger import Entry, Ledger
+
     from .processors import Processors
 
 _LOW_BITS = (1 << 64) - 1
 _SAMPLED = 1
+_FEW = 4
+"""Spans below which columns cost more than they spare."""
 
 Ids = tuple[int, int]
 """Trace id and span id of a sampled span."""
@@ -43,6 +49,22 @@ class Finished(Protocol):
         ...
 
 
+class FinishedAll(Protocol):
+    """Makes the bytes of many spans."""
+
+    def __call__(
+        self,
+        ids: Sequence[Sequence[int]],
+        parents: Sequence[SpanContext | None],
+        starts: Sequence[int],
+        ends: Sequence[int],
+        /,
+        *others: Iterable[bytes],
+    ) -> list[bytes]:
+        """As `Finished`, for each; `ids` are trace and span id, `others` columns of encoded attributes."""
+        ...
+
+
 class Texts(Protocol):
     """Encoded attributes of one key by text."""
 
@@ -59,8 +81,12 @@ class Texts(Protocol):
 class Encodes(Protocol):
     """Makes the bytes of spans; see `SpanEncoder`."""
 
-    def finisher(self, name: str, kind: SpanKind, attributes: Mapping[str, Any], /) -> Finished:
-        """What makes a span of its ids, parent, times and further attributes."""
+    def finisher(self, name: str, kind: SpanKind, attributes: Mapping[str, Any], /) -> tuple[Finished, FinishedAll]:
+        """What makes a span of its ids, parent, times and further attributes, and what makes many."""
+        ...
+
+    def piece(self, span: ReadableSpan, /) -> tuple[Any, Any, bytes]:
+        """Resource, scope and bytes of any span; never raises."""
         ...
 
     def attributes(self, attributes: Mapping[str, Any], /) -> bytes:
@@ -89,6 +115,11 @@ class TakesBrief(Protocol):
         """What makes the spans that it takes."""
         ...
 
+    @property
+    def ledger(self) -> Ledger:
+        """Where what it will take waits to be encoded; another one in a forked child."""
+        ...
+
     def take(self, piece: tuple[Any, Any, bytes], /) -> None:
         """Take an ended, sampled span: its resource, its scope, and what its encoder made."""
         ...
@@ -114,6 +145,23 @@ class Begins(Protocol):
         ...
 
 
+class Takes(Protocol):
+    """A series of durations."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it may be told later; see `Series.waits`."""
+        ...
+
+    def took(self, seconds: float, now: float, ids: Ids | None, /) -> None:
+        """Take one now."""
+        ...
+
+    def took_all(self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], Ids], /) -> None:
+        """Take many that have waited."""
+        ...
+
+
 class Rule(NamedTuple):
     """How ids are drawn and traces chosen; see `LeanTracer`.
 
@@ -129,7 +177,10 @@ class Rule(NamedTuple):
 
 
 class Briefs:
-    """Spans of one name, kind and set of attributes; made by `LeanTracer.briefs`.
+    """Spans of one name, kind and set of attributes; made by `LeanTracer.briefs`. The account of their entries.
+
+    An entry is a `Briefs`, the duration in seconds, the end by `time.perf_counter`, trace id and span id (0 where it
+    has not been drawn), parent, start and end in nanoseconds since the epoch, and what the application said.
 
     Args:
         tracer: makes a span where the short way does not lead.
@@ -147,20 +198,24 @@ class Briefs:
         "_attributes",
         "_bits",
         "_bound",
+        "_duration",
         "_finished",
+        "_finished_all",
         "_kind",
         "_more",
         "_name",
         "_parent_based",
         "_processors",
         "_scope",
-        "_take",
         "_taker",
+        "_waits",
         "tracer",
     )
 
+    _duration: Takes
     _finished: Finished
-    _take: Callable[[tuple[Any, Any, bytes]], None]
+    _finished_all: FinishedAll
+    _waits: bool
 
     def __init__(  # noqa: PLR0917 - made by the tracer alone
         self,
@@ -181,7 +236,14 @@ class Briefs:
         self._taker: TakesBrief | None = None
         self._more: Mapping[str, AnyValue] = NOTHING
 
-    def ended(self, parent: SpanContext | None, scope: Scope | None, start: int, end: int) -> Ids | None:
+    def measure(self, duration: Takes) -> Briefs:
+        """Tell this series how long they took; to be called before `ended`."""
+        self._duration, self._waits = duration, duration.waits
+        return self
+
+    def ended(  # noqa: PLR0917 - keywords would cost what the short way saves
+        self, parent: SpanContext | None, scope: Scope | None, start: int, end: int, seconds: float, now: float
+    ) -> None:
         """One of them has ended, without an error.
 
         Args:
@@ -189,20 +251,20 @@ class Briefs:
             scope: of the running code: user, tenant and what else the application said go onto the span.
             start: nanoseconds since the epoch.
             end: likewise.
-
-        Returns:
-            Its ids; None where it is not sampled.
+            seconds: how long it took.
+            now: the end by `time.perf_counter`.
         """
+        span_id = 0
         if parent is None:
-            bits = self._bits(192)
-            trace_id, span_id = bits >> 64 or 1, bits & _LOW_BITS or 1
+            trace_id = self._bits(128) or 1
             if trace_id & _LOW_BITS >= self._bound:
-                return None
+                self._duration.took(seconds, now, None)
+                return
         else:
             trace_id, _, _, flags, _, _ = parent
             if not (flags & _SAMPLED if self._parent_based else trace_id & _LOW_BITS < self._bound):
-                return None
-            span_id = self._bits(64) or 1
+                self._duration.took(seconds, now, None)
+                return
         more: Mapping[str, AnyValue] = NOTHING
         if scope is not None:
             told = scope.told
@@ -210,10 +272,47 @@ class Briefs:
         processors = self._processors
         taker = processors.brief
         if (taker is None or taker is not self._taker or more is not self._more) and not self._fits(taker, more):
-            return self._as_object(parent, start, end)
-        encoded = self._finished(trace_id, span_id, parent, start, end, more)
-        self._take((processors.resource, self._scope, encoded))
-        return trace_id, span_id
+            self._duration.took(seconds, now, self._as_object(parent, start, end))
+            return
+        if not self._waits:
+            span_id = self._bits(64) or 1
+            self._duration.took(seconds, now, (trace_id, span_id))
+        ledger = taker.ledger  # type: ignore[union-attr]  # None does not fit
+        ledger.append((self, seconds, now, trace_id, span_id, parent, start, end, more))
+        if len(ledger) >= ledger.mark:
+            ledger.full()
+
+    def encoded(self, entries: list[Entry]) -> Sequence[tuple[Any, Any, bytes]]:
+        """Their spans; see `Account`."""
+        bits, resource, scope = self._bits, self._processors.resource, self._scope
+        if not entries[0][4]:
+            # the exemplars of the series are told these as well
+            entries[:] = [(*entry[:4], bits(64) or 1, *entry[5:]) for entry in entries]
+        encode = self._taker.span_encoder.attributes  # type: ignore[union-attr]  # who has ended has met it
+        if len(entries) >= _FEW:
+            try:
+                _, _, _, traces, spans, parents, starts, ends, told = zip(*entries, strict=True)
+                ids = tuple(zip(traces, spans, strict=True))
+                others = () if told.count(NOTHING) == len(told) else (map(encode, told),)
+                made = self._finished_all(ids, parents, starts, ends, *others)
+                return [(resource, scope, each) for each in made]
+            except Exception:  # noqa: BLE001 - one of them is not like the others
+                pass
+        return [(resource, scope, self._encoded(entry)) for entry in entries]
+
+    def _encoded(self, entry: Entry) -> bytes:
+        """Nothing where a number does not fit, which is counted as lost."""
+        try:
+            return self._finished(*entry[3:])
+        except Exception as error:  # noqa: BLE001 - a clock before 1970
+            self._processors.guard.failed("span", error)
+            return b""
+
+    def count(self, entries: list[Entry]) -> None:
+        """Put them into metrics; see `Account`."""
+        if self._waits:
+            _, seconds, moments, traces, spans, *_ = zip(*entries, strict=True)
+            self._duration.took_all(seconds, moments, lambda index: (traces[index], spans[index]))
 
     def _fits(self, taker: TakesBrief | None, more: Mapping[str, AnyValue]) -> bool:
         """Whether `taker` can have a span with these attributes as well, without a look at limits."""
@@ -221,8 +320,7 @@ class Briefs:
         if taker is None or len(own) + len(more) > self._processors.room or not own.keys().isdisjoint(more):
             return False
         if taker is not self._taker:
-            self._finished = taker.span_encoder.finisher(self._name, self._kind, own)
-            self._take = taker.take
+            self._finished, self._finished_all = taker.span_encoder.finisher(self._name, self._kind, own)
             self._taker = taker
         # a request that calls often calls again next, with the same
         self._more = more
@@ -236,4 +334,4 @@ class Briefs:
         return context[:2] if span.is_recording() else None
 
 
-__all__ = ["Begins", "Briefs", "Encodes", "Ids", "Rule", "TakesBrief"]
+__all__ = ["Begins", "Briefs", "Encodes", "Finished", "FinishedAll", "Ids", "Rule", "Takes", "TakesBrief"]

@@ -8,7 +8,7 @@ from typing import Any
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue, Attributes
 
-from .brief import Finished, TakesBrief
+from .brief import Finished, FinishedAll, TakesBrief
 from .span import RECORD_AND_STATUS, UNSET, LeanSpan
 
 
@@ -21,12 +21,13 @@ class Common:
         attributes: of all of them; clean, and not to be written to.
 
     Attributes:
-        taker: for whom `finish` encodes such a span, None as long as nobody has asked `finished`.
+        taker: for whom `finish` encodes such a span and `finish_all` many, None as long as nobody has called `meet`.
     """
 
-    __slots__ = ("_kind", "attributes", "finish", "name", "size", "taker")
+    __slots__ = ("_kind", "attributes", "finish", "finish_all", "name", "size", "taker")
 
     finish: Finished
+    finish_all: FinishedAll
 
     def __init__(self, name: str, kind: SpanKind, attributes: Mapping[str, AnyValue]) -> None:
         self.name = name
@@ -35,12 +36,10 @@ class Common:
         self._kind = kind
         self.taker: TakesBrief | None = None
 
-    def finished(self, taker: TakesBrief) -> Finished:
-        """What encodes such a span for `taker`."""
-        if taker is not self.taker:
-            self.finish = taker.span_encoder.finisher(self.name, self._kind, self.attributes)
-            self.taker = taker
-        return self.finish
+    def meet(self, taker: TakesBrief) -> None:
+        """Encode such spans for `taker` from now on."""
+        self.finish, self.finish_all = taker.span_encoder.finisher(self.name, self._kind, self.attributes)
+        self.taker = taker
 
 
 class _Rare:

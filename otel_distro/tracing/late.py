@@ -8,7 +8,8 @@ never copied: the exporter is given what is alike as it was encoded once, and wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.trace import SpanContext, SpanKind
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 
 _new = object.__new__
 _MOST_OF_USER = len(USER_NAMES)
+_FEW = 4
+"""Spans below which columns cost more than they spare."""
+_FIELDS = attrgetter(
+    "context", "parent", "start_time", "end_time", "facts", "_told", "_said", "resource", "instrumentation_scope"
+)
+
+Piece = tuple[Any, Any, bytes]
+"""A span's resource, its instrumentation scope and its bytes."""
 
 
 class Alike(Protocol):
@@ -55,6 +64,10 @@ class Alike(Protocol):
         """The same as `taker` has them."""
         ...
 
+    def all_own_encoded(self, facts: Sequence[Any], taker: TakesBrief) -> tuple[Iterable[bytes], ...]:
+        """The same of many spans, in columns; may raise where one is odd."""
+        ...
+
 
 class _NothingAlike:
     word = ""
@@ -66,6 +79,9 @@ class _NothingAlike:
 
     def own_encoded(self, facts: Any, taker: TakesBrief) -> bytes:
         return b""
+
+    def all_own_encoded(self, facts: Sequence[Any], taker: TakesBrief) -> tuple[Iterable[bytes], ...]:
+        return ()
 
 
 _NOTHING_ALIKE = _NothingAlike()
@@ -111,10 +127,11 @@ class LateSpan(PlainSpan):
             self._plain = False
             common = self.alike.attributes if self._common is None else self._common
             seen = self._seen = {**common, **self.alike.own_attributes(self.facts), **self._told}
-            if self._said is not None:
-                seen.update(attributes_of(*self._said))
             if self.route is not None:
                 seen["http.route"] = self.route
+            if self._said is not None:
+                # whoever says something of that name means it
+                seen.update(attributes_of(*self._said))
         return seen
 
     @attributes.setter
@@ -140,6 +157,8 @@ class LateSpan(PlainSpan):
     ) -> bool:
         """End without ever having been put together, where nobody has looked and nobody wants to.
 
+        The caller has to put it into the ledger of `common.taker`.
+
         Args:
             common: name and attributes of such spans.
             end_time: nanoseconds since the epoch.
@@ -149,28 +168,63 @@ class LateSpan(PlainSpan):
         Returns:
             False, and nothing has happened, where it has to be ended as every span.
         """
-        processors, alike, told = self._processors, self.alike, self._told
+        processors = self._processors
         taker = processors.brief
-        size = common.size + len(told) + alike.most_facts + len(values) + _MOST_OF_USER
-        if taker is None or not self._plain or size > processors.room:
+        size = common.size + len(self._told) + self.alike.most_facts + len(values) + _MOST_OF_USER
+        if taker is None or size > processors.room:
             return False
-        others = alike.own_encoded(self.facts, taker)
-        if user is not None or values:
-            more = taker.span_encoder.said(user, values, others)
-            if more is None:
-                # it has names that may be those of the request's own attributes
-                return False
-            others = more
-        ids: Any = self.context
-        finish = common.finish if common.taker is taker else common.finished(taker)
-        encoded = finish(ids[0], ids[1], self.parent, self.start_time, end_time, told, others)
+        if common.taker is not taker:
+            common.meet(taker)
         # no call stands between these two lines; see `LeanSpan.finish`
         if self.end_time is not None or not self._plain:
             return False
         self.end_time = end_time
-        self._common, self._said = common.attributes, (user, values)
-        taker.take((self.resource, self.instrumentation_scope, encoded))
+        self._common = common.attributes
+        if values or user is not None:
+            self._said = (user, values)
         return True
+
+
+def encoded(common: Common, spans: Sequence[LateSpan]) -> list[Piece]:
+    """The pieces of spans that were concluded with `common`, and begun alike."""
+    if len(spans) >= _FEW:
+        try:
+            return _all_encoded(common, spans)
+        except Exception:  # noqa: BLE001 - one of them is not like the others
+            pass
+    return [_encoded(common, span) for span in spans]
+
+
+def _all_encoded(common: Common, spans: Sequence[LateSpan]) -> list[Piece]:
+    taker: Any = common.taker
+    number = len(spans)
+    ids, parents, starts, ends, facts, told, said, resources, scopes = zip(*map(_FIELDS, spans), strict=True)
+    others = spans[0].alike.all_own_encoded(facts, taker)
+    encoder = taker.span_encoder
+    if said.count(None) != number:
+        # None, which is no bytes, where names may be those of the request's own attributes
+        others += ([b"" if each is None else encoder.said(*each, b"") for each in said],)
+    if told.count(NOTHING) != number:
+        others += (map(encoder.attributes, told),)
+    return list(zip(resources, scopes, common.finish_all(ids, parents, starts, ends, *others), strict=True))
+
+
+def _encoded(common: Common, span: LateSpan) -> Piece:
+    taker: Any = common.taker
+    encoder = taker.span_encoder
+    try:
+        others: bytes | None = span.alike.own_encoded(span.facts, taker)
+        if span._said is not None:  # noqa: SLF001 - a part of that class
+            others = encoder.said(*span._said, others)  # noqa: SLF001
+        if others is not None:
+            ids: Any = span.context
+            told = span._told  # noqa: SLF001
+            finished = common.finish(ids[0], ids[1], span.parent, span.start_time, span.end_time, told, others)  # type: ignore[arg-type]
+            return span.resource, span.instrumentation_scope, finished
+    except Exception:  # noqa: BLE001 - as a whole, whatever is wrong with it, it has a form
+        pass
+    piece: Piece = encoder.piece(span)
+    return piece
 
 
 def late_span(  # noqa: PLR0917 - keywords would cost each request what the short way saves
@@ -198,4 +252,4 @@ def late_span(  # noqa: PLR0917 - keywords would cost each request what the shor
     return span
 
 
-__all__ = ["Alike", "LateSpan", "late_span"]
+__all__ = ["Alike", "LateSpan", "Piece", "encoded", "late_span"]

@@ -161,14 +161,17 @@ def main(library: str, side: str, where: str) -> None:
         recording = Recording()
         provider = recording.tracer_provider
         # alone, so that no span is an object before somebody looks at it
-        provider.pipeline.use((TakingBrief(memory),))
+        taking = TakingBrief(memory)
+        provider.pipeline.use((taking,))
         trace.set_tracer_provider(provider)
         for module, name, patched in ours:
             kind = getattr(importlib.import_module(f"otel_distro.instrumentation.{module}"), name)
             kind(recording.toolbox).instrument(importlib.import_module(patched))
     with trace.get_tracer("traffic").start_as_current_span("above"):
         results = globals()[library](where)
-    spans = memory.get_finished_spans()
+    if side == "ours":
+        taking.settle()
+    spans = sorted(memory.get_finished_spans(), key=lambda span: span.end_time or 0)
     names = {span.context.span_id: span.name for span in spans}
     print(json.dumps({"results": results, "spans": [_plain(span, names) for span in spans]}))
 

@@ -114,7 +114,10 @@ def test_a_span_that_was_never_an_object_is_encoded_like_one(
     span.parent, span.start_time, span.end_time = parent, start, end
     span.status, span.events, span.links = Status(), (), ()
     span.dropped_attributes = span.dropped_events = span.dropped_links = 0
-    finished = SPANS.finisher(span.name, span.kind, span.attributes)
+    finished, finished_all = SPANS.finisher(span.name, span.kind, span.attributes)
+    columns = (map(SPANS.attributes, [{**others, **more}] * 2),)
+    for many in finished_all([ids] * 2, [parent] * 2, [start] * 2, [end] * 2, *columns):
+        assert sorted(many) == sorted(finished(*ids, parent, start, end, more, SPANS.attributes(others)))
     for _ in range(2):  # the second time what the parent's children have in common is known
         piece = (None, None, finished(*ids, parent, start, end, more, SPANS.attributes(others)))
         brief = read(ExportTraceServiceRequest, SPANS.join([piece]).body).resource_spans[0].scope_spans[0].spans[0]

@@ -5,15 +5,20 @@ from __future__ import annotations
 import http.client
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
+from benchmarks import rounds
+from benchmarks.peers import PEERS, Peer
 from benchmarks.processes import Child, Failed
 from benchmarks.servers import Sink
-from benchmarks.site import WORKLOAD
+from benchmarks.site import WORKLOAD, Site
 from benchmarks.workload.cases import CASES, Case
 
 
@@ -107,3 +112,53 @@ def test_a_process_that_ended_is_named_with_its_last_words() -> None:
         pytest.raises(Failed, match=r"lost: ended with 1.*no such thing"),
     ):
         child.line()
+
+
+def test_warming_up_ends_when_its_time_is_over(driver: Child) -> None:
+    """A slow case is warm after fewer requests, and does not hold up the run."""
+    answer = driver.ask({"do": "warm", "case": "plain", "requests": 1_000_000, "seconds": 0.05})
+    assert 1 <= answer["requests"] < 1_000_000
+    assert driver.ask({"do": "warm", "case": "plain", "requests": 7, "seconds": 60})["requests"] == 7
+
+
+_PLAIN = [case for case in CASES if case.name == "plain"]
+_PEERS = {peer.name: peer for peer in PEERS}
+
+
+def _measured(
+    monkeypatch: pytest.MonkeyPatch, sink: Sink, peers: list[Peer], turns: int
+) -> tuple[list[dict[str, Any]], list[Child]]:
+    """Rows of so many short rounds of the plain case, all peers in this environment, and the processes of all."""
+    started = []
+
+    class Recorded(Child):
+        def __init__(self, command: list[str], environment: Mapping[str, str], name: str) -> None:
+            super().__init__(command, environment, name)
+            started.append(self)
+
+    monkeypatch.setattr(rounds, "Child", Recorded)
+    site = Site({peer.name: Path(sys.prefix) for peer in peers}, sink, 200, None)
+    return rounds.run(site, sink, peers, _PLAIN, rounds.Plan(turns, 0.2)), started
+
+
+def test_each_round_has_processes_of_its_own(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How one process lies in memory decides no more than one round, and what is sent to warm it up is not counted."""
+    rows, started = _measured(monkeypatch, sink, [_PEERS["bare"], _PEERS["ours"]], 3)
+    assert [child.name for child in started] == ["bare", "ours"] * 3
+    assert len({child.pid for child in started}) == 6
+    measured = sorted((row["round"], row["peer"]) for row in rows)
+    assert measured == [(turn, name) for turn in range(3) for name in ("bare", "ours")]
+    for row in rows:
+        assert row["spans"] == (1 if row["peer"] == "ours" else 0)
+        assert row["arrived"] == row["sent"] == row["spans"] * row["requests"]
+
+
+def test_a_peer_that_cannot_start_is_named_once_and_left_out(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later rounds start only who is still measured."""
+    lost = replace(_PEERS["noop"], setup="of nobody")
+    rows, started = _measured(monkeypatch, sink, [_PEERS["bare"], lost], 2)
+    assert [child.name for child in started] == ["bare", "noop", "bare"]
+    failed = [row for row in rows if "failed" in row]
+    assert [(row["peer"], row["case"]) for row in failed] == [("noop", "plain")]
+    assert "KeyError" in failed[0]["failed"]
+    assert [row["round"] for row in rows if row["peer"] == "bare"] == [0, 1]

@@ -238,7 +238,7 @@ def test_a_value_that_looks_like_an_address_stays_whole(tag: bytes) -> None:
 def test_a_callers_tracestate_of_any_bytes_moves_nothing(address: bool) -> None:
     """Whatever a caller writes into tracestate and path, the request stays whole and what is personal stays here."""
     encoder = SpanEncoder()
-    finished = encoder.finisher("GET /{path}", SpanKind.SERVER, {"http.request.method": "GET"})
+    finished, _ = encoder.finisher("GET /{path}", SpanKind.SERVER, {"http.request.method": "GET"})
     fake = delimited(b"\x4a", key_value("client.address", "1" * 30)).decode()
     given = ({"client.address": "10.0.0.1"} if address else {}) | {"url.path": f"/{fake}", "user.email": "a@b"}
     encoder.attributes({"client.address": "10.0.0.1"})

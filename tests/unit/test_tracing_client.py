@@ -15,7 +15,7 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, TraceFl
 from otel_distro import sampling, settings
 from otel_distro.instrumentation.requests import RequestsInstrumentation
 from otel_distro.tracing import LeanTracerProvider
-from otel_distro.tracing.client import ClientSpan, ClientSpans
+from otel_distro.tracing.client import ClientSpan, ClientSpans, encoded
 from otel_distro.tracing.common import Common
 from tests.http_echo import Echo, serve
 from tests.recording import Recording, TakingBrief, instrumented
@@ -61,9 +61,11 @@ def test_a_call_that_nobody_looked_at_is_what_it_has_in_common_and_its_own() -> 
     """Such a span is told with the attributes of all that ended alike and with its own."""
     recording = Recording(brief=True)
     span = begun(recording.tracer_provider, {**OWN})
-    assert span.conclude(
-        Common(span.name, SpanKind.CLIENT, {**COMMON, "http.response.status_code": 200}), 7 + span.start_time
-    )
+    alike = Common(span.name, SpanKind.CLIENT, {**COMMON, "http.response.status_code": 200})
+    assert span.conclude(alike, 7 + span.start_time)
+    assert alike.taker is not None
+    for piece in encoded(alike, [span]):
+        alike.taker.take(piece)
     told = recording.one()
     assert dict(told.attributes or {}) == {**COMMON, **OWN, "http.response.status_code": 200}
     assert (told.name, told.kind, told.context, told.start_time) == (

@@ -107,6 +107,8 @@ class Exchange(RequestScope):
     isolation: Any
 
     def __init__(self, server: Server, prefix: str) -> None:
+        # before the span begins, so that it ends after all that is in it: its end is its beginning and the time since
+        self._started = perf_counter()
         self.server = server
         # a request scope as its own constructor makes it, without the call
         self.record = self.user = self.spent = self.opened = self.request_id = self.given_id = None
@@ -161,7 +163,6 @@ class Exchange(RequestScope):
                 late.tell(server.with_headers({}, scope, headers))
         else:
             self._name = origin.word
-        self._started = perf_counter()
         origin.group.active.step(1)
         if server.request_hook is not None and self.server_span is not None:
             server.call_hook(server.request_hook, self.server_span, scope)
@@ -369,11 +370,8 @@ class Exchange(RequestScope):
                 ended = server.endings.learn((origin, self._route, status, failure))
             # an unsampled span is no exemplar
             span: Any = self.server_span if self.recording else None
-            if self.late:
-                ids = span.context[:2]
-                ended.duration.took(seconds, now, ids)
-                ended.response_size.took(float(self.sent), now, ids)
-            else:
+            plain = self.late and failure is None
+            if not plain or not ended.waits:
                 ended.duration.record(seconds, span)
                 ended.response_size.record(self.sent, span)
             if self._stream is not None:
@@ -384,11 +382,17 @@ class Exchange(RequestScope):
                 server.summary.of(self, span, seconds)
             if span is None:
                 return
-            if self.late and failure is None:
+            if plain:
                 # the span lasts as long as the clock says that never jumps
-                late: LateSpan = span
-                if late.conclude(ended.common, late.start_time + int(seconds * 1e9), self.user, self.values):
+                if span.conclude(ended, span.start_time + int(seconds * 1e9), self.user, self.values):
+                    ledger = ended.taker.ledger  # type: ignore[union-attr]  # `conclude` has met it
+                    ledger.append((ended, seconds, self.sent, now, span))
+                    if len(ledger) >= ledger.mark:
+                        ledger.full()
                     return
+                if ended.waits:
+                    ended.duration.record(seconds, span)
+                    ended.response_size.record(self.sent, span)
             told = self.told
             if told is None:
                 told = self.telling()

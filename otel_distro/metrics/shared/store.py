@@ -80,7 +80,7 @@ class SharedStore:
             self._keys.append(key)
             if not self._private:
                 self._announce(key, at // CELL, size, started, (exemplars_at, slots))
-            return Block(cells.cast("d"), start // CELL, exemplars, exemplars_start)
+            return Block(cells.cast("d"), start // CELL, exemplars, exemplars_start, shared=True)
 
     def entries(self) -> list[Entry]:
         """See `Store.entries`."""
