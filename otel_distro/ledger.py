@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
+from operator import call
 from typing import Any, Protocol
 
 TOGETHER = 64
@@ -25,7 +27,7 @@ class Account(Protocol):
     """What entries that ended alike have in common; compared by identity."""
 
     def encoded(self, entries: list[Entry], /) -> Sequence[Any]:
-        """What is sent of these; may complete them."""
+        """What is sent of these."""
         ...
 
     def count(self, entries: list[Entry], /) -> None:
@@ -115,33 +117,39 @@ class Ledger(deque[Any]):
 
     def _some(self, most: int) -> None:
         """Settle the oldest, account by account."""
+        entries: list[Entry] = []
         groups: dict[Account, list[Entry]] = {}
         try:
-            pop = self.popleft
-            for _ in range(min(most, len(self))):
-                entry = pop()
+            # no signal's handler comes between the steps of `map`
+            entries.extend(map(call, repeat(self.popleft, min(most, len(self)))))
+        except IndexError:
+            pass  # another thread was quicker
+        try:
+            for entry in entries:
                 account = entry[0]
                 if account in groups:
                     groups[account].append(entry)
                 else:
                     groups[account] = [entry]
-        except IndexError:
-            pass  # another thread was quicker
+        except BaseException:
+            self.extendleft(reversed(entries))
+            raise
+        del entries
         try:
             while groups:
-                account, entries = next(iter(groups.items()))
+                account, alike = next(iter(groups.items()))
                 try:
-                    pieces = account.encoded(entries)
+                    pieces = account.encoded(alike)
                 except Exception as error:  # noqa: BLE001 - whatever was wrong with these, the others are settled
-                    self._failed(error, len(entries))
+                    self._failed(error, len(alike))
                     pieces = ()
-                # these are no call: what follows is done for them once or not at all
+                # from here on these are not put back, or they would be sent twice
                 del groups[account]
                 self._send(pieces)
-                account.count(entries)
+                account.count(alike)
         finally:
-            for entries in groups.values():
-                self.extendleft(reversed(entries))
+            for alike in groups.values():
+                self.extendleft(reversed(alike))
 
 
 __all__ = ["TOGETHER", "Account", "Entry", "Ledger"]

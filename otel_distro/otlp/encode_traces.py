@@ -158,6 +158,17 @@ class SpanEncoder:
         """Attributes of a span, which are clean, encoded."""
         return self._attributes.encoded(attributes)
 
+    def all_attributes(self, several: Iterable[Mapping[str, Any]]) -> list[bytes]:
+        """`attributes` of each; one that comes several times in a row is encoded once."""
+        encoded, parts = self._attributes.encoded, []
+        before: object = None
+        found = b""
+        for attributes in several:
+            if attributes is not before:
+                found, before = encoded(attributes), attributes
+            parts.append(found)
+        return parts
+
     def names(self) -> Collection[str] | None:
         """Names that attributes of spans and links have had so far; None where there were too many to know."""
         own, links = self._attributes.names(), self._link_attributes.names()

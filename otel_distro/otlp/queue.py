@@ -14,6 +14,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import repeat
+from operator import call, itemgetter
 from time import monotonic
 from typing import Any, Protocol
 
@@ -33,10 +35,11 @@ _NEVER = sys.maxsize
 _LOOK = 64
 """After so many further items it is looked whether the delay is over."""
 _LATE = 2
-"""Batches that wait before the sender's thread is called, which takes hundreds of turns of a busy event loop to wake."""
+"""Batches that wait before the sender's thread is called: a busy event loop keeps it waiting for hundreds of turns."""
 _MOST_BYTES = 1_000_000
 """Of a batch, and one item more: joining and sending so many takes milliseconds, in which the interpreter is held."""
 _BATCHES_KEPT = 2
+_BYTES = itemgetter(2)
 _OURS = 0.9
 """The part of a shutdown's time that is used: whoever waits for it counts from an earlier moment."""
 
@@ -112,6 +115,7 @@ class PieceQueue:
         # the thread has been called already
         self._mark = 0
         self._due = 0.0
+        self._left_over = False
         self._draining = threading.Lock()
         self._inside: set[int] = set()
         self._end_within: float | None = None
@@ -168,14 +172,17 @@ class PieceQueue:
         if len(self._queue) < self._batch and monotonic() < self._due:
             self._look_later()
             return
-        if not self._handed_over_now():
+        self._left_over = False
+        done = self._handed_over_now()
+        if not done and not self._left_over:
             # mostly the sender's thread has its lock and waits for the interpreter
             breathe()
-            if not self._handed_over_now() and len(self._queue) >= _LATE * self._batch:
-                self._mark = _NEVER
-                self._wake()
-                return
-        self._look_later()
+            done = self._handed_over_now()
+        if self._left_over or not (done or len(self._queue) < _LATE * self._batch):
+            self._mark = _NEVER
+            self._wake()
+        else:
+            self._look_later()
 
     def _look_later(self) -> None:
         self._mark = min(len(self._queue) + _LOOK, self._batch) - 1
@@ -268,7 +275,9 @@ class PieceQueue:
             if hand_over(partial(self._joined, pieces)):
                 self._counts["exported"] += len(pieces)
                 if now and len(pieces) < most:
-                    return False  # large ones: the sender's thread does the rest, and others get their turn
+                    # large ones: the sender's thread does the rest, and others get their turn
+                    self._left_over = True
+                    return False
             elif now:
                 queue.extendleft(reversed(pieces))
                 if self._keeps and self._last:
@@ -282,12 +291,20 @@ class PieceQueue:
     def _taken(self, most: int) -> list[Piece]:
         """The oldest that wait, as many and as large as a batch may be."""
         pieces: list[Piece] = []
+        pop = self._queue.popleft
         if self._keeps:
             # before anything is taken, or there would be a moment in which that is nowhere
             self._last.append(pieces)
+        else:
+            # no signal's handler comes between the steps of `map`
+            pieces.extend(map(call, repeat(pop, most)))
+            if sum(map(len, map(_BYTES, pieces))) <= _MOST_BYTES:
+                return pieces
+            self._queue.extendleft(reversed(pieces))
+            pieces.clear()
         size = 0
         while len(pieces) < most and size < _MOST_BYTES:
-            piece = self._queue.popleft()
+            piece = pop()
             pieces.append(piece)
             size += len(piece[2])
         return pieces

@@ -93,6 +93,10 @@ class Encodes(Protocol):
         """Clean attributes, encoded."""
         ...
 
+    def all_attributes(self, several: Iterable[Mapping[str, Any]], /) -> list[bytes]:
+        """The same of each."""
+        ...
+
     def said(self, user: UserFields | None, values: Mapping[str, Value], before: bytes, /) -> bytes | None:
         """What the application said, after `before`; None where a name may be that of an attribute that others set."""
         ...
@@ -179,8 +183,8 @@ class Rule(NamedTuple):
 class Briefs:
     """Spans of one name, kind and set of attributes; made by `LeanTracer.briefs`. The account of their entries.
 
-    An entry is a `Briefs`, the duration in seconds, the end by `time.perf_counter`, trace id and span id (0 where it
-    has not been drawn), parent, start and end in nanoseconds since the epoch, and what the application said.
+    An entry is a `Briefs`, the duration in seconds, the end by `time.perf_counter`, trace id, span id, parent,
+    start and end in nanoseconds since the epoch, and what the application said.
 
     Args:
         tracer: makes a span where the short way does not lead.
@@ -254,7 +258,6 @@ class Briefs:
             seconds: how long it took.
             now: the end by `time.perf_counter`.
         """
-        span_id = 0
         if parent is None:
             trace_id = self._bits(128) or 1
             if trace_id & _LOW_BITS >= self._bound:
@@ -274,8 +277,8 @@ class Briefs:
         if (taker is None or taker is not self._taker or more is not self._more) and not self._fits(taker, more):
             self._duration.took(seconds, now, self._as_object(parent, start, end))
             return
+        span_id = self._bits(64) or 1
         if not self._waits:
-            span_id = self._bits(64) or 1
             self._duration.took(seconds, now, (trace_id, span_id))
         ledger = taker.ledger  # type: ignore[union-attr]  # None does not fit
         ledger.append((self, seconds, now, trace_id, span_id, parent, start, end, more))
@@ -284,16 +287,13 @@ class Briefs:
 
     def encoded(self, entries: list[Entry]) -> Sequence[tuple[Any, Any, bytes]]:
         """Their spans; see `Account`."""
-        bits, resource, scope = self._bits, self._processors.resource, self._scope
-        if not entries[0][4]:
-            # the exemplars of the series are told these as well
-            entries[:] = [(*entry[:4], bits(64) or 1, *entry[5:]) for entry in entries]
-        encode = self._taker.span_encoder.attributes  # type: ignore[union-attr]  # who has ended has met it
+        resource, scope = self._processors.resource, self._scope
+        encode = self._taker.span_encoder.all_attributes  # type: ignore[union-attr]  # who has ended has met it
         if len(entries) >= _FEW:
             try:
                 _, _, _, traces, spans, parents, starts, ends, told = zip(*entries, strict=True)
                 ids = tuple(zip(traces, spans, strict=True))
-                others = () if told.count(NOTHING) == len(told) else (map(encode, told),)
+                others = () if told.count(NOTHING) == len(told) else (encode(told),)
                 made = self._finished_all(ids, parents, starts, ends, *others)
                 return [(resource, scope, each) for each in made]
             except Exception:  # noqa: BLE001 - one of them is not like the others

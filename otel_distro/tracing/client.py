@@ -99,7 +99,7 @@ def encoded(alike: Common, spans: Sequence[ClientSpan]) -> list[tuple[Any, Any, 
     if len(spans) >= _FEW:
         try:
             ids, parents, starts, ends, own, resources, scopes = zip(*map(_FIELDS, spans), strict=True)
-            others = map(taker.span_encoder.attributes, own)
+            others = taker.span_encoder.all_attributes(own)
             made = alike.finish_all(ids, parents, starts, ends, others)
             return list(zip(resources, scopes, made, strict=True))
         except Exception:  # noqa: BLE001 - one of them is not like the others

@@ -205,7 +205,7 @@ def _all_encoded(common: Common, spans: Sequence[LateSpan]) -> list[Piece]:
         # None, which is no bytes, where names may be those of the request's own attributes
         others += ([b"" if each is None else encoder.said(*each, b"") for each in said],)
     if told.count(NOTHING) != number:
-        others += (map(encoder.attributes, told),)
+        others += (encoder.all_attributes(told),)
     return list(zip(resources, scopes, common.finish_all(ids, parents, starts, ends, *others), strict=True))
 
 
