@@ -1,10 +1,11 @@
-"""Ended spans and log records wait here as bytes, until the sender's own thread fetches them.
+"""Ended spans and log records wait here as bytes, until they are sent.
 
-A span is encoded where it ends, in about the time it takes to make it: a few microseconds of the application's thread.
+A span is encoded by the application's thread, where it ends or with some others that ended just before (`Ledger`).
 Handing it to a thread that encodes cost ten times as much, because a thread that needs the interpreter is woken by
-every turn of a busy event loop, and mostly in vain. For the same reason who completes a batch sends it, where the
-kernel takes it without waiting (0.2 ms for 512 spans): an open connection, no TLS, no packing. The sender's own thread
-does all the rest: what the delay brings, whatever has to be waited for, whatever goes wrong.
+every turn of a busy event loop, and mostly in vain. For the same reason who completes a batch sends it, and who adds to
+one whose delay is over, where the kernel takes it without waiting (0.2 ms for 512 spans): an open connection, no TLS,
+no packing. The sender's own thread does all the rest: what the delay brings where nothing is added any more, whatever
+has to be waited for, whatever goes wrong.
 """
 
 from __future__ import annotations

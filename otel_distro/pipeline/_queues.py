@@ -19,7 +19,7 @@ def for_spans(exporter: Any, *, batch: settings.Batch, guard: Guard, name: str, 
     """The queue of `exporter`.
 
     Args:
-        exporter: a `SpanExporter`; ours of http/protobuf encodes each span where it ends.
+        exporter: a `SpanExporter`; ours of http/protobuf takes spans as bytes.
         batch: how many wait, and how long.
         guard: gets what goes wrong.
         name: the exporter's, for the guard's lines.

@@ -21,6 +21,7 @@ class Common:
         attributes: of all of them; clean, and not to be written to.
 
     Attributes:
+        size: how many attributes those are.
         taker: for whom `finish` encodes such a span and `finish_all` many, None as long as nobody has called `meet`.
     """
 

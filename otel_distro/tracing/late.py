@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .processors import Processors
 
 _new = object.__new__
-_MOST_OF_USER = len(USER_NAMES)
+MOST_FACTS = 6
+"""How many attributes a span may have to itself."""
+_MOST_OTHERS = MOST_FACTS + len(USER_NAMES)
 _FEW = 4
 """Spans below which columns cost more than they spare."""
 _FIELDS = attrgetter(
@@ -51,13 +53,8 @@ class Alike(Protocol):
         """Clean, and not to be written to."""
         ...
 
-    @property
-    def most_facts(self) -> int:
-        """How many attributes a span may have to itself."""
-        ...
-
     def own_attributes(self, facts: Any) -> dict[str, AnyValue]:
-        """What a span has to itself as attributes of other keys, clean, in a new dictionary."""
+        """What a span has to itself as attributes of other keys, `MOST_FACTS` at most, clean, in a new dictionary."""
         ...
 
     def own_encoded(self, facts: Any, taker: TakesBrief) -> bytes:
@@ -72,7 +69,6 @@ class Alike(Protocol):
 class _NothingAlike:
     word = ""
     attributes = NOTHING
-    most_facts = 0
 
     def own_attributes(self, facts: Any) -> dict[str, AnyValue]:
         return {}
@@ -170,8 +166,7 @@ class LateSpan(PlainSpan):
         """
         processors = self._processors
         taker = processors.brief
-        size = common.size + len(self._told) + self.alike.most_facts + len(values) + _MOST_OF_USER
-        if taker is None or size > processors.room:
+        if taker is None or common.size + len(self._told) + len(values) + _MOST_OTHERS > processors.room:
             return False
         if common.taker is not taker:
             common.meet(taker)

@@ -56,6 +56,18 @@ class Ended(Common):
             attributes["error.type"] = failure
         super().__init__(origin.word if route is None else f"{origin.word} {route}", SpanKind.SERVER, attributes)
 
+    def took(self, seconds: float, size: int, now: float, ids: Ids) -> None:
+        """Put one into metrics at once; its span is sampled.
+
+        Args:
+            seconds: how long it took.
+            size: bytes of the response's body.
+            now: its end by `time.perf_counter`.
+            ids: of its span.
+        """
+        self.duration.took(seconds, now, ids)
+        self.response_size.took(float(size), now, ids)
+
     def encoded(self, entries: list[Entry]) -> Sequence[Piece]:
         """Their spans; see `Account`."""
         return encoded(self, [entry[4] for entry in entries])

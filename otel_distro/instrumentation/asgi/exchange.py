@@ -37,6 +37,7 @@ Told = Callable[..., object]
 MARK = "fastapi.telemetry"
 """The scope's key by which FastAPI 0.142 and newer leaves a request to somebody else; see `fastapi/applications.py`."""
 
+_new = object.__new__
 NOT_ASKED = object()
 """In place of FastAPI's data about a request before it asks for them."""
 INCOMPLETE = "incomplete_response"
@@ -50,13 +51,10 @@ _FAILED = Status(StatusCode.ERROR)
 
 
 class Exchange(RequestScope):
-    """A request or a WebSocket connection while it lasts.
-
-    Args:
-        server: whose request it is.
-        prefix: the path under which the application is reached, without a slash at its end.
+    """A request or a WebSocket connection while it lasts; made by `begun`.
 
     Attributes:
+        server: whose request it is.
         server_span: None when there is none.
         given_id: the header in which the caller sent an id, in lower case, and that id; None where it sent none.
         token: puts the context back.
@@ -102,26 +100,20 @@ class Exchange(RequestScope):
         "watched",
     )
 
-    given_id: tuple[bytes, bytes] | None
     asgi: Scope
+    given_id: tuple[bytes, bytes] | None
     isolation: Any
-
-    def __init__(self, server: Server, prefix: str) -> None:
-        # before the span begins, so that it ends after all that is in it: its end is its beginning and the time since
-        self._started = perf_counter()
-        self.server = server
-        # a request scope as its own constructor makes it, without the call
-        self.record = self.user = self.spent = self.opened = self.request_id = self.given_id = None
-        self.values = self.told = NOTHING
-        self.server_span: Span | None = None
-        self.token: Token[Context] | None = None
-        self.recording = False
-        self.late = False
-        self.watched = False
-        self.routed_by_fastapi = False
-        self._data: Any = NOT_ASKED
-        self._prefix = prefix
-        self._route: str | None = None
+    late: bool
+    recording: bool
+    routed_by_fastapi: bool
+    server: Server
+    server_span: Span | None
+    token: Token[Context] | None
+    watched: bool
+    _data: Any
+    _prefix: str
+    _route: str | None
+    _started: float
 
     def watch(self, scope: Scope, headers: Headers, send: Send) -> None:
         """Follow the request to its end: it is measured, its span records, or a hook wants to see it.
@@ -163,7 +155,8 @@ class Exchange(RequestScope):
                 late.tell(server.with_headers({}, scope, headers))
         else:
             self._name = origin.word
-        origin.group.active.step(1)
+        if server.measures:
+            origin.group.active.step(1)
         if server.request_hook is not None and self.server_span is not None:
             server.call_hook(server.request_hook, self.server_span, scope)
 
@@ -343,7 +336,7 @@ class Exchange(RequestScope):
     def report(self, scope: Scope, error: BaseException) -> None:
         """Tell FastAPI's own telemetry, where the application has it, what has left the application."""
 
-    def end(  # noqa: C901, PLR0912 - as `send`
+    def end(  # noqa: C901, PLR0912, PLR0915 - as `send`
         self, error: BaseException | None
     ) -> None:
         """End span and metrics, once; what goes wrong stays with the guard.
@@ -360,7 +353,12 @@ class Exchange(RequestScope):
             self._tell(self._held, seconds)
         try:
             origin, server, status = self.origin, self.server, self.status_code
-            origin.group.active.step(-1)
+            if server.measures:
+                origin.group.active.step(-1)
+            elif not self.recording:
+                if self.spent is not None or seconds > server.slow:
+                    server.summary.of(self, None, seconds)
+                return
             failure = None
             if error is not None or status is None or status >= _SERVER_ERROR:
                 failure = server.failure(self, error)
@@ -371,9 +369,12 @@ class Exchange(RequestScope):
             # an unsampled span is no exemplar
             span: Any = self.server_span if self.recording else None
             plain = self.late and failure is None
-            if not plain or not ended.waits:
+            waits = plain and ended.waits
+            if not self.late:
                 ended.duration.record(seconds, span)
                 ended.response_size.record(self.sent, span)
+            elif not waits:
+                ended.took(seconds, self.sent, now, span.context[:2])
             if self._stream is not None:
                 self._stream.end(failure, span)
             if self.request_size is not None:
@@ -390,9 +391,8 @@ class Exchange(RequestScope):
                     if len(ledger) >= ledger.mark:
                         ledger.full()
                     return
-                if ended.waits:
-                    ended.duration.record(seconds, span)
-                    ended.response_size.record(self.sent, span)
+                if waits:
+                    ended.took(seconds, self.sent, now, span.context[:2])
             told = self.told
             if told is None:
                 told = self.telling()
@@ -421,6 +421,28 @@ class Exchange(RequestScope):
         began: int | None = getattr(span, "start_time", None)
         # as above
         span.end(None if began is None else began + int(seconds * 1e9))
+
+
+def begun(kind: type[Exchange], server: Server, prefix: str) -> Exchange:
+    """A new exchange of this kind.
+
+    Args:
+        kind: its class.
+        server: whose request it is.
+        prefix: the path under which the application is reached, without a slash at its end.
+    """
+    # a constructor would be called by the interpreter's type, which costs more than all of this
+    exchange = _new(kind)
+    # before the span begins, so that it ends after all that is in it: its end is its beginning and the time since
+    exchange._started = perf_counter()  # noqa: SLF001 - this is the constructor
+    exchange.server = server
+    exchange.record = exchange.user = exchange.spent = exchange.opened = exchange.request_id = None
+    exchange.given_id = exchange.server_span = exchange.token = exchange._route = None  # noqa: SLF001
+    exchange.values = exchange.told = NOTHING
+    exchange.recording = exchange.late = exchange.watched = exchange.routed_by_fastapi = False
+    exchange._data = NOT_ASKED  # noqa: SLF001
+    exchange._prefix = prefix  # noqa: SLF001
+    return exchange
 
 
 def _announced(length: bytes | None, scope: Scope, headers: Headers) -> int | None:

@@ -59,9 +59,6 @@ class Origin:
 
     __slots__ = ("_origins", "attributes", "group", "may_have_body", "word")
 
-    most_facts = 6
-    """How many attributes a request may have to itself."""
-
     def __init__(self, word: str, attributes: dict[str, AnyValue], group: Group, origins: Origins) -> None:
         self.word = word
         self.may_have_body = word not in _WITHOUT_BODY

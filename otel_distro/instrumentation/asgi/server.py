@@ -22,7 +22,7 @@ from otel_distro.tracing.context import span_context_in, suppressed
 from otel_distro.tracing.span import UnsampledSpan
 
 from .endings import Endings
-from .exchange import INCOMPLETE, MARK, Exchange
+from .exchange import INCOMPLETE, MARK, Exchange, begun
 from .exclusion import Exclusion
 from .headers import Capture
 from .messages import Send
@@ -101,6 +101,7 @@ class Server:
         self.looks_at_responses = captured_response is not None or _response_propagator() is not None
         self.summary = summary
         self.slow = summary.slow
+        self.measures = measures
         self.endings = Endings()
         self.echo = None if request_ids is None or not request_ids.echoes else request_ids.echo
         self._id_headers = () if request_ids is None else request_ids.names
@@ -153,7 +154,7 @@ class Server:
             and self._excludes(app, scope, headers)
         ):
             return None
-        exchange = self._exchange_class(self, prefix.rstrip("/") if prefix else "")
+        exchange = begun(self._exchange_class, self, prefix.rstrip("/") if prefix else "")
         if self._tracer is not None:
             self._begin(self._tracer, exchange, scope, headers, current)
         else:
