@@ -73,7 +73,7 @@ class Records(Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether it is fetched from the ledger whatever waits there before it is read; see `Series.waits`."""
+        """Whether it may be told later, by who settles a ledger; see `Series.waits`."""
         ...
 
     def took_all(self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], Ids]) -> None:

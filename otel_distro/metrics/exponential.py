@@ -185,7 +185,13 @@ class ExponentialSeries(Distribution):
         self._cells[self._bank + _SCALE] = self._scale
         self._windows: list[tuple[int, int] | None] = [None, None]
 
-    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+    def measure(
+        self,
+        value: float,
+        span: Span | None = None,
+        dropped: Mapping[str, Any] = NOTHING,
+        moment: float | None = None,
+    ) -> None:
         """See `Series.measure`; a lock of the series guards the window of buckets."""
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
@@ -195,10 +201,14 @@ class ExponentialSeries(Distribution):
             self.minimum = min(self.minimum, value)
             self.maximum = max(self.maximum, value)
         reservoir = self._reservoir
-        if reservoir is not None and (span is not None or reservoir.always) and perf_counter() >= reservoir.due[0]:
-            reservoir.offer(0, value, span, dropped)
+        if (
+            reservoir is not None
+            and (span is not None or reservoir.always)
+            and (moment or perf_counter()) >= reservoir.due[0]
+        ):
+            reservoir.offer(0, value, span, dropped, moment)
         for other in self.also:
-            other.measure(value, span, dropped)
+            other.measure(value, span, dropped, moment)
 
     add = record = set = measure
 

@@ -56,12 +56,23 @@ class FanOut(Series):
         self.also = ()
         self.started = parts[0][0].started
 
-    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+    def measure(
+        self,
+        value: float,
+        span: Span | None = None,
+        dropped: Mapping[str, Any] = NOTHING,
+        moment: float | None = None,
+    ) -> None:
         """See `Series.measure`."""
         for series, taken_away in self._parts:
-            series.measure(value, span, taken_away)
+            series.measure(value, span, taken_away, moment)
 
     add = record = set = measure
+
+    @property
+    def waits(self) -> bool:
+        """See `Series.waits`."""
+        return all(series.waits for series, _ in self._parts)
 
     @property
     def overflows(self) -> bool:

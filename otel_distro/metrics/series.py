@@ -7,7 +7,7 @@ no lock on this path. `_count` and the +Inf bucket are derived from the buckets;
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from math import inf
 from sys import float_info
@@ -73,13 +73,20 @@ class Series:
         """Whether what it is told may wait in a ledger: nobody reads the cells without having that settled before."""
         return self.stream.settled and not (self._shared or any(other._shared for other in self.also))  # noqa: SLF001
 
-    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+    def measure(
+        self,
+        value: float,
+        span: Span | None = None,
+        dropped: Mapping[str, Any] = NOTHING,
+        moment: float | None = None,
+    ) -> None:
         """Take one measurement.
 
         Args:
             value: finite; negative only where the instrument allows it. Anything else is refused with one warning.
             span: current at this moment, for the exemplar; None for none.
             dropped: attributes that the view took away, for the exemplar.
+            moment: when it was made, by `time.perf_counter`, for the exemplar; None for now.
         """
         raise TypeError(f"{type(self).__name__} takes no measurements")
 
@@ -103,8 +110,7 @@ class Series:
             now: by `time.perf_counter`.
             ids: trace id and span id where it is sampled, for the exemplar; None for none.
         """
-        del now
-        self.measure(seconds, None if ids is None else sampled(*ids))
+        self.measure(seconds, None if ids is None else sampled(*ids), NOTHING, now)
 
     def took_all(
         self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], tuple[int, int]]
@@ -142,17 +148,39 @@ class Series:
         return [] if self._reservoir is None else self._reservoir.since(after)
 
 
+def _offer_all(  # noqa: PLR0917 - as `took_all`
+    reservoir: Reservoir,
+    bucket: int,
+    buckets: Sequence[int] | None,
+    values: Sequence[float],
+    moments: Sequence[float],
+    ids: Callable[[int], Ids],
+) -> None:
+    """Offer those of one bucket that are due, one after another; `buckets` is None where all are of this one."""
+    for index, moment in enumerate(moments):
+        if moment >= reservoir.due[bucket] and (buckets is None or buckets[index] == bucket):
+            reservoir.offer(bucket, values[index], sampled(*ids(index)), NOTHING, moment)
+
+
 class NullSeries(Series):
     """Takes measurements that nobody wants: dropped streams and invalid instruments."""
 
     __slots__ = ()
+
+    waits = True
 
     def __init__(self) -> None:
         self.attributes = NOTHING
         self.also = ()
         self.started = 0
 
-    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+    def measure(
+        self,
+        value: float,
+        span: Span | None = None,
+        dropped: Mapping[str, Any] = NOTHING,
+        moment: float | None = None,
+    ) -> None:
         """Do nothing."""
 
     add = record = set = measure
@@ -166,7 +194,13 @@ class SumSeries(Series):
 
     __slots__ = ()
 
-    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+    def measure(
+        self,
+        value: float,
+        span: Span | None = None,
+        dropped: Mapping[str, Any] = NOTHING,
+        moment: float | None = None,
+    ) -> None:
         """See `Series.measure`."""
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
@@ -176,11 +210,15 @@ class SumSeries(Series):
         cells = self._cells
         cells[self._at] += value
         reservoir = self._reservoir
-        if reservoir is not None and (span is not None or reservoir.always) and perf_counter() >= reservoir.due[0]:
-            reservoir.offer(0, value, span, dropped)
+        if (
+            reservoir is not None
+            and (span is not None or reservoir.always)
+            and (moment or perf_counter()) >= reservoir.due[0]
+        ):
+            reservoir.offer(0, value, span, dropped, moment)
         if self.also:
             for other in self.also:
-                other.measure(value, span, dropped)
+                other.measure(value, span, dropped, moment)
 
     add = record = set = measure
 
@@ -206,7 +244,13 @@ class LastSeries(Series):
         Series.bind(self, block, started, reservoir)
         self._round = 0
 
-    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+    def measure(
+        self,
+        value: float,
+        span: Span | None = None,
+        dropped: Mapping[str, Any] = NOTHING,
+        moment: float | None = None,
+    ) -> None:
         """See `Series.measure`."""
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
@@ -218,11 +262,15 @@ class LastSeries(Series):
         cells[at] = value
         cells[at + 1] = now
         reservoir = self._reservoir
-        if reservoir is not None and (span is not None or reservoir.always) and perf_counter() >= reservoir.due[0]:
-            reservoir.offer(0, value, span, dropped)
+        if (
+            reservoir is not None
+            and (span is not None or reservoir.always)
+            and (moment or perf_counter()) >= reservoir.due[0]
+        ):
+            reservoir.offer(0, value, span, dropped, moment)
         if self.also:
             for other in self.also:
-                other.measure(value, span, dropped)
+                other.measure(value, span, dropped, moment)
 
     add = record = set = measure
 
@@ -302,7 +350,13 @@ class HistogramSeries(Distribution):
         self._edges = edges
         self._bucket = 0
 
-    def measure(self, value: float, span: Span | None = None, dropped: Mapping[str, Any] = NOTHING) -> None:
+    def measure(
+        self,
+        value: float,
+        span: Span | None = None,
+        dropped: Mapping[str, Any] = NOTHING,
+        moment: float | None = None,
+    ) -> None:
         """See `Series.measure`."""
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
@@ -320,11 +374,15 @@ class HistogramSeries(Distribution):
         if value > self.maximum:  # noqa: PLR1730
             self.maximum = value
         reservoir = self._reservoir
-        if reservoir is not None and (span is not None or reservoir.always) and perf_counter() >= reservoir.due[bucket]:
-            reservoir.offer(bucket, value, span, dropped)
+        if (
+            reservoir is not None
+            and (span is not None or reservoir.always)
+            and (moment or perf_counter()) >= reservoir.due[bucket]
+        ):
+            reservoir.offer(bucket, value, span, dropped, moment)
         if self.also:
             for other in self.also:
-                other.measure(value, span, dropped)
+                other.measure(value, span, dropped, moment)
 
     add = record = set = measure
 
@@ -346,7 +404,7 @@ class HistogramSeries(Distribution):
         reservoir = self._reservoir
         # hardly ever due, so that is asked first
         if reservoir is not None and now >= reservoir.due[bucket] and (ids is not None or reservoir.always):
-            reservoir.offer(bucket, seconds, None if ids is None else sampled(*ids), NOTHING)
+            reservoir.offer(bucket, seconds, None if ids is None else sampled(*ids), NOTHING, now)
 
     def took_all(
         self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], tuple[int, int]]
@@ -357,15 +415,14 @@ class HistogramSeries(Distribution):
             return
         edges, total, smallest, largest = self._edges, sum(values), min(values), max(values)
         first = bisect_left(edges, smallest) - 1
-        counts: Sequence[tuple[int, float, int]]
-        if largest <= edges[first + 1]:
-            counts = ((first, float(len(values)), 0),)
-        else:
+        buckets: Sequence[int] | None = None
+        counts: Iterable[tuple[int, int]] = ((first, len(values)),)
+        if largest > edges[first + 1]:
             buckets = [at - 1 for at in map(bisect_left, repeat(edges), values)]
-            counts = [(bucket, float(buckets.count(bucket)), buckets.index(bucket)) for bucket in set(buckets)]
+            counts = [(bucket, buckets.count(bucket)) for bucket in set(buckets)]
         cells, at = self._cells, self._at
-        for bucket, count, _ in counts:
-            cells[at + 1 + bucket] += count
+        for bucket, count in counts:
+            cells[at + 1 + bucket] += float(count)
         cells[at] += total
         if smallest < self.minimum:  # noqa: PLR1730 - see `measure`
             self.minimum = smallest
@@ -373,9 +430,11 @@ class HistogramSeries(Distribution):
             self.maximum = largest
         reservoir = self._reservoir
         if reservoir is not None:
-            for bucket, _, index in counts:
-                if moments[index] >= reservoir.due[bucket]:
-                    reservoir.offer(bucket, values[index], sampled(*ids(index)), NOTHING, moments[index])
+            newest = max(moments)
+            for bucket, _ in counts:
+                # once a second, so that looking at each again costs nothing
+                if newest >= reservoir.due[bucket]:
+                    _offer_all(reservoir, bucket, buckets, values, moments, ids)
 
     def value(self) -> tuple[float, ...]:
         """`(sum, bucket counts...)` so far."""

@@ -137,7 +137,7 @@ class Delivering:
         """The same in the application's thread: False when the sender is busy, and nothing is written to a disk."""
         return self._export.hand_over_now(encode)
 
-    def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], object]:
+    def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], bool]:
         """Have the sender's thread call `fetch` every so many seconds; see `Sender.feed`."""
         return self._export.sender.feed(fetch, every)
 

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from otel_distro import settings
 from otel_distro._compat import FLAGS
 from otel_distro.guard import Guard
-from otel_distro.ledger import Ledger
+from otel_distro.ledger import TOGETHER, Ledger
 from otel_distro.process import Deadline, in_forked_child
 
 from ._batch import Encoded, Piece, breathe
@@ -56,7 +56,7 @@ class PieceExporter(Protocol):
         """The same without waiting for anyone."""
         ...
 
-    def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], object]:
+    def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], bool]:
         """Have a sender's thread call `fetch`."""
         ...
 
@@ -151,8 +151,11 @@ class PieceQueue:
         kept = [piece for batch in tuple(self._last) for piece in batch]
         return list({id(piece): piece for piece in (*kept, *waiting)}.values())
 
-    def settle(self) -> None:
-        """Encode what waits to be encoded: nothing here."""
+    def settle(self, seconds: float = 1.0) -> None:
+        """Encode what waits to be encoded, also what another thread has begun: nothing here."""
+
+    def _gather(self) -> None:
+        """The same, without waiting for others."""
 
     def put(self, item: Any) -> None:
         """Take an item; takes no lock and never waits."""
@@ -167,11 +170,16 @@ class PieceQueue:
     def _look(self) -> None:
         """So many wait that it is time to look: for a full batch, or for one whose delay is over."""
         if self._mark == 0:
-            # also where no thread can be started: then a flush or the shutdown sends what waits
+            # where no thread can be started a flush or the shutdown sends what waits
             self._due = monotonic() + self._every
-            self._wake()
+            if not self._wake() and len(self._queue) < self._batch:
+                return  # the next one tries it again
         if len(self._queue) < self._batch and monotonic() < self._due:
             self._look_later()
+            return
+        self._gather()
+        if len(self._queue) < self._batch and monotonic() < self._due:
+            self._look_later()  # that has sent them
             return
         self._left_over = False
         done = self._handed_over_now()
@@ -267,18 +275,27 @@ class PieceQueue:
         """Join what waits to batches and give them to the senders; whether they took them all."""
         queue, taken = self._queue, True
         count = len(queue)
-        self._due = monotonic() + self._every
+        if count == 0:
+            self._due = monotonic() + self._every
         now = hand_over == self._exporter.hand_over_now
         while count > 0 and queue:
             most = min(len(queue), count, self._batch)
-            pieces = self._taken(most)
+            pieces: list[Piece] = []
+            try:
+                self._take(pieces, most)
+            except BaseException:
+                queue.extendleft(reversed(pieces))
+                raise
             count -= len(pieces)
             if hand_over(partial(self._joined, pieces)):
                 self._counts["exported"] += len(pieces)
+                self._due = monotonic() + self._every
                 if now and len(pieces) < most:
                     # large ones: the sender's thread does the rest, and others get their turn
                     self._left_over = True
                     return False
+                if now and len(queue) < self._batch:
+                    return True  # the rest is no batch yet
             elif now:
                 queue.extendleft(reversed(pieces))
                 if self._keeps and self._last:
@@ -289,9 +306,8 @@ class PieceQueue:
                 taken = False
         return taken
 
-    def _taken(self, most: int) -> list[Piece]:
-        """The oldest that wait, as many and as large as a batch may be."""
-        pieces: list[Piece] = []
+    def _take(self, pieces: list[Piece], most: int) -> None:
+        """Move the oldest that wait to `pieces`, as many and as large as a batch may be."""
         pop = self._queue.popleft
         if self._keeps:
             # before anything is taken, or there would be a moment in which that is nowhere
@@ -300,7 +316,7 @@ class PieceQueue:
             # no signal's handler comes between the steps of `map`
             pieces.extend(map(call, repeat(pop, most)))
             if sum(map(len, map(_BYTES, pieces))) <= _MOST_BYTES:
-                return pieces
+                return
             self._queue.extendleft(reversed(pieces))
             pieces.clear()
         size = 0
@@ -308,7 +324,6 @@ class PieceQueue:
             piece = pop()
             pieces.append(piece)
             size += len(piece[2])
-        return pieces
 
     def _joined(self, pieces: list[Piece]) -> Encoded:
         try:
@@ -341,21 +356,28 @@ class PieceQueue:
         if self.is_interrupted():
             self._end_within = timeout_millis
             return
-        self.settle()
+        deadline = Deadline(timeout_millis / 1000 * _OURS)
+        self.settle(deadline.left())
         self._closed = True
         self._room = -1
-        deadline = Deadline(timeout_millis / 1000 * _OURS)
         self._drain(deadline)
         self._exporter.shutdown(deadline.left() * 1000)
 
     def _drain(self, deadline: Deadline) -> bool:
-        self.settle()
-        if not self._draining.acquire(timeout=deadline.left()):
-            return False
+        here = threading.get_ident()
         try:
-            return self._hand_over(self._exporter.hand_over)
+            # what a signal's handler interrupts here must be known to it
+            self._inside.add(here)
+            self.settle(deadline.left())
+            if not self._draining.acquire(timeout=deadline.left()):
+                return False
+            try:
+                return self._hand_over(self._exporter.hand_over)
+            finally:
+                self._draining.release()
         finally:
-            self._draining.release()
+            self._inside.discard(here)
+            self._left()
 
 
 class SpanQueue(PieceQueue, SpanProcessor):
@@ -372,23 +394,31 @@ class SpanQueue(PieceQueue, SpanProcessor):
 
     def _start(self) -> None:
         # what waits there belongs to the parent as well
-        self.ledger = Ledger(self._take_all, self._lost, self._left)
+        before: Ledger | None = getattr(self, "ledger", None)
+        if before is not None:
+            before.abandon()
+        self.ledger = Ledger(self._take_all, self._lost, self._left, min(TOGETHER, self._batch))
         super()._start()
 
     def __len__(self) -> int:
         """How many spans wait."""
         return len(self._queue) + len(self.ledger)
 
-    def settle(self) -> None:
-        """Encode what has ended, and put it into metrics."""
-        self.ledger.drain()
+    def settle(self, seconds: float = 1.0) -> None:
+        """Encode what has ended, and put it into metrics; wait so long for a thread that does."""
+        self.ledger.drain(min(seconds, 1.0))
+
+    def _gather(self) -> None:
+        if self.ledger:
+            self.ledger.full()
 
     def is_interrupted(self) -> bool:
         """See `PieceQueue.is_interrupted`; or where it settles what has ended."""
         return super().is_interrupted() or self.ledger.is_interrupted()
 
     def _lost(self, error: BaseException, count: int) -> None:
-        self._counts["failed"] += count
+        if count:
+            self._counts["failed"] += count
         self._guard.failed("spans", error)
 
     def _take_all(self, pieces: Sequence[Piece]) -> None:

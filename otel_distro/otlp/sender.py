@@ -141,14 +141,15 @@ class Sender:
         wake = False
         if stay and self._is_direct and not self._busy and outcomes.away_since is None and not self._held():
             if self._express.send():
-                self._fetch_at = time.monotonic() + self._every
+                if self._fetch_at:  # else somebody wants it fetched now
+                    self._fetch_at = time.monotonic() + self._every
                 return
             wake = True  # whatever has to be waited for: an answer, a connection, room in the kernel
         # woken for the first of a burst and for a full request, not for each slice in between
         if wake or not before or before < self._most_items <= self._spool.items:
             self._bell.ring()
 
-    def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], object]:
+    def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], bool]:
         """Have this sender's thread call `fetch`, without the lock, every so many seconds.
 
         Args:
@@ -156,23 +157,23 @@ class Sender:
             every: see above.
 
         Returns:
-            What starts the thread if there is none yet, and has it call `fetch` soon; takes no lock that may be held
-            for long, and may be called at any moment.
+            What starts the thread if there is none yet, and has it call `fetch` soon; tells whether one runs; takes no
+            lock that may be held for long, and may be called at any moment.
         """
         self._fetch, self._every = fetch, every
         return self._begin
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
         alive = self._thread is not None and self._thread.is_alive()
         if not alive and self._changed.acquire(blocking=False):
             try:
                 self._fetch_at = time.monotonic() + self._every
-                self._ensure_thread()
+                return self._ensure_thread()
             finally:
                 self._changed.release()
-        else:
-            self._fetch_at = 0.0
-            self._bell.ring()
+        self._fetch_at = 0.0
+        self._bell.ring()
+        return alive
 
     def hurry(self) -> None:
         """Attempt to send now, also in the middle of a back-off."""

@@ -33,6 +33,7 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
+from tests.forking import in_child
 from tests.metrics_rig import DELTA, Setup, span
 
 
@@ -191,25 +192,20 @@ def test_a_forked_child_starts_at_zero_and_its_parent_goes_on() -> None:
     counter.add(100)
     histogram.record(5)
     gauge.set(1)
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+
+    def facts() -> object:
         counter.add(1)
         histogram.record(7)
         data = made.metrics()
-        facts = (
+        return (
             data["c"].data_points[0].value,
             data["h"].data_points[0].sum,
             data["h"].data_points[0].count,
             "g" in data,
             made.provider.resource.attributes.get("child"),
         )
-        os.write(write, repr(facts).encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        assert pipe.read() == repr((1, 7.0, 1, False, True))
-    os.waitpid(pid, 0)
+
+    assert in_child(facts) == repr((1, 7.0, 1, False, True))
     counter.add(1)
     data = made.metrics()
     assert (data["c"].data_points[0].value, data["h"].data_points[0].sum, data["g"].data_points[0].value) == (101, 5, 1)
@@ -253,20 +249,17 @@ def test_a_fork_while_a_collection_runs_leaves_the_child_able_to_collect() -> No
     thread = threading.Thread(target=made.reader.collect)
     thread.start()
     inside.wait(30)
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+
+    def names() -> object:
         fresh = InMemoryMetricReader()
         made.provider.add_metric_reader(fresh)
         made.meter.create_counter("new").add(1)
-        os.write(write, repr(sorted(made.metrics(fresh))).encode())
-        os._exit(0)
-    os.close(write)
+        return sorted(made.metrics(fresh))
+
+    found = in_child(names)
     go.set()
     thread.join(30)
-    with os.fdopen(read) as pipe:
-        assert pipe.read() == "['g', 'new']"
-    os.waitpid(pid, 0)
+    assert found == "['g', 'new']"
 
 
 def test_after_shutdown_meters_do_nothing_and_readers_are_shut_down_once() -> None:

@@ -108,8 +108,13 @@ class Origin:
         origins = self._origins
         if origins.taker is not taker:
             origins.meet(taker)
-        callers = origins.callers.known
-        columns = [[callers[client[0], agent][1] for client, agent in zip(clients, agents, strict=True)]]
+        caller, met = origins.caller, origins.callers.known.get
+        columns = [
+            [
+                (met((client[0] if client else None, agent)) or caller(client, agent))[1]
+                for client, agent in zip(clients, agents, strict=True)
+            ]
+        ]
         if set(map(type, paths)) != {str} or max(map(len, paths)) > MAX_PATH:
             raise ValueError("a path that is none, or is cut")
         known, learn = origins.paths.known.get, origins.paths.learn
