@@ -167,12 +167,15 @@ class NullSeries(Series):
 
     __slots__ = ()
 
-    waits = True
-
     def __init__(self) -> None:
         self.attributes = NOTHING
         self.also = ()
         self.started = 0
+
+    @property
+    def waits(self) -> bool:
+        """See `Series.waits`."""
+        return True
 
     def measure(
         self,
