@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 TOGETHER = 64
 """Entries settled at a stretch: in a tenth of a millisecond, so that an event loop does not notice."""
+FEW = 4
+"""Entries below which columns cost more than they spare."""
 _MOST = 1_024
 _SECONDS = 1.0
 _LOOKS_EVERY = 0.001
@@ -175,4 +177,4 @@ class Ledger(deque[Any]):
             self._failed(error, 0)
 
 
-__all__ = ["TOGETHER", "Account", "Entry", "Ledger"]
+__all__ = ["FEW", "TOGETHER", "Account", "Entry", "Ledger"]

@@ -13,9 +13,8 @@ from opentelemetry.metrics import Histogram
 
 from otel_distro.bounded import BoundedCache
 from otel_distro.ledger import Entry
-from otel_distro.tracing.brief import Ids
 from otel_distro.tracing.client import ClientSpans, encoded
-from otel_distro.tracing.common import Common
+from otel_distro.tracing.common import Common, ids_of
 
 from .binding import Records, histogram_series
 from .calls import CLIENT
@@ -54,12 +53,7 @@ class Ending(Common):
         """Put them into metrics; see `Account`."""
         if self.waits:
             _, seconds, moments, spans = zip(*entries, strict=True)
-
-            def ids(index: int) -> Ids:
-                found: Ids = spans[index].context[:2]
-                return found
-
-            self.duration.took_all(seconds, moments, ids)
+            self.duration.took_all(seconds, moments, ids_of(spans))
 
 
 class Target:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import Span
 
+from otel_distro.ledger import FEW
+
 from .cells import Block, Cells
 from .exemplars import Reservoir, sampled
 from .identity import Kind
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 LARGEST: Final = float_info.max
 NOTHING: Final[Mapping[str, Any]] = {}
-_FEW = 4
 Ids = tuple[int, int]
 """Trace id and span id of a sampled span."""
 OVERFLOW: Final[Mapping[str, Any]] = {"otel.metric.overflow": True}
@@ -413,7 +414,7 @@ class HistogramSeries(Distribution):
         self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], tuple[int, int]]
     ) -> None:
         """See `Series.took_all`; each cell is written once."""
-        if self.also or len(values) < _FEW:
+        if self.also or len(values) < FEW:
             Series.took_all(self, values, moments, ids)
             return
         edges, total, smallest, largest = self._edges, sum(values), min(values), max(values)

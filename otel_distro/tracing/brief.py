@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
 from otel_distro.context import NOTHING, Scope, UserFields, Value
+from otel_distro.ledger import FEW
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 _LOW_BITS = (1 << 64) - 1
 _SAMPLED = 1
-_FEW = 4
-"""Spans below which columns cost more than they spare."""
 
 Ids = tuple[int, int]
 """Trace id and span id of a sampled span."""
@@ -289,7 +288,7 @@ class Briefs:
         """Their spans; see `Account`."""
         resource, scope = self._processors.resource, self._scope
         encode = self._taker.span_encoder.all_attributes  # type: ignore[union-attr]  # who has ended has met it
-        if len(entries) >= _FEW:
+        if len(entries) >= FEW:
             try:
                 _, _, _, traces, spans, parents, starts, ends, told = zip(*entries, strict=True)
                 ids = tuple(zip(traces, spans, strict=True))

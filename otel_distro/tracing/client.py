@@ -17,6 +17,7 @@ from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import new_span_context
 from otel_distro.context import Scope
+from otel_distro.ledger import FEW
 
 from .brief import Briefs
 from .common import Common, PlainSpan
@@ -27,8 +28,6 @@ _SAMPLED = TraceFlags.SAMPLED
 _RANDOM = TraceFlags.RANDOM_TRACE_ID
 _FLAGS = tuple(TraceFlags(bits) for bits in range(4))
 _new = object.__new__
-_FEW = 4
-"""Spans below which columns cost more than they spare."""
 _FIELDS = attrgetter("context", "parent", "start_time", "end_time", "own", "resource", "instrumentation_scope")
 
 
@@ -96,7 +95,7 @@ class ClientSpan(PlainSpan):
 def encoded(alike: Common, spans: Sequence[ClientSpan]) -> list[tuple[Any, Any, bytes]]:
     """The pieces of spans that were concluded with `alike`."""
     taker: Any = alike.taker
-    if len(spans) >= _FEW:
+    if len(spans) >= FEW:
         try:
             ids, parents, starts, ends, own, resources, scopes = zip(*map(_FIELDS, spans), strict=True)
             others = taker.span_encoder.all_attributes(own)

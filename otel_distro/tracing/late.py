@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
 from otel_distro.context import NOTHING, USER_NAMES, UserFields, Value, attributes_of
+from otel_distro.ledger import FEW
 
 from .common import PlainSpan
 
@@ -30,8 +31,6 @@ _new = object.__new__
 MOST_FACTS = 6
 """How many attributes a span may have to itself."""
 _MOST_OTHERS = MOST_FACTS + len(USER_NAMES)
-_FEW = 4
-"""Spans below which columns cost more than they spare."""
 _FIELDS = attrgetter(
     "context", "parent", "start_time", "end_time", "facts", "_told", "_said", "resource", "instrumentation_scope"
 )
@@ -182,7 +181,7 @@ class LateSpan(PlainSpan):
 
 def encoded(common: Common, spans: Sequence[LateSpan]) -> list[Piece]:
     """The pieces of spans that were concluded with `common`, and begun alike."""
-    if len(spans) >= _FEW:
+    if len(spans) >= FEW:
         try:
             return _all_encoded(common, spans)
         except Exception:  # noqa: BLE001 - one of them is not like the others

@@ -11,7 +11,7 @@ from otel_distro.bounded import BoundedCache
 from otel_distro.instrumentation.binding import Records
 from otel_distro.ledger import Entry
 from otel_distro.tracing.brief import Ids
-from otel_distro.tracing.common import Common
+from otel_distro.tracing.common import Common, ids_of
 from otel_distro.tracing.late import Piece, encoded
 
 from .metrics import Ending
@@ -76,11 +76,7 @@ class Ended(Common):
         """Put them into metrics; see `Account`."""
         if self.waits:
             _, seconds, sizes, moments, spans = zip(*entries, strict=True)
-
-            def ids(index: int) -> Ids:
-                found: Ids = spans[index].context[:2]
-                return found
-
+            ids = ids_of(spans)
             self.duration.took_all(seconds, moments, ids)
             self.response_size.took_all(tuple(map(float, sizes)), moments, ids)
 
