@@ -77,6 +77,7 @@ class Rig:
         processor = (TakingBrief if lean and brief else SimpleSpanProcessor)(self._exporter)
         self.tracer_provider.add_span_processor(processor)
         self._settle = processor.settle if isinstance(processor, TakingBrief) else lambda: None
+        self._waits = isinstance(processor, TakingBrief)
         if isinstance(self.meter_provider, LeanMeterProvider):
             self.meter_provider.settle_before_reading(self._settle)
         self.tools = Toolbox(
@@ -96,8 +97,9 @@ class Rig:
     def spans(self) -> list[ReadableSpan]:
         """Finished spans so far, the first to end first."""
         self._settle()
+        found = list(self._exporter.get_finished_spans())
         # those that waited were made spans after others that had ended later
-        return sorted(self._exporter.get_finished_spans(), key=lambda span: span.end_time or 0)
+        return sorted(found, key=lambda span: span.end_time or 0) if self._waits else found
 
     def take(self) -> list[ReadableSpan]:
         """Finished spans since the last time."""

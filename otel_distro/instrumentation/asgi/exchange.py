@@ -61,6 +61,7 @@ class Exchange(RequestScope):
         recording: whether the span keeps what it is told.
         late: the span is a `LateSpan`, which the exchange tells what it learns.
         watched: whether the request is followed to its end; only then the following exist.
+        started: by `time.perf_counter`, next to the span's beginning: its end is that and the time since.
         origin: what it has in common with others.
         request_size: bytes of the request's body, None when no body was announced.
         sent: bytes of the response's body so far.
@@ -82,7 +83,6 @@ class Exchange(RequestScope):
         "_prefix",
         "_route",
         "_send",
-        "_started",
         "_stream",
         "_trailers",
         "asgi",
@@ -95,6 +95,7 @@ class Exchange(RequestScope):
         "routed_by_fastapi",
         "sent",
         "server",
+        "started",
         "status_code",
         "token",
         "watched",
@@ -108,12 +109,12 @@ class Exchange(RequestScope):
     routed_by_fastapi: bool
     server: Server
     server_span: Span | None
+    started: float
     token: Token[Context] | None
     watched: bool
     _data: Any
     _prefix: str
     _route: str | None
-    _started: float
 
     def watch(self, scope: Scope, headers: Headers, send: Send) -> None:
         """Follow the request to its end: it is measured, its span records, or a hook wants to see it.
@@ -348,7 +349,7 @@ class Exchange(RequestScope):
             return
         self._done = True
         now = self._complete_at or perf_counter()
-        seconds = now - self._started
+        seconds = now - self.started
         if self._held is not None:
             self._tell(self._held, seconds)
         try:
@@ -433,11 +434,9 @@ def begun(kind: type[Exchange], server: Server, prefix: str) -> Exchange:
     """
     # a constructor would be called by the interpreter's type, which costs more than all of this
     exchange = _new(kind)
-    # before the span begins, so that it ends after all that is in it: its end is its beginning and the time since
-    exchange._started = perf_counter()  # noqa: SLF001 - this is the constructor
     exchange.server = server
     exchange.record = exchange.user = exchange.spent = exchange.opened = exchange.request_id = None
-    exchange.given_id = exchange.server_span = exchange.token = exchange._route = None  # noqa: SLF001
+    exchange.given_id = exchange.server_span = exchange.token = exchange._route = None  # noqa: SLF001 - the constructor
     exchange.values = exchange.told = NOTHING
     exchange.recording = exchange.late = exchange.watched = exchange.routed_by_fastapi = False
     exchange._data = NOT_ASKED  # noqa: SLF001

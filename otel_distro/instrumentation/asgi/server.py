@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from math import inf
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
@@ -159,6 +160,7 @@ class Server:
             self._begin(self._tracer, exchange, scope, headers, current)
         else:
             self._pass_on(exchange, headers, current)
+        exchange.started = perf_counter()
         for header in self._id_headers:
             given = headers.get(header)
             # text in the place of bytes is no id; most are digits and letters alone, known in a tenth of the time
