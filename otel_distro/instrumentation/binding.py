@@ -23,7 +23,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AnyValue
 
-from otel_distro.tracing.brief import Briefs, Ids
+from otel_distro.tracing.brief import Briefs, Ids, Takes
 from otel_distro.tracing.late import LateSpan
 from otel_distro.tracing.span import UnsampledSpan
 
@@ -60,24 +60,11 @@ class Starts(Protocol):
         ...
 
 
-class Records(Protocol):
+class Records(Takes, Protocol):
     """A histogram bound to one set of attributes."""
 
     def record(self, value: float, span: Span | None = None) -> None:
         """Take one measurement; `span` becomes its exemplar."""
-        ...
-
-    def took(self, seconds: float, now: float, ids: tuple[int, int] | None) -> None:
-        """Take a duration of a span that is no object; see `otel_distro.metrics.series.Series.took`."""
-        ...
-
-    @property
-    def waits(self) -> bool:
-        """Whether it may be told later, by who settles a ledger; see `Series.waits`."""
-        ...
-
-    def took_all(self, values: Sequence[float], moments: Sequence[float], ids: Callable[[int], Ids]) -> None:
-        """Take many that have waited; see `otel_distro.metrics.series.Series.took_all`."""
         ...
 
 

@@ -417,8 +417,7 @@ class SpanQueue(PieceQueue, SpanProcessor):
         return super().is_interrupted() or self.ledger.is_interrupted()
 
     def _lost(self, error: BaseException, count: int) -> None:
-        if count:
-            self._counts["failed"] += count
+        self._counts["failed"] += count
         self._guard.failed("spans", error)
 
     def _take_all(self, pieces: Sequence[Piece]) -> None:
