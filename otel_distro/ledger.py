@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from operator import call
+from operator import call, itemgetter
 from threading import get_ident
 from time import monotonic, sleep
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ _MOST = 1_024
 _SECONDS = 1.0
 _LOOKS_EVERY = 0.001
 _STALE = 10.0
+_ACCOUNT = itemgetter(0)
 
 Entry = tuple[Any, ...]
 """What it takes to count and encode one thing; the first is its account, the rest is for that to understand."""
@@ -135,12 +136,11 @@ class Ledger(deque[Any]):
                 entries.extend(map(call, repeat(self.popleft, min(most, len(self)))))
             except IndexError:
                 pass  # another thread was quicker
-            for entry in entries:
-                account = entry[0]
-                if account in groups:
-                    groups[account].append(entry)
-                else:
-                    groups[account] = [entry]
+            groups = dict.fromkeys(map(_ACCOUNT, entries), entries)
+            if len(groups) > 1:
+                groups = {account: [] for account in groups}
+                for entry in entries:
+                    groups[entry[0]].append(entry)
         except BaseException:
             self.extendleft(reversed(entries))
             raise

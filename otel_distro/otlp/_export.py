@@ -75,6 +75,8 @@ class Export:
                     sender.accept(encoded, stay=True)
             except Exception as error:  # noqa: BLE001 - this is the application's thread, and the batch is in a spool
                 failure = error
+        for sender in self._senders:
+            sender.postpone()
         if failure is not None:
             self._failed(failure)
         self._say_lost(encoded)

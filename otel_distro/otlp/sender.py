@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ GATHER = 0.02
 _ANSWER_WAITS = 0.5
 """Seconds this sender's thread leaves an answer to the next batch; it does not wake up for one."""
 _LOOKS_AGAIN = 5.0
+_POSTPONED = -inf
+_HEARS_WITHIN = 0.000_5
+"""Seconds the application's thread waits until this sender's has woken up; mostly a tenth of that."""
 _ADOPT_EVERY = (10.0, 20.0)
 _KEEP_FOR_DISK = 0.25
 
@@ -89,9 +93,11 @@ class Sender:
         # not reentrant: what a signal handler or finaliser ends while its thread is in here must not come in again
         self._changed = threading.Condition(threading.Lock())
         self._bell = Bell()
+        self._heard = Bell()
         self._thread: threading.Thread | None = None
         self._gather_until = 0.0
         self._fetch_at = 0.0
+        self._waits_until = inf
         self._adopt_at = 0.0
         self._hurry = False
         self._closing: Deadline | None = None
@@ -148,6 +154,20 @@ class Sender:
         # woken for the first of a burst and for a full request, not for each slice in between
         if wake or not before or before < self._most_items <= self._spool.items:
             self._bell.ring()
+
+    def postpone(self) -> None:
+        """After `accept` in the application's thread: have this sender's thread wait anew, where its wait ends soon.
+
+        A thread whose wait is over needs the interpreter, and a busy event loop gives that up for an instant at each
+        turn: it is woken by some fifty turns in vain. Woken from here, with the interpreter given up for the tenth of a
+        millisecond that this takes, it has it at once.
+        """
+        until = self._waits_until
+        if until - time.monotonic() < self._every / 2 and until != _POSTPONED:
+            self._heard.wait(0)  # a ring that came too late last time
+            self._waits_until = _POSTPONED
+            self._bell.ring()
+            self._heard.wait(_HEARS_WITHIN)
 
     def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], bool]:
         """Have this sender's thread call `fetch`, without the lock, every so many seconds.
@@ -307,14 +327,18 @@ class Sender:
             ready_at, held = self._ready_at(), self._held()
             if len(self._spool) and not held and (self._hurry or now >= ready_at):
                 return True
-            until = max(ready_at, now + held) if len(self._spool) else float("inf")
+            until = max(ready_at, now + held) if len(self._spool) else inf
             if self._spool.has_directory:
                 until = min(until, self._adopt_at)
             if self._fetch is not None or self._express.used:
                 # never long: a batch sent from the application whose connection broke is found out by looking
                 until = min(until, self._fetch_at if self._fetch is not None else until, now + _LOOKS_AGAIN)
-            wait = None if until == float("inf") else max(until - now, 0.001)
+            wait = None if until == inf else max(until - now, 0.001)
+            self._waits_until = until
             self._unlocked(lambda: self._bell.wait(wait))  # noqa: B023 - called at once
+            if self._waits_until == _POSTPONED:
+                self._heard.ring()
+            self._waits_until = inf
         return False
 
     def _ready_at(self) -> float:

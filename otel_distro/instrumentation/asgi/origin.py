@@ -6,6 +6,7 @@ Source: semantic conventions 1.44, "HTTP spans", server; "Setting `server.addres
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from opentelemetry.util.types import AnyValue
@@ -28,6 +29,7 @@ MAX_ADDRESS = 256
 _MAX_METHOD = 64
 _MOST_OF_CALLERS = 262_144  # bytes, about
 _PATH, _QUERY = "url.path", "url.query"
+_ENCODED = itemgetter(1)
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT", "WS"})
 
 
@@ -108,22 +110,25 @@ class Origin:
         origins = self._origins
         if origins.taker is not taker:
             origins.meet(taker)
-        caller, met = origins.caller, origins.callers.known.get
-        columns = [
-            [
-                (met((client[0] if client else None, agent)) or caller(client, agent))[1]
-                for client, agent in zip(clients, agents, strict=True)
-            ]
-        ]
+        # loops of the interpreter's own functions, but for what was never seen
+        addresses = [client[0] if client else None for client in clients]
+        met: list[Any] = list(map(origins.callers.known.get, zip(addresses, agents, strict=True)))
+        if not all(met):
+            who = zip(met, clients, agents, strict=True)
+            met = [found or origins.caller(client, agent) for found, client, agent in who]
         if set(map(type, paths)) != {str} or max(map(len, paths)) > MAX_PATH:
             raise ValueError("a path that is none, or is cut")
-        known, learn = origins.paths.known.get, origins.paths.learn
-        columns.append([known(path) or learn(path) for path in paths])
+        known: list[Any] = list(map(origins.paths.known.get, paths))
+        if not all(known):
+            known = [found or origins.paths.learn(path) for found, path in zip(known, paths, strict=True)]
+        columns: list[Iterable[bytes]] = [map(_ENCODED, met), known]
         if any(queries):
             encoded = taker.span_encoder.attributes
             columns.append([encoded({_QUERY: _query(query)}) if query else b"" for query in queries])
-        if given.count(None) != len(given):
-            heads = origins.id_heads
+        heads = origins.id_heads
+        if None not in given:
+            columns += map(heads.__getitem__, map(len, given)), given
+        elif any(given):
             columns.append([b"" if each is None else heads[len(each)] + each for each in given])
         return tuple(columns)
 
