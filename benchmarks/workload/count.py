@@ -8,7 +8,7 @@ import os
 import subprocess
 
 from cases import CASES
-from drive import Driver
+from drive import Driver, beating
 from setups import setup
 
 
@@ -24,6 +24,7 @@ def count(name: str, wrap: str, case_name: str, requests: int) -> None:
     case = next(case for case in CASES if case.name == case_name)
 
     async def run() -> None:
+        beat = asyncio.create_task(beating())
         await driver.warm(case, requests)
         request = driver.request(case)
         gc.collect()
@@ -32,6 +33,7 @@ def count(name: str, wrap: str, case_name: str, requests: int) -> None:
             await request.send()
         wiring.flush()
         _tell("off")
+        beat.cancel()
 
     asyncio.run(run())
     # what ends a process is no request's
