@@ -1,6 +1,7 @@
 """Every private name of the metrics SDK that the distro relies on.
 
-Apart from `_compat` because tracing need not import metrics.
+Apart from `_compat` because neither tracing nor measuring needs the metrics SDK, whose import takes 20 ms and more
+than a megabyte: only who collects does.
 
 Contract tests: `tests/unit/test_compat_metrics.py`.
 """
@@ -10,12 +11,16 @@ Contract tests: `tests/unit/test_compat_metrics.py`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
-from enum import Enum
-from typing import Any, cast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, cast
 
 from opentelemetry.metrics import Instrument
-from opentelemetry.sdk.metrics import ExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    AlwaysOnExemplarFilter,
+    ExemplarFilter,
+    TraceBasedExemplarFilter,
+)
 from opentelemetry.sdk.metrics._internal import instrument as _instrument
 from opentelemetry.sdk.metrics._internal.sdk_configuration import SdkConfiguration
 from opentelemetry.sdk.metrics.export import (
@@ -35,17 +40,16 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_distro.records import dataclass
 
-
-class InstrumentKind(Enum):
-    """The kinds of instruments that a `MetricReader` has preferences for."""
-
-    COUNTER = _instrument._Counter
-    UP_DOWN_COUNTER = _instrument._UpDownCounter
-    HISTOGRAM = _instrument._Histogram
-    GAUGE = _instrument._Gauge
-    OBSERVABLE_COUNTER = _instrument._ObservableCounter
-    OBSERVABLE_UP_DOWN_COUNTER = _instrument._ObservableUpDownCounter
-    OBSERVABLE_GAUGE = _instrument._ObservableGauge
+INSTRUMENTS: Final[Mapping[str, Any]] = {
+    "counter": _instrument._Counter,
+    "up_down_counter": _instrument._UpDownCounter,
+    "histogram": _instrument._Histogram,
+    "gauge": _instrument._Gauge,
+    "observable_counter": _instrument._ObservableCounter,
+    "observable_up_down_counter": _instrument._ObservableUpDownCounter,
+    "observable_gauge": _instrument._ObservableGauge,
+}
+"""The classes by which a `MetricReader` has preferences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,28 +98,35 @@ class ForkingReader(PeriodicExportingMetricReader):
         super()._at_fork_reinit()  # type: ignore[no-untyped-call]
 
 
-def reader_temporality(reader: MetricReader, kind: InstrumentKind) -> AggregationTemporality:
-    """The temporality `reader` wants for instruments of `kind`."""
-    return reader._instrument_class_temporality.get(kind.value, AggregationTemporality.CUMULATIVE)
+def reader_temporality(reader: MetricReader, kind: str) -> AggregationTemporality:
+    """The temporality `reader` wants for instruments of `kind`, a name of `INSTRUMENTS`."""
+    return reader._instrument_class_temporality.get(INSTRUMENTS[kind], AggregationTemporality.CUMULATIVE)
 
 
-def reader_aggregation(reader: MetricReader, kind: InstrumentKind) -> Aggregation:
-    """The aggregation `reader` wants for instruments of `kind` where no view says one."""
-    return reader._instrument_class_aggregation.get(kind.value) or DefaultAggregation()
+def reader_aggregation(reader: MetricReader, kind: str) -> Aggregation:
+    """The aggregation `reader` wants for instruments of `kind`, a name of `INSTRUMENTS`, where no view says one."""
+    return reader._instrument_class_aggregation.get(INSTRUMENTS[kind]) or DefaultAggregation()
 
 
 def attach_reader(
-    reader: MetricReader, collect: Callable[..., MetricsData | None] | None, provider: MeterProvider | None = None
+    reader: MetricReader, collect: Callable[..., MetricsData | None] | None, provider: object | None = None
 ) -> None:
     """Let `reader.collect()` call `collect(reader, timeout_millis=...)`; None detaches it."""
     reader._set_collect_callback(cast(Any, collect))
     if provider is not None:
-        reader._set_meter_provider(provider)
+        reader._set_meter_provider(cast(Any, provider))
 
 
-def sdk_configuration(resource: Resource, views: Sequence[View], exemplar_filter: ExemplarFilter) -> SdkConfiguration:
-    """What third parties read from a provider as `_sdk_config`."""
-    return SdkConfiguration(exemplar_filter=exemplar_filter, resource=resource, views=views)
+_FILTERS: Final[Mapping[str, Callable[[], ExemplarFilter]]] = {
+    "trace_based": TraceBasedExemplarFilter,
+    "always_on": AlwaysOnExemplarFilter,
+    "always_off": AlwaysOffExemplarFilter,
+}
+
+
+def sdk_configuration(resource: Resource, views: Sequence[View], exemplar_filter: str) -> SdkConfiguration:
+    """What third parties read from a provider as `_sdk_config`; the filter by its name in settings."""
+    return SdkConfiguration(exemplar_filter=_FILTERS[exemplar_filter](), resource=resource, views=views)
 
 
 def view_matches(view: View, instrument: Instrument) -> bool:

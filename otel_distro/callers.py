@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 _DEEPEST = 500
 _OWN = str(Path(__file__).parent) + os.sep
-_STANDARD = tuple(
-    {os.path.realpath(path) + os.sep for path in (sysconfig.get_path("stdlib"), str(Path(os.__file__).parent))}
-)
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _LIBRARIES = frozenset({
     "alembic", "anyio", "asyncpg", "databases", "fastapi", "greenlet", "opentelemetry", "psycopg", "psycopg2",
@@ -48,6 +45,7 @@ def application_line() -> Line | None:
     second_best: FrameType | None = None
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's frame
     greenlet = _current_greenlet()
+    ours_and_standard = (_OWN, "<", *_standard())
     for _ in range(_DEEPEST):
         if frame is None:
             # SQLAlchemy runs drivers in a greenlet: the application waits in the one above
@@ -61,10 +59,19 @@ def application_line() -> Line | None:
             package = name.partition(installed)[2].partition(os.sep)[0].removesuffix(".py")
             if second_best is None and package not in _LIBRARIES and not name.startswith(_OWN):
                 second_best = frame
-        elif not name.startswith((_OWN, "<", *_STANDARD)):
+        elif not name.startswith(ours_and_standard):
             return _line(frame)
         frame = frame.f_back
     return None if second_best is None else _line(second_best)
+
+
+@cache
+def _standard() -> tuple[str, ...]:
+    """Where the standard library is; found out when it is first asked for, because that takes a millisecond."""
+    import sysconfig
+
+    places = sysconfig.get_path("stdlib"), str(Path(os.__file__).parent)
+    return tuple({os.path.realpath(path) + os.sep for path in places})
 
 
 def _line(frame: FrameType) -> Line:

@@ -101,10 +101,21 @@ def _configure(session: Session) -> None:
     _join_sentry(session, pipeline, made)
     _join_scrapes(session, pipeline)
     _join_health(session, made)
+    if session.settings.distro.pipeline != "upstream" and pipeline.meter_provider is not None:
+        session.hooks.on_import("opentelemetry.sdk.metrics", _adopt)
     session.hooks.on_import("uvicorn.server", Warming(session.guard).watch_uvicorn)
     if pipeline.loops is not None:
         session.hooks.on_import("asyncio.base_events", pipeline.loops.watch_asyncio)
         session.hooks.on_import("uvloop", pipeline.loops.watch_uvloop)
+
+
+def _adopt(_: ModuleType) -> None:
+    """Ours are upstream's metrics to everyone who asks, which takes an import of those."""
+    from .metrics.adopted import adopt
+    from .otlp.metric_exporter import adopt as adopt_exporter
+
+    adopt()
+    adopt_exporter()
 
 
 def _tell_children(session: Session) -> None:

@@ -40,15 +40,14 @@ _MAX_BAGGAGE_MEMBERS = 180
 _TRACEPARENT = re.compile(
     rb"[ \t]*(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-[^\r\n]*)?[ \t]*"
 ).fullmatch
-_STATE_MEMBER = re.compile(
+# compiled by the first request that has such a header, for a start need not pay for it
+_STATE_MEMBER = (
     rb"([a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
     rb"=([ -+\--<>-~]{0,255}[!-+\--<>-~])"
-).fullmatch
+)
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _VALUE = rb"[!#-+\--:<-\[\]-~]*"
-_BAGGAGE_MEMBER = re.compile(
-    rb"%s[ \t]*=[ \t]*%s(?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*%s)?)*+" % (_TOKEN, _VALUE, _TOKEN, _VALUE)
-).fullmatch
+_BAGGAGE_MEMBER = rb"%s[ \t]*=[ \t]*%s(?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*%s)?)*+" % (_TOKEN, _VALUE, _TOKEN, _VALUE)
 # level 2 knows the bits `sampled` and `random-trace-id`; bits of later levels are not passed on
 _FLAGS = tuple(TraceFlags(bits) for bits in range(4))
 _HEX = tuple(f"{bits:02x}" for bits in range(256))
@@ -86,7 +85,7 @@ def parse_tracestate(value: bytes) -> TraceState:
         member = raw.strip(b" \t")
         if not member:
             continue
-        match = _STATE_MEMBER(member)
+        match = re.fullmatch(_STATE_MEMBER, member)
         if match is None or (key := match[1].decode()) in members:
             return DEFAULT_TRACE_STATE
         members[key] = match[2].decode()
@@ -97,7 +96,8 @@ def usable_baggage(value: bytes) -> bytes:
     """A `baggage` header without the members that break the grammar; empty when the header is too long."""
     if len(value) > _MAX_BAGGAGE:
         return b""
-    members = [member for raw in value.split(b",") if _BAGGAGE_MEMBER(member := raw.strip(b" \t"))]
+    usable = re.compile(_BAGGAGE_MEMBER).fullmatch
+    members = [member for raw in value.split(b",") if usable(member := raw.strip(b" \t"))]
     return b",".join(members[:_MAX_BAGGAGE_MEMBERS])
 
 

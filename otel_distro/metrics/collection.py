@@ -17,7 +17,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from otel_distro import _compat_metrics as _compat
 
 from .exponential import Buckets, ExponentialSeries, ExponentialValue
-from .identity import Kind
+from .identity import InstrumentKind, Kind
 from .instruments import LeanInstrument
 from .series import HistogramSeries, LastSeries, Series, SumSeries
 from .stream import Stream
@@ -50,7 +50,7 @@ class Collection:
         """
         scopes: dict[InstrumentationScope, list[sdk.Metric]] = {}
         for instrument in instruments:
-            temporality = _compat.reader_temporality(self._reader, instrument.binder.origin.kind)
+            temporality = _compat.reader_temporality(self._reader, instrument.binder.origin.kind.value)
             for stream in self._streams(instrument):
                 metric = self._metric(stream, temporality, now)
                 if metric is not None:
@@ -73,9 +73,9 @@ class Collection:
             if wanted in streams.streams:
                 yield streams.streams[wanted]
 
-    def prefers(self, kind: _compat.InstrumentKind) -> Any:
+    def prefers(self, kind: InstrumentKind) -> Any:
         """The aggregation the reader wants for instruments of `kind`."""
-        return _compat.reader_aggregation(self._reader, kind)
+        return _compat.reader_aggregation(self._reader, kind.value)
 
     def _metric(self, stream: Stream, temporality: AggregationTemporality, now: int) -> sdk.Metric | None:
         identity = stream.identity

@@ -11,16 +11,28 @@ import struct
 import zlib
 from collections.abc import Mapping
 from time import perf_counter, time_ns
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, TraceFlags
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import Exemplar
 
 SLOT: Final = 48  # bytes: crc32 of the rest as 8 bytes, value, seconds, trace id in two halves, span id
 _BODY = struct.Struct("<ddQQQ")
 _CHECK = struct.Struct("<Q")
 _HALF = (1 << 64) - 1
 _EVERY = 1.0  # seconds
+
+
+class Kept(NamedTuple):
+    """The fields of upstream's `Exemplar`, in their order, which is made where somebody collects."""
+
+    filtered_attributes: Mapping[str, Any] | None
+    value: float
+    time_unix_nano: int
+    span_id: int | None
+    trace_id: int | None
 
 
 class Reservoir:
@@ -38,7 +50,7 @@ class Reservoir:
     def __init__(self, slots: int, *, always: bool, region: memoryview | None, start: int) -> None:
         self.always = always
         self.due = [0.0] * slots
-        self.kept: list[Exemplar | None] = [None] * slots
+        self.kept: list[Kept | None] = [None] * slots
         self._region = region
         self._start = start
 
@@ -72,14 +84,19 @@ class Reservoir:
         if moment is not None:
             now -= int((clock - moment) * 1e9)
         self.due[slot] = (clock if moment is None else moment) + _EVERY
-        self.kept[slot] = Exemplar(dropped, value, now, span_id, trace_id)
+        self.kept[slot] = Kept(dropped, value, now, span_id, trace_id)
         if self._region is not None:
             at = self._start + slot * SLOT
             self._region[at : at + SLOT] = pack(value, now / 1e9, trace_id or 0, span_id or 0)
 
     def since(self, after: int) -> list[Exemplar]:
         """Exemplars younger than `after` (ns since the epoch), by slot."""
-        return [e for e in self.kept if e is not None and e.time_unix_nano > after]
+        young = [kept for kept in self.kept if kept is not None and kept.time_unix_nano > after]
+        if not young:
+            return []
+        from opentelemetry.sdk.metrics import Exemplar  # late: only who collects needs the SDK
+
+        return [Exemplar(*each) for each in young]
 
 
 def sampled(trace_id: int, span_id: int) -> Span:

@@ -24,6 +24,18 @@ class Kind(Enum):
     """Two banks of base-2 buckets; see `exponential`."""
 
 
+class InstrumentKind(Enum):
+    """The kinds of instruments that a `MetricReader` has preferences for."""
+
+    COUNTER = "counter"
+    UP_DOWN_COUNTER = "up_down_counter"
+    HISTOGRAM = "histogram"
+    GAUGE = "gauge"
+    OBSERVABLE_COUNTER = "observable_counter"
+    OBSERVABLE_UP_DOWN_COUNTER = "observable_up_down_counter"
+    OBSERVABLE_GAUGE = "observable_gauge"
+
+
 class Merge(Enum):
     """How the values that several processes hold for one series become one."""
 

@@ -1,4 +1,4 @@
-"""Instruments: upstream's classes to everyone who asks, with a measurement that costs a dictionary lookup and a cell.
+"""Instruments, with a measurement that costs a dictionary lookup and a cell; see `adopted` for upstream's classes.
 
 A call with attributes that were seen before finds its series by their names and values. Where those are not all strings
 the types are compared too, because True, 1 and 1.0 are one key to Python and three to OpenTelemetry.
@@ -7,19 +7,20 @@ the types are compared too, because True, 1 and 1.0 are one key to Python and th
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.metrics import (
+from opentelemetry.metrics import (
+    CallbackOptions,
     Counter,
     Histogram,
     ObservableCounter,
     ObservableGauge,
     ObservableUpDownCounter,
+    Observation,
     UpDownCounter,
 )
-from opentelemetry.sdk.metrics import _Gauge as Gauge  # upstream's own public spelling
+from opentelemetry.metrics import _Gauge as Gauge  # upstream's own public spelling
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Span, get_current_span
 
@@ -150,7 +151,7 @@ class Binder:
 
 
 class LeanInstrument:
-    """What all our instruments have; upstream's classes give the types.
+    """What all our instruments have; the API's classes give the types.
 
     Args:
         scope: the instrumentation scope.
@@ -230,29 +231,25 @@ class LeanInstrument:
 class LeanCounter(LeanInstrument, Counter):
     """See `opentelemetry.metrics.Counter`; made by `LeanMeter`."""
 
-    if not TYPE_CHECKING:
-        add = LeanInstrument.take
+    add = LeanInstrument.take  # pyright: ignore[reportAssignmentType] - of our class, which each of these is
 
 
 class LeanUpDownCounter(LeanInstrument, UpDownCounter):
     """See `opentelemetry.metrics.UpDownCounter`; made by `LeanMeter`."""
 
-    if not TYPE_CHECKING:
-        add = LeanInstrument.take
+    add = LeanInstrument.take  # pyright: ignore[reportAssignmentType] - of our class, which each of these is
 
 
 class LeanHistogram(LeanInstrument, Histogram):
     """See `opentelemetry.metrics.Histogram`; made by `LeanMeter`."""
 
-    if not TYPE_CHECKING:
-        record = LeanInstrument.take
+    record = LeanInstrument.take  # pyright: ignore[reportAssignmentType] - of our class, which each of these is
 
 
 class LeanGauge(LeanInstrument, Gauge):
     """See `opentelemetry.metrics.Meter.create_gauge`; made by `LeanMeter`."""
 
-    if not TYPE_CHECKING:
-        set = LeanInstrument.take
+    set = LeanInstrument.take  # pyright: ignore[reportAssignmentType] - of our class, which each of these is
 
 
 class LeanObservable(LeanInstrument):

@@ -7,15 +7,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from opentelemetry.metrics import Meter as ApiMeter
-from opentelemetry.sdk.metrics import Meter
+from opentelemetry.metrics import Meter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from otel_distro._compat_metrics import InstrumentKind
 from otel_distro.guard import Guard
 from otel_distro.records import dataclass, field
 
 from . import aggregation, instruments
+from .identity import InstrumentKind
 from .instruments import Binder, LeanInstrument, LeanObservable
 from .views import Origin, Preference, Viewer
 
@@ -55,7 +54,7 @@ class LeanMeter(Meter):
     """
 
     def __init__(self, scope: InstrumentationScope, workshop: Workshop) -> None:
-        ApiMeter.__init__(self, scope.name, scope.version, scope.schema_url)
+        super().__init__(scope.name, scope.version, scope.schema_url)
         self.scope = scope
         self._workshop = workshop
         self._made: dict[tuple[Any, ...], LeanInstrument] = {}

@@ -1,4 +1,4 @@
-"""The meter provider: upstream's to everyone who asks, with cells instead of aggregation objects."""
+"""The meter provider, with cells instead of aggregation objects; see `adopted` for upstream's class."""
 
 from __future__ import annotations
 
@@ -6,41 +6,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Final
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.metrics import CallbackOptions, NoOpMeter
-from opentelemetry.metrics import Meter as ApiMeter
-from opentelemetry.sdk.metrics import (
-    AlwaysOffExemplarFilter,
-    AlwaysOnExemplarFilter,
-    ExemplarFilter,
-    Meter,
-    MeterProvider,
-    TraceBasedExemplarFilter,
-)
-from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
-from opentelemetry.sdk.metrics.view import Aggregation, DefaultAggregation, View
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, NoOpMeter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.util.types import Attributes
 
-from otel_distro import _compat_metrics as _compat
 from otel_distro.guard import Guard
 from otel_distro.process import in_forked_child, unforked
 
+from .adopted import adopt_if_imported
 from .cells import LocalStore, Store
-from .collection import Collection
-from .identity import Merge
+from .identity import InstrumentKind, Merge
 from .instruments import LeanInstrument, LeanObservable
 from .meter import LeanMeter, Workshop
 from .stream import Means
 from .views import Preference, Viewer
 
-_FILTERS: Final[Mapping[str, Callable[[], ExemplarFilter]]] = {
-    "trace_based": TraceBasedExemplarFilter,
-    "always_on": AlwaysOnExemplarFilter,
-    "always_off": AlwaysOffExemplarFilter,
-}
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
+    from opentelemetry.sdk.metrics.view import View
+
+    from .collection import Collection
+    from .late import LateReader
 
 
 class LeanMeterProvider(MeterProvider):
@@ -86,18 +75,21 @@ class LeanMeterProvider(MeterProvider):
         self._meters: dict[InstrumentationScope, Meter] = {}
         self._instruments: tuple[LeanInstrument, ...] = ()
         self._collections: dict[MetricReader, Collection] = {}
+        self._late: list[LateReader] = []
         self._private = LocalStore()
         self._means = means = Means(self.store, self._private, guard, max(2, cardinality_limit), exemplar_filter)
         self._viewer = Viewer(views, means, merges or {})
         self._workshop = Workshop(self._viewer, guard, self._preferences, self._made, wants or _everything)
-        self._sdk_config = _compat.sdk_configuration(resource, views, _FILTERS[exemplar_filter]())
+        self._views = tuple(views)
+        self._exemplar_filter = exemplar_filter
+        adopt_if_imported()
         for reader in readers:
             self.add_metric_reader(reader)
         in_forked_child(self.after_fork, guard.failed)
 
     def get_meter(
         self, name: str, version: str | None = None, schema_url: str | None = None, attributes: Attributes = None
-    ) -> ApiMeter:
+    ) -> Meter:
         """See `opentelemetry.metrics.MeterProvider.get_meter`; after `shutdown` a meter that does nothing."""
         if self._closed:
             return NoOpMeter(name, version=version, schema_url=schema_url)
@@ -112,6 +104,10 @@ class LeanMeterProvider(MeterProvider):
 
     def add_metric_reader(self, metric_reader: MetricReader) -> None:
         """Let `metric_reader` collect from now on; what was measured before is in its first cumulative numbers."""
+        from otel_distro import _compat_metrics as _compat
+
+        from .collection import Collection
+
         with self._workshop.lock:
             if metric_reader in self._collections:
                 self._guard.warn("metrics: a reader was added twice", once=f"reader {id(metric_reader)}")
@@ -122,6 +118,11 @@ class LeanMeterProvider(MeterProvider):
             self._collections = {**self._collections, metric_reader: collection}
         self._guard.call("metric reader", None, _compat.attach_reader, metric_reader, self._collect, self)
 
+    def expect(self, reader: LateReader) -> None:
+        """Wait for a reader that is made when there is something to read; it wants no other than the default."""
+        self._late.append(reader)
+        reader.begin(self)
+
     def remove_metric_reader(self, metric_reader: MetricReader) -> None:
         """Shut `metric_reader` down and forget it."""
         with self._workshop.lock:
@@ -130,6 +131,8 @@ class LeanMeterProvider(MeterProvider):
                 self._guard.warn("metrics: a reader that was never added is removed", once=f"no {id(metric_reader)}")
                 return
             self._collections = rest
+        from otel_distro import _compat_metrics as _compat
+
         _compat.attach_reader(metric_reader, None)
         self._guard.call("metric reader", None, metric_reader.shutdown)
 
@@ -144,6 +147,8 @@ class LeanMeterProvider(MeterProvider):
             Whether all of them did; a reader that fails is counted and does not stop the others.
         """
         deadline = time.monotonic() + timeout_millis / 1000
+        for late in self._late:
+            late.come()
         good = True
         for reader in self._collections:
             left = max(1.0, (deadline - time.monotonic()) * 1000)
@@ -162,6 +167,8 @@ class LeanMeterProvider(MeterProvider):
                 return
             self._closed = True
         deadline = time.monotonic() + timeout_millis / 1000
+        for late in self._late:
+            late.end()
         for reader in self._collections:
             left = max(1.0, (deadline - time.monotonic()) * 1000)
             self._guard.call("metric reader", None, reader.shutdown, left)
@@ -189,7 +196,13 @@ class LeanMeterProvider(MeterProvider):
             collection.forget()
         if self._child_resource is not None:
             self.resource = self._child_resource(self.resource)
-            self._sdk_config.resource = self.resource
+
+    @property
+    def _sdk_config(self) -> Any:
+        """What third parties read of upstream's provider."""
+        from otel_distro import _compat_metrics as _compat
+
+        return _compat.sdk_configuration(self.resource, self._views, self._exemplar_filter)
 
     def _collect(self, reader: MetricReader, timeout_millis: float = 10_000) -> MetricsData | None:
         """What `reader.collect()` calls."""
@@ -241,5 +254,5 @@ def _everything(_scope: str, _name: str) -> bool:
     return True
 
 
-def _default(_kind: _compat.InstrumentKind) -> Aggregation:
-    return DefaultAggregation()
+def _default(_kind: InstrumentKind) -> None:
+    """No preference."""

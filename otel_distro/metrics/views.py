@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.metrics import Instrument
-from opentelemetry.sdk.metrics import view as upstream
-from opentelemetry.sdk.metrics.view import View
-
-from otel_distro import _compat_metrics as _compat
-from otel_distro._compat_metrics import InstrumentKind
 from otel_distro.guard import Guard
 from otel_distro.records import dataclass, field
 
-from .aggregation import DROP, LAST, SUM, Aggregation, explicit, exponential
-from .identity import Kind, Merge, StreamIdentity
+from .aggregation import LAST, SUM, Aggregation, explicit
+from .identity import InstrumentKind, Kind, Merge, StreamIdentity
 from .series import LARGEST
 from .stream import Means, Stream
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.view import View
 
 OBSERVED = frozenset(
     {InstrumentKind.OBSERVABLE_COUNTER, InstrumentKind.OBSERVABLE_UP_DOWN_COUNTER, InstrumentKind.OBSERVABLE_GAUGE}
@@ -27,13 +24,8 @@ _GAUGES = frozenset({InstrumentKind.GAUGE, InstrumentKind.OBSERVABLE_GAUGE})
 _NOT_NEGATIVE = frozenset({InstrumentKind.COUNTER, InstrumentKind.HISTOGRAM})
 _HOST_LEVEL = ("system.", "host.", "hw.", "container.", "k8s.")
 
-_SIMPLE: Final[Mapping[type[upstream.Aggregation], Aggregation]] = {
-    upstream.DropAggregation: DROP,
-    upstream.SumAggregation: SUM,
-    upstream.LastValueAggregation: LAST,
-}
-
-Preference = Callable[[InstrumentKind], upstream.Aggregation]
+Preference = Callable[[InstrumentKind], object | None]
+"""The aggregation of upstream's that a reader wants for instruments of this kind; None for the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,34 +77,8 @@ def merge_rule(kind: InstrumentKind, name: str) -> Merge:
     return Merge.SUM
 
 
-def resolve(wanted: upstream.Aggregation, origin: Origin) -> Aggregation:
-    """Our aggregation for upstream's.
-
-    Args:
-        wanted: of a view or a reader.
-        origin: decides what the default is, and advises bounds.
-
-    Raises:
-        ValueError: the aggregation is of an unknown class, has impossible parameters or does not suit the instrument.
-    """
-    for cls, simple in _SIMPLE.items():
-        if isinstance(wanted, cls):
-            return simple
-    if isinstance(wanted, upstream.DefaultAggregation):
-        return _default(origin)
-    parts = _compat.aggregation_parameters(wanted)
-    if origin.kind in OBSERVED:
-        raise ValueError("observable instruments cannot be aggregated into histograms")
-    if isinstance(wanted, upstream.ExplicitBucketHistogramAggregation):
-        bounds = parts["boundaries"]
-        return explicit(origin.bounds if bounds is None else bounds, min_max=parts["record_min_max"])
-    if isinstance(wanted, upstream.ExponentialBucketHistogramAggregation):
-        return exponential(parts["max_size"], parts["max_scale"], min_max=parts["record_min_max"])
-    raise ValueError(f"unknown aggregation {type(wanted).__name__}")
-
-
-def _default(origin: Origin) -> Aggregation:
-    """Specification, "Default aggregation"."""
+def default(origin: Origin) -> Aggregation:
+    """The aggregation of an instrument for which nobody wants another (specification, "Default aggregation")."""
     if origin.kind is InstrumentKind.HISTOGRAM:
         return explicit(origin.bounds)
     return LAST if origin.kind in _GAUGES else SUM
@@ -154,25 +120,33 @@ class Viewer:
 
     def wanted(self, view: View | None, origin: Origin, preference: Preference) -> Aggregation:
         """The aggregation of a stream for a reader: the view's, or the reader's where the view leaves it open."""
-        chosen = upstream.DefaultAggregation() if view is None else _compat.view_parameters(view).aggregation
-        if isinstance(chosen, upstream.DefaultAggregation):
+        chosen = None
+        if view is not None:
+            from .chosen import aggregation_of  # late, as below: the metrics SDK comes along
+
+            chosen = aggregation_of(view)
+        if chosen is None:
             chosen = preference(origin.kind)
+        if chosen is None:
+            return default(origin)
+        from .chosen import resolve
+
         try:
             return resolve(chosen, origin)
         except ValueError as error:
             self._guard.failed(f"view on {origin.instrument.name}", error, remedy="the default aggregation is used")
-            return _default(origin)
+            return default(origin)
 
     @property
     def _guard(self) -> Guard:
         return self._means.guard
 
     def _suits(self, view: View, origin: Origin) -> bool:
-        instrument: Instrument = origin.instrument
-        if not self._guard.call("view", False, _compat.view_matches, view, instrument):
+        from .chosen import is_of_histograms, matches
+
+        if not self._guard.call("view", False, matches, view, origin.instrument):
             return False
-        histograms = (upstream.ExplicitBucketHistogramAggregation, upstream.ExponentialBucketHistogramAggregation)
-        if origin.kind in OBSERVED and isinstance(_compat.view_parameters(view).aggregation, histograms):
+        if origin.kind in OBSERVED and is_of_histograms(view):
             self._guard.failed(
                 f"view on {origin.instrument.name}",
                 "observable instruments cannot be aggregated into histograms",
@@ -182,8 +156,12 @@ class Viewer:
         return True
 
     def _one(self, view: View | None, origin: Origin, preferences: Sequence[Preference]) -> ViewStreams:
-        keys = None if view is None else _compat.view_parameters(view).attribute_keys
-        made = ViewStreams(None if keys is None else frozenset(keys), view)
+        keys = None
+        if view is not None:
+            from .chosen import keys_of
+
+            keys = keys_of(view)
+        made = ViewStreams(keys, view)
         for preference in preferences:
             self.extend(made, origin, preference)
         return made
@@ -192,8 +170,9 @@ class Viewer:
         instrument = origin.instrument
         name, description = instrument.name, instrument.description
         if view is not None:
-            parts = _compat.view_parameters(view)
-            name, description = parts.name or name, parts.description or description
+            from .chosen import named
+
+            name, description = named(view, name, description)
         assert aggregation.kind is not None  # noqa: S101 - narrows the type; `extend` has looked
         identity = StreamIdentity(
             instrument.instrumentation_scope,

@@ -6,8 +6,6 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.metrics.export import ExponentialHistogram, Gauge, Histogram, Sum
-
 from . import _wire
 from ._batch import CHUNK, PROTOBUF, Encoded
 from ._groups import Envelopes, Groups
@@ -16,11 +14,14 @@ from ._wire import delimited, double, fixed64, text_field, varint, zigzag
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import (
+        ExponentialHistogram,
         ExponentialHistogramDataPoint,
+        Histogram,
         HistogramDataPoint,
         Metric,
         MetricsData,
         NumberDataPoint,
+        Sum,
     )
 
 Point = Callable[[Any], bytes]
@@ -55,6 +56,9 @@ class MetricEncoder:
         return Encoded(groups.body(), count.encoded, count.lost)
 
     def _metric(self, metric: Metric, count: Count) -> bytes:
+        # late: whoever has data has imported it
+        from opentelemetry.sdk.metrics.export import ExponentialHistogram, Gauge, Histogram, Sum
+
         parts = [text_field(b"\x0a", metric.name), text_field(b"\x12", metric.description)]
         parts.append(text_field(b"\x1a", metric.unit))
         data = metric.data

@@ -4,21 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.metrics import (
-    Counter,
-    Histogram,
-    ObservableCounter,
-    ObservableGauge,
-    ObservableUpDownCounter,
-    UpDownCounter,
-)
-from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter, MetricExportResult, MetricsData
-from opentelemetry.sdk.metrics.view import (
-    Aggregation,
-    ExplicitBucketHistogramAggregation,
-    ExponentialBucketHistogramAggregation,
-)
-
 from otel_distro.guard import Guard
 
 from ._batch import Encoder
@@ -26,33 +11,53 @@ from ._export import Export
 from .sender import Sender
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExportResult, MetricsData
+    from opentelemetry.sdk.metrics.view import Aggregation
+
     from .stats import SenderStats
 
+_EXPONENTIAL = "base2_exponential_bucket_histogram"
 # specification, metrics exporter for OTLP, "Additional environment variable configuration"
-_DELTA: dict[str, tuple[type, ...]] = {
+_DELTA: dict[str, tuple[str, ...]] = {
     "cumulative": (),
-    "delta": (Counter, Histogram, ObservableCounter),
-    "lowmemory": (Counter, Histogram),
+    "delta": ("Counter", "Histogram", "ObservableCounter"),
+    "lowmemory": ("Counter", "Histogram"),
 }
-_INSTRUMENTS = (Counter, UpDownCounter, Histogram, ObservableCounter, ObservableUpDownCounter, ObservableGauge)
+_INSTRUMENTS = (
+    "Counter",
+    "UpDownCounter",
+    "Histogram",
+    "ObservableCounter",
+    "ObservableUpDownCounter",
+    "ObservableGauge",
+)
 
 
 def preferred_temporality(name: str) -> dict[type, AggregationTemporality]:
     """The temporality of each instrument under `cumulative`, `delta` or `lowmemory`; any other name is `cumulative`."""
+    # late, here and below: a process that sends no metrics yet need not import the metrics SDK
+    from opentelemetry.sdk import metrics as sdk
+    from opentelemetry.sdk.metrics.export import AggregationTemporality
+
     delta = _DELTA.get(name, ())
     return {
-        instrument: AggregationTemporality.DELTA if instrument in delta else AggregationTemporality.CUMULATIVE
+        getattr(sdk, instrument): (
+            AggregationTemporality.DELTA if instrument in delta else AggregationTemporality.CUMULATIVE
+        )
         for instrument in _INSTRUMENTS
     }
 
 
 def preferred_aggregation(name: str) -> dict[type, Aggregation]:
     """The aggregation of histograms under `explicit_bucket_histogram` or `base2_exponential_bucket_histogram`."""
-    exponential = name == "base2_exponential_bucket_histogram"
+    from opentelemetry.sdk.metrics import Histogram
+    from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, ExponentialBucketHistogramAggregation
+
+    exponential = name == _EXPONENTIAL
     return {Histogram: ExponentialBucketHistogramAggregation() if exponential else ExplicitBucketHistogramAggregation()}
 
 
-class OtlpMetricExporter(MetricExporter):
+class OtlpMetricExporter:
     """Encodes what a reader has collected and returns at once; a sender delivers it.
 
     Args:
@@ -74,14 +79,28 @@ class OtlpMetricExporter(MetricExporter):
         temporality: str = "cumulative",
         aggregation: str = "explicit_bucket_histogram",
     ) -> None:
-        super().__init__(preferred_temporality(temporality), preferred_aggregation(aggregation))
+        self._temporality, self._aggregation = temporality, aggregation
         self._export = Export(encoder, sender, guard)
         self._shutdown_timeout = shutdown_timeout
         self.takes_last_numbers = temporality == "cumulative"
         """Whether another process's cumulative numbers may be sent, too, from any thread."""
+        self.has_defaults = aggregation != _EXPONENTIAL
+        """Whether the aggregation of every instrument is the specification's default."""
+
+    @property
+    def _preferred_temporality(self) -> dict[type, AggregationTemporality]:
+        """What upstream's readers ask an exporter for."""
+        return preferred_temporality(self._temporality)
+
+    @property
+    def _preferred_aggregation(self) -> dict[type, Aggregation]:
+        """Likewise."""
+        return preferred_aggregation(self._aggregation)
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
         """Take a collection: SUCCESS means that it is encoded and on its way, FAILURE that it is lost."""
+        from opentelemetry.sdk.metrics.export import MetricExportResult
+
         return MetricExportResult.SUCCESS if self._export(metrics_data) else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -95,3 +114,10 @@ class OtlpMetricExporter(MetricExporter):
     def stats(self) -> tuple[SenderStats, ...]:
         """What the target got."""
         return self._export.stats
+
+
+def adopt() -> None:
+    """Make this exporter one of upstream's to everyone who asks; called when the metrics SDK has been imported."""
+    from opentelemetry.sdk.metrics.export import MetricExporter
+
+    MetricExporter.register(OtlpMetricExporter)

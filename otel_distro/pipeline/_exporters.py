@@ -19,7 +19,7 @@ def build(
     names: Sequence[str],
     built_in: Mapping[str, ExporterFactory],
     guard: Guard,
-    kinds: tuple[type, ...] = (object,),
+    kinds: Callable[[], tuple[type, ...]] = lambda: (object,),
 ) -> list[tuple[str, Any]]:
     """Build the exporters of a signal.
 
@@ -28,7 +28,7 @@ def build(
         names: what the user asked for; `none` among others means none at all.
         built_in: factories by name; another name is looked up among installed entry points.
         guard: gets an exporter that is unknown, fails to build or is none.
-        kinds: what an installed exporter must be an instance of.
+        kinds: what an installed exporter must be an instance of; asked where there is one.
 
     Returns:
         (name, exporter) of those that could be built, in the order of `names`.
@@ -40,7 +40,7 @@ def build(
     made = []
     for name in dict.fromkeys(_OLD_NAMES.get(name, name) for name in names):
         exporter = _one(signal, name, built_in, guard)
-        if exporter is not None and not isinstance(exporter, kinds):
+        if exporter is not None and name not in built_in and not isinstance(exporter, kinds()):
             guard.failed(f"{signal} exporter {name}", f"a {type(exporter).__name__} is no exporter of {signal}")
             continue
         if exporter is not None:

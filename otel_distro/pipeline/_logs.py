@@ -58,7 +58,7 @@ def _build(ground: Ground) -> list[tuple[str, Any]]:
     from opentelemetry.sdk._logs.export import LogRecordExporter
 
     built_in: dict[str, Callable[[], Any]] = {"otlp": lambda: _otlp(ground)}
-    return _exporters.build("logs", chosen.exporters, built_in, ground.guard, (LogRecordExporter,))
+    return _exporters.build("logs", chosen.exporters, built_in, ground.guard, lambda: (LogRecordExporter,))
 
 
 def _otlp(ground: Ground) -> Any:

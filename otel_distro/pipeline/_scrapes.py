@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Meter
-from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.types import Attributes
 
@@ -17,9 +16,11 @@ from otel_distro.metrics import LeanMeterProvider, LocalStore, Store
 from otel_distro.process import in_forked_child, launch
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricsData
+
     from otel_distro.prometheus import Answer, Endpoint, MetricsRoute
 
-Killed = Callable[[MetricsData], object] | None
+Killed = Callable[["MetricsData"], object] | None
 """Sends the last numbers of a killed process, where that can be done."""
 
 

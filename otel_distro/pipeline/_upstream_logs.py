@@ -46,7 +46,7 @@ def add(chosen: settings.Settings, resource: Resource, guard: Guard, pipeline: P
         ),
     )
     built_in = {"otlp": lambda: otlp_log_exporter(chosen.otlp_logs)}
-    for name, exporter in _exporters.build("logs", logs.exporters, built_in, guard, (LogRecordExporter,)):
+    for name, exporter in _exporters.build("logs", logs.exporters, built_in, guard, lambda: (LogRecordExporter,)):
         processor = BatchLogRecordProcessor(
             exporter,
             schedule_delay_millis=logs.batch.schedule_delay,

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExporter
 
@@ -15,6 +14,7 @@ from otel_distro import sampling, settings
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider, LocalStore, unsupported
 from otel_distro.metrics.groups import Groups
+from otel_distro.metrics.late import LateReader
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.otlp.queue import SpanQueue
 from otel_distro.own_metrics import Settled
@@ -26,6 +26,8 @@ from ._base import Exporting, Pipeline, installed_ids
 from ._console import console
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
+
     from otel_distro.prometheus import Endpoint
 
 
@@ -112,7 +114,7 @@ def _tracer_provider(ground: Ground, pipeline: Pipeline) -> LeanTracerProvider:
         "otlp": lambda: _otlp_span_exporter(ground),
         "console": lambda: console(ground.environ, ground.guard),
     }
-    for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard, (SpanExporter,)):
+    for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard, lambda: (SpanExporter,)):
         ours = name in built_in and not (name == "otlp" and ground.settings.otlp_traces.protocol == "grpc")
         queue = _queues.for_spans(exporter, batch=traces.batch, guard=guard, name=name, ours=ours)
         provider.add_span_processor(queue)
@@ -151,10 +153,11 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
         "console": _console_metrics,
     }
     names = [name for name in metrics.exporters if name != "prometheus"]
-    kinds = (MetricReader, MetricExporter)
-    made = _exporters.build("metrics", names, built_in, guard, kinds)
+    made = _exporters.build("metrics", names, built_in, guard, _kinds_of_metrics)
     pipeline.exporting += [Exporting("metrics", name, exporter) for name, exporter in made]
-    readers = [_as_reader(exporter, metrics, guard, pipeline) for _, exporter in made]
+    # ours, where they want nothing but the default, are not waited for by anything that is measured
+    late = [exporter for _, exporter in made if getattr(exporter, "has_defaults", False)]
+    readers = [_as_reader(exporter, metrics, guard, pipeline) for _, exporter in made if exporter not in late]
     scraped = "prometheus" in metrics.exporters
     service = str(ground.resource.attributes["service.name"])
     group = _scrapes.group(ground.environ, service, metrics.prometheus_port) if scraped else ""
@@ -170,6 +173,8 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
         child_resource=ground.child,
         wants=groups.wants,
     )
+    for exporter in late:
+        provider.expect(_late_reader(exporter, metrics, guard, pipeline))
     if scraped:
         _answer_scrapes(ground, provider, group, pipeline, _scrapes.killed(made))
     return provider
@@ -208,18 +213,41 @@ def _answer_scrapes(
         pipeline.closings.append(("shared metrics", provider.store.close))
 
 
+def _kinds_of_metrics() -> tuple[type, ...]:
+    from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
+
+    return MetricReader, MetricExporter
+
+
+def _late_reader(exporter: Any, metrics: settings.Metrics, guard: Guard, pipeline: Pipeline) -> LateReader:
+    def measured() -> bool:
+        return _has_measured(pipeline)
+
+    def make() -> MetricReader:
+        return _as_reader(exporter, metrics, guard, pipeline)
+
+    return LateReader(make, interval=metrics.export_interval, measured=measured, guard=guard)
+
+
+def _has_measured(pipeline: Pipeline) -> bool:
+    provider = pipeline.meter_provider
+    return not isinstance(provider, LeanMeterProvider) or bool(provider.store.entries())
+
+
 def _as_reader(made: Any, metrics: settings.Metrics, guard: Guard, pipeline: Pipeline) -> MetricReader:
     """Installed metric exporters may be exporters or readers, as upstream has it."""
+    from opentelemetry.sdk.metrics.export import MetricReader
+
     if isinstance(made, MetricReader):
         return made
     from otel_distro.metrics.push import PushReader
 
-    def measured() -> bool:
-        provider = pipeline.meter_provider
-        return not isinstance(provider, LeanMeterProvider) or bool(provider.store.entries())
-
     return PushReader(
-        made, interval=metrics.export_interval, timeout=metrics.export_timeout, guard=guard, measured=measured
+        made,
+        interval=metrics.export_interval,
+        timeout=metrics.export_timeout,
+        guard=guard,
+        measured=lambda: _has_measured(pipeline),
     )
 
 

@@ -86,7 +86,7 @@ def _tracer_provider(
         "otlp": lambda: otlp_span_exporter(chosen.otlp_traces),
         "console": lambda: console(environ, guard),
     }
-    for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard, (SpanExporter,)):
+    for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard, lambda: (SpanExporter,)):
         pipeline.exporting.append(Exporting("traces", name, exporter))
         provider.add_span_processor(
             BatchSpanProcessor(
@@ -215,7 +215,7 @@ def _meter_provider(
     if serves:
         periodic["prometheus"] = lambda: _prometheus(metrics, guard)
     names = [name for name in metrics.exporters if name != "prometheus" or serves]
-    made = _exporters.build("metrics", names, periodic, guard, (MetricReader,))
+    made = _exporters.build("metrics", names, periodic, guard, lambda: (MetricReader,))
     pipeline.exporting += [Exporting("metrics", name, reader) for name, reader in made]
     readers = [reader for _, reader in made]
     filters: dict[str, Callable[[], ExemplarFilter]] = {

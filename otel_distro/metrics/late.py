@@ -1,0 +1,97 @@
+"""A reader that is made when it has something to read: at its first interval, or at a flush or the end before that."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from otel_distro.guard import Guard
+from otel_distro.process import in_forked_child, unforked
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
+
+    from .provider import LeanMeterProvider
+
+_LONGEST = 2.0
+"""Seconds anybody waits for another thread that makes the reader."""
+
+
+class LateReader:
+    """Stands for a reader that collects at an interval, until the first is over.
+
+    The metrics SDK need not be imported before. The numbers are cumulative in cells, so nothing is lost by that.
+
+    Args:
+        make: makes the reader, which begins an interval of its own.
+        interval: milliseconds until the first collection.
+        measured: whether the application has measured anything: else there is nothing to tell at an early end.
+        guard: gets what fails.
+    """
+
+    def __init__(
+        self, make: Callable[[], MetricReader], *, interval: float, measured: Callable[[], bool], guard: Guard
+    ) -> None:
+        self._make = make
+        self._interval = interval / 1000
+        self._measured = measured
+        self._guard = guard
+        self._provider: LeanMeterProvider | None = None
+        self._gone = False
+        self._over = threading.Event()
+        self._lock = threading.RLock()
+        in_forked_child(self._in_child, guard.failed)
+
+    def begin(self, provider: LeanMeterProvider) -> None:
+        """Wait for the first interval to pass, in a thread."""
+        self._provider = provider
+        waiting = threading.Thread(target=self._wait, args=(self._over,), name="otel-distro-metrics", daemon=True)
+        try:
+            waiting.start()
+        except RuntimeError:
+            return  # the interpreter ends: what was measured leaves with the end
+
+    def come(self) -> MetricReader | None:
+        """Be there: the reader is made and added to the provider, once; returned by the call that does it."""
+        lock = self._lock
+        # reentrant, for a signal's handler, and never for long: whoever makes it may wait for a module's import
+        if self._gone or not lock.acquire(timeout=_LONGEST):
+            return None
+        try:
+            if self._gone or self._provider is None:
+                return None
+            self._gone = True
+            self._over.set()
+            with unforked():
+                reader = self._guard.call("metric reader", None, self._make)
+                if reader is not None:
+                    self._provider.add_metric_reader(reader)
+            return reader
+        finally:
+            lock.release()
+
+    def end(self) -> None:
+        """Be there for the last collection where the application has measured anything, else never."""
+        if self._gone or self._measured():
+            self.come()
+        else:
+            self._gone = True
+            self._over.set()
+
+    def _wait(self, over: threading.Event) -> None:
+        if not over.wait(self._interval):
+            reader = self.come()
+            if reader is not None:
+                self._guard.call("metric reader", None, reader.collect)
+
+    def _in_child(self) -> None:
+        # a thread that held it is not here
+        self._lock = threading.RLock()
+        # where the parent's reader is here as well, that goes on by itself
+        if not self._gone and self._provider is not None:
+            self._over = threading.Event()
+            self.begin(self._provider)
+
+
+__all__ = ["LateReader"]
