@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from benchmarks.peers import BASE as BASE_PACKAGES
 from benchmarks.peers import PEERS, Peer
 from benchmarks.results import BASE, PAIRED, Incomplete, Results
+from benchmarks.rounds import OFTEN
 from benchmarks.stats import Series, least, middle, scaled, spread
 from benchmarks.targets import TARGETS
 from benchmarks.workload.cases import CASES, OFF
@@ -42,9 +43,9 @@ def _head(results: Results) -> str:
     meta = results.meta
     return (
         f"# Benchmark of {meta['date']}\n\n"
-        f"{meta['machine']}, Python {meta['python']}; {meta['rounds']} rounds of {meta['seconds']:g} s, spans "
-        f"exported every {meta['interval_ms']} ms; load average {meta['load_before']:.2f} before, "
-        f"{meta['load_after']:.2f} after.\n\n"
+        f"{meta['machine']}, Python {meta['python']}; {meta['rounds']} rounds of {meta['seconds']:g} s "
+        f"({OFTEN} times as many of the plain request), spans exported every {meta['interval_ms']} ms; "
+        f"load average {meta['load_before']:.2f} before, {meta['load_after']:.2f} after.\n\n"
         "CPU time is that of all threads of the process, the export included, up to the flush that ends a round. "
         "Figures are medians of differences or ratios to bare FastAPI within the same round; in brackets the first "
         "and third quartile."

@@ -25,6 +25,8 @@ _WARM, _WARM_SECONDS = 2000, 0.5
 """Requests of a case before its process is measured, or as many as fit in the time: the interpreter has specialised
 what they run, caches and connection pools are filled."""
 _PAIRED = ("bare", "ours")
+OFTEN = 3
+"""So many times the rounds of others has a case that is measured often."""
 _SLICES = 4  # short enough to share the machine's mood, long enough for exports to fall into them
 
 
@@ -49,6 +51,8 @@ def takes_part(peer: Peer, case: Case) -> bool:
 def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], plan: Plan) -> list[dict[str, Any]]:
     """In each round, starts every peer, warms it for all of its cases, measures case by case, and ends it.
 
+    Cases that are measured often have rounds of their own after those of all cases.
+
     In a round of a case the peers take turns, a slice each. A peer that fails at a case is named once and does it no
     more in later rounds.
 
@@ -58,12 +62,14 @@ def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], pl
         `workload/pairs.py`; or `failed`, the reason for none.
     """
     known = _Known(peers, cases)
-    for turn in range(plan.rounds):
+    often = [case for case in cases if case.often]
+    for turn in range(plan.rounds * (OFTEN if often else 1)):
+        now = cases if turn < plan.rounds else often
         with ExitStack() as stack:
             running = _Round(site, sink, known, stack)
-            for case in cases:
+            for case in now:
                 running.warm(case)
-            for case in cases:
+            for case in now:
                 running.measure(case, turn, plan.seconds)
     return known.rows
 

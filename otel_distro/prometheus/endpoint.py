@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
 
 from otel_distro.guard import Guard
@@ -17,6 +17,9 @@ from .keeper import Keeper, ask
 from .render import Renderer
 from .scraper import Answer, Scraper
 from .server import Server
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricsData
 
 _ONE_PROCESS = ("process.pid", "thread.id")
 

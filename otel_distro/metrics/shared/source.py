@@ -7,21 +7,22 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
-
-from opentelemetry.sdk.metrics.export import MetricsData
+from typing import TYPE_CHECKING, Final
 
 from otel_distro.guard import Guard
 from otel_distro.metrics.exemplars import SLOT, unpack
 from otel_distro.metrics.provider import LeanMeterProvider
 from otel_distro.metrics.source import Exemplar, LocalSource, Snapshot, filled_slots, slot_times
+from otel_distro.process import unforked
 from otel_distro.records import dataclass, field
 
 from . import fold
-from .last import last_numbers
 from .member import Member, Place, names
 from .merge import Layout, Pause, Table
 from .store import SharedStore, remove_unfinished
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricsData
 
 _TRIES: Final = 5
 _BATCH: Final = 64  # processes that are opened before the dead among them are folded
@@ -170,6 +171,8 @@ class GroupSource:
         known = self._known[member.name]
         if not known.told:
             known.told = time.monotonic()
+            with unforked():
+                from .last import last_numbers  # late: the metrics SDK comes along
             data = self._guard.call(PART, None, last_numbers, member, member.cells(), time.time_ns())
             if data is not None:
                 self._guard.call(PART, None, self._killed, data)
