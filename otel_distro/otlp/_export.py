@@ -75,12 +75,15 @@ class Export:
                     sender.accept(encoded, stay=True)
             except Exception as error:  # noqa: BLE001 - this is the application's thread, and the batch is in a spool
                 failure = error
-        for sender in self._senders:
-            sender.postpone()
         if failure is not None:
             self._failed(failure)
         self._say_lost(encoded)
         return True
+
+    def postpone(self) -> None:
+        """After that: let no sender's thread wake up for nothing; see `Sender.postpone`."""
+        for sender in self._senders:
+            sender.postpone()
 
     def _failed(self, error: Exception) -> None:
         self._guard.failed(f"OTLP export, {self._encoder.signal}", error)
@@ -138,6 +141,10 @@ class Delivering:
     def hand_over_now(self, encode: Callable[[], Encoded]) -> bool:
         """The same in the application's thread: False when the sender is busy, and nothing is written to a disk."""
         return self._export.hand_over_now(encode)
+
+    def postpone(self) -> None:
+        """After that: let no sender's thread wake up for nothing; see `Sender.postpone`."""
+        self._export.postpone()
 
     def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], bool]:
         """Have the sender's thread call `fetch` every so many seconds; see `Sender.feed`."""

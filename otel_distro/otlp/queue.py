@@ -56,6 +56,10 @@ class PieceExporter(Protocol):
         """The same without waiting for anyone."""
         ...
 
+    def postpone(self) -> None:
+        """After that: let no sender's thread wake up for nothing."""
+        ...
+
     def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], bool]:
         """Have a sender's thread call `fetch`."""
         ...
@@ -207,12 +211,16 @@ class PieceQueue:
             if not draining.acquire(blocking=False):
                 return True  # somebody does it at this moment
             try:
-                return self._hand_over(self._exporter.hand_over_now)
+                done = self._hand_over(self._exporter.hand_over_now)
             finally:
                 draining.release()
         finally:
             self._inside.discard(here)
             self._left()
+        if done:
+            # without the lock, and when everything is counted: this gives the interpreter up
+            self._exporter.postpone()
+        return done
 
     def _left(self) -> None:
         # an end that a signal's handler asked for, where it had interrupted this thread

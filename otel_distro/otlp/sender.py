@@ -31,11 +31,12 @@ GATHER = 0.02
 """Seconds a batch waits for others, so that the slices of one burst leave as one request."""
 
 _ANSWER_WAITS = 0.5
-"""Seconds this sender's thread leaves an answer to the next batch; it does not wake up for one."""
+"""Seconds at least that this sender's thread leaves an answer to the next batch; it does not wake up for one."""
 _LOOKS_AGAIN = 5.0
-_POSTPONED = -inf
 _HEARS_WITHIN = 0.000_5
-"""Seconds the application's thread waits until this sender's has woken up; mostly a tenth of that."""
+"""Seconds the application's thread waits until this sender's has woken up; mostly a fifth of that."""
+_TOO_LONG = 0.002
+_CROWDED = 60.0
 _ADOPT_EVERY = (10.0, 20.0)
 _KEEP_FOR_DISK = 0.25
 
@@ -97,7 +98,8 @@ class Sender:
         self._thread: threading.Thread | None = None
         self._gather_until = 0.0
         self._fetch_at = 0.0
-        self._waits_until = inf
+        self._ring_from = inf
+        self._rings_again = 0.0
         self._adopt_at = 0.0
         self._hurry = False
         self._closing: Deadline | None = None
@@ -156,18 +158,22 @@ class Sender:
             self._bell.ring()
 
     def postpone(self) -> None:
-        """After `accept` in the application's thread: have this sender's thread wait anew, where its wait ends soon.
+        """After a batch left from the application's thread: let this sender's thread wait anew, if half a wait is over.
 
         A thread whose wait is over needs the interpreter, and a busy event loop gives that up for an instant at each
         turn: it is woken by some fifty turns in vain. Woken from here, with the interpreter given up for the tenth of a
-        millisecond that this takes, it has it at once.
+        millisecond that this takes, it has it at once. Where others take the interpreter meanwhile, so that it takes
+        long to have it back, this is not tried again for a minute.
         """
-        until = self._waits_until
-        if until - time.monotonic() < self._every / 2 and until != _POSTPONED:
-            self._heard.wait(0)  # a ring that came too late last time
-            self._waits_until = _POSTPONED
-            self._bell.ring()
-            self._heard.wait(_HEARS_WITHIN)
+        now = time.monotonic()
+        if now < self._ring_from or self._express.begun is None:
+            return
+        self._ring_from = inf
+        self._heard.wait(0)  # what it has heard before
+        self._bell.ring()
+        self._heard.wait(_HEARS_WITHIN)
+        if time.monotonic() - now > _TOO_LONG:
+            self._rings_again = now + _CROWDED
 
     def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], bool]:
         """Have this sender's thread call `fetch`, without the lock, every so many seconds.
@@ -334,11 +340,10 @@ class Sender:
                 # never long: a batch sent from the application whose connection broke is found out by looking
                 until = min(until, self._fetch_at if self._fetch is not None else until, now + _LOOKS_AGAIN)
             wait = None if until == inf else max(until - now, 0.001)
-            self._waits_until = until
+            self._ring_from = max(now + (until - now) / 2, self._rings_again)
             self._unlocked(lambda: self._bell.wait(wait))  # noqa: B023 - called at once
-            if self._waits_until == _POSTPONED:
-                self._heard.ring()
-            self._waits_until = inf
+            self._ring_from = inf
+            self._heard.ring()
         return False
 
     def _ready_at(self) -> float:
@@ -346,7 +351,7 @@ class Sender:
         begun, ready_at = self._express.begun, self._outcomes.not_before
         if begun is not None and not begun.rest and not self._express.more_waits():
             # the next full batch reads the answer, if there is one soon
-            ready_at = begun.started + _ANSWER_WAITS
+            ready_at = begun.started + max(_ANSWER_WAITS, min(self._every, _LOOKS_AGAIN))
         return max(ready_at, self._gather_until) if self._spool.items < self._most_items else ready_at
 
     def _unlocked(self, call: Callable[[], object]) -> None:

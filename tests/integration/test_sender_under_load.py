@@ -51,6 +51,9 @@ class Handed:
         self.now.append(self._names(encode()))
         return True
 
+    def postpone(self) -> None:
+        """Nobody waits here."""
+
     def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], bool]:
         """Leave `fetch` to the test."""
         self.fetch = fetch

@@ -121,6 +121,9 @@ class Handed:
 
     hand_over_now = hand_over
 
+    def postpone(self) -> None:
+        pass
+
     def feed(self, fetch: Any, every: float) -> Any:
         return lambda: None
 
