@@ -106,6 +106,7 @@ class LeanMeterProvider(MeterProvider):
         """Let `metric_reader` collect from now on; what was measured before is in its first cumulative numbers."""
         from otel_distro import _compat_metrics as _compat
 
+        from . import chosen  # noqa: F401 - not under the lock, for an import waits for whoever imports the same
         from .collection import Collection
 
         with self._workshop.lock:
