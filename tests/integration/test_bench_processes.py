@@ -126,7 +126,7 @@ _PEERS = {peer.name: peer for peer in PEERS}
 
 
 def _measured(
-    monkeypatch: pytest.MonkeyPatch, sink: Sink, peers: list[Peer], turns: int
+    monkeypatch: pytest.MonkeyPatch, sink: Sink, peers: list[Peer], turns: int, *, often: bool = False
 ) -> tuple[list[dict[str, Any]], list[Child]]:
     """Rows of so many short rounds of the plain case, all peers in this environment, and the processes of all."""
     started = []
@@ -138,7 +138,8 @@ def _measured(
 
     monkeypatch.setattr(rounds, "Child", Recorded)
     site = Site({peer.name: Path(sys.prefix) for peer in peers}, sink, 200, None)
-    return rounds.run(site, sink, peers, _PLAIN, rounds.Plan(turns, 0.2)), started
+    cases = [replace(case, often=often) for case in _PLAIN]
+    return rounds.run(site, sink, peers, cases, rounds.Plan(turns, 0.2)), started
 
 
 def test_each_round_has_processes_of_its_own(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,3 +163,10 @@ def test_a_peer_that_cannot_start_is_named_once_and_left_out(sink: Sink, monkeyp
     assert [(row["peer"], row["case"]) for row in failed] == [("noop", "plain")]
     assert "KeyError" in failed[0]["failed"]
     assert [row["round"] for row in rows if row["peer"] == "bare"] == [0, 1]
+
+
+def test_a_case_that_is_measured_often_has_more_rounds(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come after those of all cases, with processes of their own as well."""
+    rows, started = _measured(monkeypatch, sink, [_PEERS["bare"]], 1, often=True)
+    assert [row["round"] for row in rows] == list(range(rounds.OFTEN))
+    assert len({child.pid for child in started}) == rounds.OFTEN

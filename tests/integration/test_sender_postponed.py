@@ -55,6 +55,8 @@ class Handing(Queued):
         Returns:
             False also where this thread came too late for that, on a busy machine.
         """
+        # on a busy machine, where the thread was long in coming back, it would not ring for a minute
+        self.sender._rings_again = 0.0
         wait_until(lambda: self.left < 10, seconds=10, what="a sender that waits")
         half = self.sender._ring_from
         sleep(max(half - monotonic(), 0.0) + 0.01)
