@@ -117,16 +117,17 @@ def attach_reader(
         reader._set_meter_provider(cast(Any, provider))
 
 
-_FILTERS: Final[Mapping[str, Callable[[], ExemplarFilter]]] = {
+EXEMPLAR_FILTERS: Final[Mapping[str, Callable[[], ExemplarFilter]]] = {
     "trace_based": TraceBasedExemplarFilter,
     "always_on": AlwaysOnExemplarFilter,
     "always_off": AlwaysOffExemplarFilter,
 }
+"""By their names in `OTEL_METRICS_EXEMPLAR_FILTER`."""
 
 
 def sdk_configuration(resource: Resource, views: Sequence[View], exemplar_filter: str) -> SdkConfiguration:
-    """What third parties read from a provider as `_sdk_config`; the filter by its name in settings."""
-    return SdkConfiguration(exemplar_filter=_FILTERS[exemplar_filter](), resource=resource, views=views)
+    """What third parties read from a provider as `_sdk_config`; the filter by its name in `EXEMPLAR_FILTERS`."""
+    return SdkConfiguration(exemplar_filter=EXEMPLAR_FILTERS[exemplar_filter](), resource=resource, views=views)
 
 
 def view_matches(view: View, instrument: Instrument) -> bool:

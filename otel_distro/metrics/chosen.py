@@ -6,7 +6,7 @@ Apart from `views` because it needs the metrics SDK, which a start without views
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from opentelemetry.sdk.metrics import view as upstream
 from opentelemetry.sdk.metrics.view import View
@@ -22,11 +22,6 @@ _SIMPLE: Final[Mapping[type[upstream.Aggregation], Aggregation]] = {
     upstream.SumAggregation: SUM,
     upstream.LastValueAggregation: LAST,
 }
-
-
-def matches(view: View, instrument: Any) -> bool:
-    """Whether `view` selects `instrument`."""
-    return _compat.view_matches(view, instrument)
 
 
 def is_of_histograms(view: View) -> bool:

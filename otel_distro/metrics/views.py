@@ -142,9 +142,11 @@ class Viewer:
         return self._means.guard
 
     def _suits(self, view: View, origin: Origin) -> bool:
-        from .chosen import is_of_histograms, matches
+        from otel_distro._compat_metrics import view_matches
 
-        if not self._guard.call("view", False, matches, view, origin.instrument):
+        from .chosen import is_of_histograms
+
+        if not self._guard.call("view", False, view_matches, view, origin.instrument):
             return False
         if origin.kind in OBSERVED and is_of_histograms(view):
             self._guard.failed(

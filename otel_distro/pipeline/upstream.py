@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from importlib.metadata import entry_points
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics import (
-    AlwaysOffExemplarFilter,
-    AlwaysOnExemplarFilter,
-    ExemplarFilter,
-    MeterProvider,
-    TraceBasedExemplarFilter,
-)
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
@@ -31,6 +25,7 @@ from opentelemetry.sdk.trace.sampling import (
 )
 
 from otel_distro import settings
+from otel_distro._compat_metrics import EXEMPLAR_FILTERS
 from otel_distro.guard import Guard
 from otel_distro.quiet import quieten
 
@@ -218,15 +213,10 @@ def _meter_provider(
     made = _exporters.build("metrics", names, periodic, guard, lambda: (MetricReader,))
     pipeline.exporting += [Exporting("metrics", name, reader) for name, reader in made]
     readers = [reader for _, reader in made]
-    filters: dict[str, Callable[[], ExemplarFilter]] = {
-        "always_on": AlwaysOnExemplarFilter,
-        "always_off": AlwaysOffExemplarFilter,
-        "trace_based": TraceBasedExemplarFilter,
-    }
     return MeterProvider(
         metric_readers=readers,
         resource=resource,
-        exemplar_filter=filters[metrics.exemplar_filter](),
+        exemplar_filter=EXEMPLAR_FILTERS[metrics.exemplar_filter](),
         shutdown_on_exit=False,
     )
 
