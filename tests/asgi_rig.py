@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry import propagate
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -44,6 +45,7 @@ class Rig:
         modules: which modules are patched.
         answers: what the distro answers by itself, by path.
         brief: spans of requests are put together only where somebody looks; lean providers only.
+        measures: the instrumentation has a meter provider that measures.
 
     Attributes:
         lines: the guard's warnings.
@@ -58,6 +60,7 @@ class Rig:
         modules: Iterable[str] = MODULES,
         answers: Mapping[str, App] | None = None,
         brief: bool = True,
+        measures: bool = True,
     ) -> None:
         self.lines: list[str] = []
         self.guard = Guard(level=logging.WARNING, output=lambda _, text: self.lines.append(text))
@@ -81,7 +84,11 @@ class Rig:
         if isinstance(self.meter_provider, LeanMeterProvider):
             self.meter_provider.settle_before_reading(self._settle)
         self.tools = Toolbox(
-            self.tracer_provider, self.meter_provider, parsed.instrumentation, self.guard, Answers(self.guard)
+            self.tracer_provider,
+            self.meter_provider if measures else NoOpMeterProvider(),
+            parsed.instrumentation,
+            self.guard,
+            Answers(self.guard),
         )
         self.tools.answers.update(answers or {})
         self.instrumentation = FastApiInstrumentation(self.tools)

@@ -24,7 +24,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _VARIABLE = _compat.context_variable()
 _current = _VARIABLE.get
 _set = _VARIABLE.set
-_reset = _VARIABLE.reset
+reset = _VARIABLE.reset
+"""What `detach` does first: raises where the token is of another context, or used."""
 
 
 def attach_span(span: Span) -> Token[Context]:
@@ -50,7 +51,7 @@ def detach(token: Token[Context], span: Span | None = None) -> None:
             what was current before it becomes current again.
     """
     try:
-        _reset(token)
+        reset(token)
     except Exception:  # noqa: BLE001 - ValueError: another context's; RuntimeError: used before; a foreign runtime: any
         if span is not None and _current().get(SPAN_KEY) is span:
             before = getattr(token, "old_value", None)
@@ -186,6 +187,7 @@ __all__ = [
     "current_span_context",
     "detach",
     "error_status",
+    "reset",
     "span_context_in",
     "suppressed",
     "text_of",

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
 from otel_distro.context import NOTHING, USER_NAMES, UserFields, Value, attributes_of
@@ -21,13 +20,9 @@ from otel_distro.ledger import FEW
 from .common import PlainSpan
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-
     from .brief import TakesBrief
     from .common import Common
-    from .processors import Processors
 
-_new = object.__new__
 MOST_FACTS = 6
 """How many attributes a span may have to itself."""
 _MOST_OTHERS = MOST_FACTS + len(USER_NAMES)
@@ -79,7 +74,8 @@ class _NothingAlike:
         return ()
 
 
-_NOTHING_ALIKE = _NothingAlike()
+NOTHING_ALIKE = _NothingAlike()
+"""What a span has in common with others before it is told."""
 
 
 class LateSpan(PlainSpan):
@@ -221,29 +217,4 @@ def _encoded(common: Common, span: LateSpan) -> Piece:
     return piece
 
 
-def late_span(  # noqa: PLR0917 - keywords would cost each request what the short way saves
-    context: SpanContext,
-    parent: SpanContext | None,
-    kind: SpanKind,
-    start_time: int,
-    scope: InstrumentationScope,
-    processors: Processors,
-) -> LateSpan:
-    """A span that records and knows nothing of itself yet."""
-    span = _new(LateSpan)
-    span.context = context
-    span.parent = parent
-    span.kind = kind
-    span.start_time = start_time
-    span.alike = _NOTHING_ALIKE
-    span.facts = None
-    span._told = NOTHING  # noqa: SLF001 - this is the constructor
-    span._plain = True  # noqa: SLF001
-    span.route = span._given_name = span._common = span._said = span._seen = span._rare = span.end_time = None  # noqa: SLF001
-    span.resource = processors.resource
-    span.instrumentation_scope = scope
-    span._processors = processors  # noqa: SLF001
-    return span
-
-
-__all__ = ["Alike", "LateSpan", "Piece", "encoded", "late_span"]
+__all__ = ["NOTHING_ALIKE", "Alike", "LateSpan", "Piece", "encoded"]

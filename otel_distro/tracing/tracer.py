@@ -27,14 +27,14 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AnyValue, Attributes
 
 from otel_distro._compat import FLAGS, IS_VALID, STATE, TRACE_ID, instrumentation_info, new_span_context
-from otel_distro.context import current, current_scope
+from otel_distro.context import NOTHING, current, current_scope
 from otel_distro.sampling import FlatSampler
 
 from .attributes import bounded
 from .brief import Briefs, Rule, TakesBrief
 from .context import current_span_context, span_context_in, use_span
 from .ids import RandomIds
-from .late import LateSpan, late_span
+from .late import NOTHING_ALIKE, LateSpan
 from .processors import Processors
 from .records import is_link
 from .span import LeanSpan, UnsampledSpan, new_span, unsampled_span
@@ -44,6 +44,7 @@ _SAMPLED = TraceFlags.SAMPLED
 _RANDOM = TraceFlags.RANDOM_TRACE_ID
 # one object for each combination of the two known flags: `TraceFlags(...)` costs more than the rest of the context
 _FLAGS = tuple(TraceFlags(bits) for bits in range(4))
+_new = object.__new__
 _ROOT_SAMPLED, _ROOT_UNSAMPLED = _FLAGS[_SAMPLED | _RANDOM], _FLAGS[_RANDOM]
 
 
@@ -193,7 +194,23 @@ class LeanTracer(Tracer):
             flags = _FLAGS[inherited & _RANDOM | (_SAMPLED if sampled else 0)]
             span_id = self._bits(64) or 1
         own = new_span_context(SpanContext, (trace_id, span_id, False, flags, state, True))
-        return late_span(own, parent, kind, time_ns(), self.scope, processors) if sampled else unsampled_span(own)
+        if not sampled:
+            return unsampled_span(own)
+        # the constructor of `LateSpan`, which knows nothing of itself yet; a call would cost a fifth of this method
+        span = _new(LateSpan)
+        span.context = own
+        span.parent = parent
+        span.kind = kind
+        span.start_time = time_ns()
+        span.alike = NOTHING_ALIKE
+        span.facts = None
+        span._told = NOTHING  # noqa: SLF001 - as said
+        span._plain = True  # noqa: SLF001
+        span.route = span._given_name = span._common = span._said = span._seen = span._rare = span.end_time = None  # noqa: SLF001
+        span.resource = processors.resource
+        span.instrumentation_scope = self.scope
+        span._processors = processors  # noqa: SLF001
+        return span
 
     def start_span(  # noqa: PLR0917 - the API's
         self,

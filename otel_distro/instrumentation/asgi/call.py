@@ -11,7 +11,7 @@ from opentelemetry.context import Context, get_current
 from otel_distro.tracing.context import attach, detach
 
 from .exchange import MARK
-from .messages import Receive, Send, counted, observed
+from .messages import Receive, Send, answering, counted, observed
 from .native import keep_exporters
 from .options import NO_OPTIONS, Options, Scope
 from .servers import Servers
@@ -62,6 +62,8 @@ def served(  # noqa: C901 - one coroutine a request and no calls between, becaus
                 receive, send = counted(exchange, receive), exchange.send_websocket
             if exchange.request_size == 0 or exchange.server.has_message_hooks:
                 receive, send = observed(exchange, scope, receive, send)
+        else:
+            send = answering(exchange, scope, send)
         try:
             await original(self, scope, receive, send)
         except BaseException as error:

@@ -56,14 +56,14 @@ class Ended(Common):
             attributes["error.type"] = failure
         super().__init__(origin.word if route is None else f"{origin.word} {route}", SpanKind.SERVER, attributes)
 
-    def took(self, seconds: float, size: int, now: float, ids: Ids) -> None:
-        """Put one into metrics at once; its span is sampled.
+    def took(self, seconds: float, size: int, now: float, ids: Ids | None) -> None:
+        """Put one into metrics at once.
 
         Args:
             seconds: how long it took.
             size: bytes of the response's body.
             now: its end by `time.perf_counter`.
-            ids: of its span.
+            ids: of its span where that is sampled, else None.
         """
         self.duration.took(seconds, now, ids)
         self.response_size.took(float(size), now, ids)

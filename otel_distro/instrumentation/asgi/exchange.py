@@ -18,7 +18,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 from otel_distro._compat import TRACE_ID
 from otel_distro.context import NOTHING, REQUEST_ID, RequestScope, Value, reset_scope
 from otel_distro.errors import note
-from otel_distro.tracing.context import detach, error_status
+from otel_distro.tracing.context import detach, error_status, reset
 
 from .messages import Send
 from .options import Message, Scope
@@ -57,6 +57,7 @@ class Exchange(RequestScope):
         server: whose request it is.
         server_span: None when there is none.
         given_id: the header in which the caller sent an id, in lower case, and that id; None where it sent none.
+        held: gets told about the request's end, None where nobody waits for it; see `hold`.
         token: puts the context back.
         recording: whether the span keeps what it is told.
         late: the span is a `LateSpan`, which the exchange tells what it learns.
@@ -78,7 +79,6 @@ class Exchange(RequestScope):
         "_done",
         "_errors",
         "_head",
-        "_held",
         "_name",
         "_prefix",
         "_route",
@@ -87,6 +87,7 @@ class Exchange(RequestScope):
         "_trailers",
         "asgi",
         "given_id",
+        "held",
         "isolation",
         "late",
         "origin",
@@ -103,6 +104,7 @@ class Exchange(RequestScope):
 
     asgi: Scope
     given_id: tuple[bytes, bytes] | None
+    held: Told | None
     isolation: Any
     late: bool
     recording: bool
@@ -113,13 +115,14 @@ class Exchange(RequestScope):
     token: Token[Context] | None
     watched: bool
     _data: Any
+    _done: bool
     _prefix: str
     _route: str | None
 
     def watch(self, scope: Scope, headers: Headers, send: Send) -> None:
         """Follow the request to its end: it is measured, its span records, or a hook wants to see it.
 
-        Without this only the context and the route are kept.
+        Without this only the context and the route are kept; see `answering`.
 
         Args:
             scope: of the connection.
@@ -139,8 +142,6 @@ class Exchange(RequestScope):
         self._send = send
         self._stream: Stream | None = None
         self._trailers = False
-        self._done = False
-        self._held: Told | None = None
         self._complete_at = 0.0
         if self.late:
             late: LateSpan = self.server_span  # type: ignore[assignment]
@@ -296,11 +297,28 @@ class Exchange(RequestScope):
         return 0 if self.watched and self.origin.word == "WS" else self.server.summary.repeats
 
     def hold(self, told: Told) -> bool:
-        """Tell `told` about the request's end; False where that is not followed, has come, or is told already."""
-        if not self.watched or self._done or self._held is not None:
+        """Tell `told` about the request's end; False where that has come, or is told already."""
+        if self._done or self.held is not None:
             return False
-        self._held = told
+        self.held = told
         return True
+
+    def settle(self, scope: Scope) -> None:
+        """Say at the end of a request that is not watched, once, what is to be said of it.
+
+        Args:
+            scope: of the connection.
+        """
+        if self._done:
+            return
+        self._done = True
+        held, spent = self.held, self.spent
+        if held is not None:
+            self._tell(held, perf_counter() - self.started)
+        if spent is not None and spent.repeated:
+            # slow requests are watched
+            self.origin = self.server.origins.of(scope, {})
+            self.server.summary.of(self, None, 0.0)
 
     def _tell(self, told: Told, seconds: float) -> None:
         try:
@@ -322,14 +340,21 @@ class Exchange(RequestScope):
             if isinstance(error, Exception):
                 # the server logs it when the request's context is gone
                 note(error, None if self.server_span is None else self.server_span.get_span_context(), self.recorded())
-        if self.watched and not self._done:
-            self.end(error)
+        if not self._done:
+            if self.watched:
+                self.end(error)
+            else:
+                self.settle(scope)
         try:
             reset_scope(self.opened)  # type: ignore[arg-type]
         except (ValueError, RuntimeError, TypeError):
             pass
-        if self.token is not None:
-            detach(self.token, self.server_span)
+        token = self.token
+        if token is not None:
+            try:
+                reset(token)
+            except Exception:  # noqa: BLE001 - it knows what to do with a token of another context
+                detach(token, self.server_span)
         scope.pop(MARK, None)
         # a retained context does not keep the body alive
         self._data = None
@@ -350,8 +375,8 @@ class Exchange(RequestScope):
         self._done = True
         now = self._complete_at or perf_counter()
         seconds = now - self.started
-        if self._held is not None:
-            self._tell(self._held, seconds)
+        if self.held is not None:
+            self._tell(self.held, seconds)
         try:
             origin, server, status = self.origin, self.server, self.status_code
             if server.measures:
@@ -371,7 +396,9 @@ class Exchange(RequestScope):
             span: Any = self.server_span if self.recording else None
             plain = self.late and failure is None
             waits = plain and ended.waits
-            if not self.late:
+            if span is None:
+                ended.took(seconds, self.sent, now, None)
+            elif not self.late:
                 ended.duration.record(seconds, span)
                 ended.response_size.record(self.sent, span)
             elif not waits:
@@ -425,7 +452,7 @@ class Exchange(RequestScope):
 
 
 def begun(kind: type[Exchange], server: Server, prefix: str) -> Exchange:
-    """A new exchange of this kind.
+    """A new exchange of this kind, to which `Server.open` adds span, token and scope.
 
     Args:
         kind: its class.
@@ -435,10 +462,10 @@ def begun(kind: type[Exchange], server: Server, prefix: str) -> Exchange:
     # a constructor would be called by the interpreter's type, which costs more than all of this
     exchange = _new(kind)
     exchange.server = server
-    exchange.record = exchange.user = exchange.spent = exchange.opened = exchange.request_id = None
-    exchange.given_id = exchange.server_span = exchange.token = exchange._route = None  # noqa: SLF001 - the constructor
+    exchange.record = exchange.user = exchange.spent = exchange.request_id = None
+    exchange.given_id = exchange.held = exchange._route = None  # noqa: SLF001 - this is the constructor
     exchange.values = exchange.told = NOTHING
-    exchange.recording = exchange.late = exchange.watched = exchange.routed_by_fastapi = False
+    exchange.watched = exchange.routed_by_fastapi = exchange._done = False  # noqa: SLF001
     exchange._data = NOT_ASKED  # noqa: SLF001
     exchange._prefix = prefix  # noqa: SLF001
     return exchange

@@ -36,6 +36,36 @@ def observed(exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> 
     return receive, send
 
 
+def answering(exchange: Exchange, scope: Scope, send: Send) -> Send:
+    """`send` of a request that is not watched: its id is told, and what somebody wants to know of its end.
+
+    Args:
+        exchange: of the request.
+        scope: of the connection.
+        send: the ASGI server's.
+    """
+    server = exchange.server
+    echo = server.echo
+
+    async def last(message: Message) -> None:
+        await send(message)
+        exchange.settle(scope)
+
+    def answer(message: Message) -> Awaitable[None]:
+        try:
+            kind = message["type"]
+            if kind == "http.response.start":
+                if echo is not None:
+                    message = echo(exchange, message)
+            elif kind == "http.response.body" and exchange.held is not None and not message.get("more_body", False):
+                return last(message)
+        except Exception as error:  # noqa: BLE001 - whatever the application sends goes out as it is
+            server.guard.failed("response", error)
+        return send(message)
+
+    return answer
+
+
 def _counting(exchange: Exchange, receive: Receive) -> Receive:
     async def counting() -> Message:
         message = await receive()

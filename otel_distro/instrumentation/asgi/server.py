@@ -118,7 +118,6 @@ class Server:
         # without all of these an unsampled request is not looked at any further
         self._watches = (
             measures
-            or self.echo is not None
             or summary.slow < inf
             or self.looks_at_responses
             or self.has_message_hooks
@@ -176,7 +175,7 @@ class Server:
                 break
         exchange.opened = set_scope(exchange)
         scope[MARK] = exchange
-        if exchange.recording or self._watches:
+        if exchange.recording or self._watches or scope["type"] == "websocket":
             exchange.watch(scope, headers, send)
         return exchange
 
@@ -204,15 +203,22 @@ class Server:
                 span = tracer.begin(name, _SERVER, parent, attributes, context=carried)
             finally:
                 reset_scope(outer)
-            exchange.recording = span.is_recording()
+            exchange.recording, exchange.late = span.is_recording(), False
         exchange.server_span = span
-        values: dict[str, object] = {**current, SPAN_KEY: span} if current else {SPAN_KEY: span}
-        if self._native_key is not None:
-            values[self._native_key] = exchange
+        key = self._native_key
+        if key is not None and not current:
+            # the usual case, written out
+            exchange.token = _set(Context({SPAN_KEY: span, key: exchange}))
+            return
+        values: dict[str, object] = {**current, SPAN_KEY: span}
+        if key is not None:
+            values[key] = exchange
         exchange.token = _set(Context(values))
 
     def _pass_on(self, exchange: Exchange, headers: Headers, current: Context) -> None:
         """Without tracing the caller's context still goes through to whom the application calls."""
+        exchange.server_span = None
+        exchange.recording = exchange.late = False
         values: dict[str, object] = dict(current)
         try:
             parent, carried = self._extract(headers)
