@@ -44,7 +44,8 @@ def _head(results: Results) -> str:
     return (
         f"# Benchmark of {meta['date']}\n\n"
         f"{meta['machine']}, Python {meta['python']}; {meta['rounds']} rounds of {meta['seconds']:g} s "
-        f"({OFTEN} times as many of the plain request), spans exported every {meta['interval_ms']} ms; "
+        f"({OFTEN} times as many of the plain request and of calls of Redis, httpx and requests, for the peers of the "
+        f"promises below), spans exported every {meta['interval_ms']} ms; "
         f"load average {meta['load_before']:.2f} before, {meta['load_after']:.2f} after.\n\n"
         "CPU time is that of all threads of the process, the export included, up to the flush that ends a round. "
         "Figures are medians of differences or ratios to bare FastAPI within the same round; in brackets the first "

@@ -26,7 +26,7 @@ _WARM, _WARM_SECONDS = 2000, 0.5
 what they run, caches and connection pools are filled."""
 _PAIRED = ("bare", "ours")
 OFTEN = 3
-"""So many times the rounds of others has a case that is measured often."""
+"""So many times the rounds of others have the peers of a case that is measured often."""
 _SLICES = 4  # short enough to share the machine's mood, long enough for exports to fall into them
 
 
@@ -51,7 +51,7 @@ def takes_part(peer: Peer, case: Case) -> bool:
 def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], plan: Plan) -> list[dict[str, Any]]:
     """In each round, starts every peer, warms it for all of its cases, measures case by case, and ends it.
 
-    Cases that are measured often have rounds of their own after those of all cases.
+    Cases that are measured often have rounds of their own, with fewer peers, after those of all cases.
 
     In a round of a case the peers take turns, a slice each. A peer that fails at a case is named once and does it no
     more in later rounds.
@@ -64,6 +64,8 @@ def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], pl
     known = _Known(peers, cases)
     often = [case for case in cases if case.often]
     for turn in range(plan.rounds * (OFTEN if often else 1)):
+        if turn == plan.rounds:
+            known.narrow()
         now = cases if turn < plan.rounds else often
         with ExitStack() as stack:
             running = _Round(site, sink, known, stack)
@@ -88,6 +90,11 @@ class _Known:
         self.rows: list[dict[str, Any]] = []
         self.spans: dict[tuple[str, str], float] = {}
         self._able = {case.name: [peer.name for peer in peers if takes_part(peer, case)] for case in cases}
+        self._often = {case.name: case.often for case in cases}
+
+    def narrow(self) -> None:
+        """From now on there are only the peers, and the cases, that are measured often."""
+        self._able = {case: [name for name in able if name in self._often[case]] for case, able in self._able.items()}
 
     def able(self, case: Case) -> list[str]:
         """Peers that take part in this case and have not failed at it."""

@@ -126,7 +126,7 @@ _PEERS = {peer.name: peer for peer in PEERS}
 
 
 def _measured(
-    monkeypatch: pytest.MonkeyPatch, sink: Sink, peers: list[Peer], turns: int, *, often: bool = False
+    monkeypatch: pytest.MonkeyPatch, sink: Sink, peers: list[Peer], turns: int, *, often: frozenset[str] = frozenset()
 ) -> tuple[list[dict[str, Any]], list[Child]]:
     """Rows of so many short rounds of the plain case, all peers in this environment, and the processes of all."""
     started = []
@@ -166,7 +166,9 @@ def test_a_peer_that_cannot_start_is_named_once_and_left_out(sink: Sink, monkeyp
 
 
 def test_a_case_that_is_measured_often_has_more_rounds(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They come after those of all cases, with processes of their own as well."""
-    rows, started = _measured(monkeypatch, sink, [_PEERS["bare"]], 1, often=True)
-    assert [row["round"] for row in rows] == list(range(rounds.OFTEN))
-    assert len({child.pid for child in started}) == rounds.OFTEN
+    """They come after those of all cases, for the peers that it names, with processes of their own as well."""
+    peers = [_PEERS["bare"], _PEERS["noop"]]
+    rows, started = _measured(monkeypatch, sink, peers, 1, often=frozenset({"bare"}))
+    assert [row["round"] for row in rows if row["peer"] == "bare"] == list(range(rounds.OFTEN))
+    assert [row["round"] for row in rows if row["peer"] == "noop"] == [0]
+    assert len({child.pid for child in started}) == rounds.OFTEN + 1
