@@ -25,7 +25,7 @@ _WARM, _WARM_SECONDS = 2000, 0.5
 """Requests of a case before its process is measured, or as many as fit in the time: the interpreter has specialised
 what they run, caches and connection pools are filled."""
 _PAIRED = ("bare", "ours")
-OFTEN = 3
+OFTEN = 4
 """So many times the rounds of others have the peers of a case that is measured often."""
 _SLICES = 4  # short enough to share the machine's mood, long enough for exports to fall into them
 

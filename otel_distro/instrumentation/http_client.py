@@ -5,7 +5,6 @@ Source: semantic conventions 1.44, "HTTP client spans" and "HTTP client metrics"
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable
 from contextvars import Token
 from time import perf_counter, time_ns
@@ -324,9 +323,12 @@ def version_of(number: Any) -> str:
 
 def record_redacted(span: Span, error: Exception) -> None:
     """Record an exception and the status ERROR; URLs in its message, and in the stack trace, are redacted."""
+    # late: a process without errors does not need it
+    from otel_distro.stacks import formatted
+
     try:
         text = str(error)
-        stack = "".join(traceback.format_exception(error))
+        stack = formatted(error)
     except Exception:  # noqa: BLE001 - an exception's own __str__ may raise anything
         text, stack = "<unprintable>", ""
     text = redact_text(text)

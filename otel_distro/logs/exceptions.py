@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import deque
 from itertools import islice
 from types import TracebackType
 from typing import Any
 
 from otel_distro.redaction import redact_exception, redact_message
+from otel_distro.stacks import formatted
 from otel_distro.tracing.context import text_of
 
 from .values import LONGEST, class_name
@@ -64,7 +64,7 @@ def attributes_of(error: BaseException) -> dict[str, str]:
 def stack_text(error: BaseException) -> str:
     """The stack trace as Python prints it, redacted, at most 64 KiB."""
     try:
-        stack = "".join(traceback.format_exception(error))
+        stack = formatted(error)
     except Exception:  # noqa: BLE001 - a broken __cause__, __notes__ or source loader must not raise here
         stack = f"{class_name(type(error))}: {text_of(error)}"
     if len(stack) > _LONGEST_STACK:

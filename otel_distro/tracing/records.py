@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import traceback
-
 from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import Link, SpanContext
 from opentelemetry.util.types import AnyValue
@@ -56,13 +54,14 @@ def is_link(context: object, attributes: object) -> bool:
 
 def exception_attributes(error: BaseException, escaped: bool) -> dict[str, AnyValue]:
     """Attributes of the event `exception`, redacted; text that an exception refuses to give is replaced."""
-    # late: a process without errors does not need it
+    # late: a process without errors does not need them
     from otel_distro.redaction import redact_exception
+    from otel_distro.stacks import formatted
 
     kind = type(error)
     module = kind.__module__
     try:
-        stack = "".join(traceback.format_exception(error))
+        stack = formatted(error)
     except Exception:  # noqa: BLE001 - a broken __cause__, __notes__ or source loader must not raise here
         stack = f"{kind.__qualname__}: {text_of(error)}"
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,7 +71,7 @@ def test_its_access_line_is_told_after_the_last_byte(chosen: str) -> None:
     def told(**what: Any) -> None:
         order.append(what)
 
-    async def stream() -> Any:
+    async def stream() -> AsyncIterator[bytes]:
         yield b"a"
         yield b"b"
 

@@ -316,9 +316,11 @@ class Exchange(RequestScope):
         if held is not None:
             self._tell(held, perf_counter() - self.started)
         if spent is not None and spent.repeated:
-            # slow requests are watched
-            self.origin = self.server.origins.of(scope, {})
-            self.server.summary.of(self, None, 0.0)
+            try:
+                self.origin = self.server.origins.of(scope, {})
+                self.server.summary.of(self, None, 0.0)  # slow requests are watched
+            except Exception as error:  # noqa: BLE001 - as above
+                self.server.guard.failed("summary of a request", error)
 
     def _tell(self, told: Told, seconds: float) -> None:
         try:
