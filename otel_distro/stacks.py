@@ -14,6 +14,8 @@ from types import CodeType, TracebackType
 from typing import Any
 
 _REMEMBERED = 1_024
+_LONGEST = 2_000
+"""Characters above which a place is formatted each time: a file may have a line of a megabyte."""
 _REPEATS = 3
 """As many equal lines in a row are shown by Python before it counts them."""
 
@@ -80,7 +82,7 @@ def _stack(trace: TracebackType) -> traceback.StackSummary:
             # it goes on recursively: counting such lines is Python's
             return traceback.extract_tb(trace)
         last = line
-        texts.append(_text(_Place(following, code)))
+        texts.append(_known(_Place(following, code)) or _text(following))
         following = following.tb_next
     stack = _Stack()
     stack.append("".join(texts))  # type: ignore[arg-type]  # see there
@@ -88,8 +90,13 @@ def _stack(trace: TracebackType) -> traceback.StackSummary:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _text(place: _Place) -> str:
+def _known(place: _Place) -> str:
     trace, place.trace = place.trace, None  # a frame that was remembered would keep what it holds
+    text = _text(trace)
+    return text if len(text) <= _LONGEST else ""
+
+
+def _text(trace: TracebackType | None) -> str:
     return "".join(traceback.extract_tb(trace, limit=1).format())
 
 

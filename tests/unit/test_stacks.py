@@ -229,6 +229,22 @@ def test_a_place_is_read_once(tmp_path: Path) -> None:
     assert "raise ValueError('a place')" in first
 
 
+def test_a_long_line_is_not_remembered(tmp_path: Path) -> None:
+    """What is remembered is bounded, and the text is Python's in any case."""
+    path = tmp_path / "long.py"
+    path.write_text(f"def f():\n    raise ValueError('{'x' * 10_000}')\n")
+    known: dict[str, Any] = {}
+    exec(compile(path.read_text(), str(path), "exec"), known)  # noqa: S102
+    for _ in range(2):
+        error = caught(known["f"])
+        assert formatted(error) == expected(error)
+    path.unlink()
+    linecache.clearcache()
+    error = caught(known["f"])
+    assert formatted(error) == expected(error)
+    assert "x" * 10_000 not in formatted(error).replace(str(error), "")
+
+
 def test_nothing_of_a_frame_is_kept() -> None:
     """What the frames of a formatted exception hold can be freed."""
 
