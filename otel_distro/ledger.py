@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from typing import Any, Protocol
 
 TOGETHER = 64
-"""Entries settled at a stretch: in a tenth of a millisecond, so that an event loop does not notice."""
+"""Entries settled at a stretch: in a sixth of a millisecond, so that an event loop does not notice."""
 FEW = 4
 """Entries below which columns cost more than they spare."""
 _MOST = 1_024
