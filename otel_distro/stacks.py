@@ -23,7 +23,9 @@ _REPEATS = 3
 def formatted(error: BaseException) -> str:
     """What `traceback.format_exception` gives, joined; nothing in it is redacted.
 
-    A file that has changed since its place was first formatted is shown as it was then, which is what ran.
+    A file that has changed since one of its places was first formatted is shown there as it was then. Only the lines
+    that repeat in a traceback made by hand, whose frames have other lines than their instructions, may be counted
+    otherwise.
 
     Raises:
         Exception: whatever a broken `__cause__`, `__notes__` or source loader raises.
@@ -82,7 +84,9 @@ def _stack(trace: TracebackType) -> traceback.StackSummary:
             # it goes on recursively: counting such lines is Python's
             return traceback.extract_tb(trace)
         last = line
-        texts.append(_known(_Place(following, code)) or _text(following))
+        # `<string>` has nothing to read, and what made such code may make more than anybody could keep
+        known = "" if code.co_filename.startswith("<") else _known(_Place(following, code))
+        texts.append(known or _text(following))
         following = following.tb_next
     stack = _Stack()
     stack.append("".join(texts))  # type: ignore[arg-type]  # see there

@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _VARIABLE = _compat.context_variable()
 _current = _VARIABLE.get
 _set = _VARIABLE.set
-reset = _VARIABLE.reset
+reset_context = _VARIABLE.reset
 """What `detach` does first: raises where the token is of another context, or used."""
 
 
@@ -51,7 +51,7 @@ def detach(token: Token[Context], span: Span | None = None) -> None:
             what was current before it becomes current again.
     """
     try:
-        reset(token)
+        reset_context(token)
     except Exception:  # noqa: BLE001 - ValueError: another context's; RuntimeError: used before; a foreign runtime: any
         if span is not None and _current().get(SPAN_KEY) is span:
             before = getattr(token, "old_value", None)
@@ -187,7 +187,7 @@ __all__ = [
     "current_span_context",
     "detach",
     "error_status",
-    "reset",
+    "reset_context",
     "span_context_in",
     "suppressed",
     "text_of",

@@ -44,8 +44,8 @@ _SAMPLED = TraceFlags.SAMPLED
 _RANDOM = TraceFlags.RANDOM_TRACE_ID
 # one object for each combination of the two known flags: `TraceFlags(...)` costs more than the rest of the context
 _FLAGS = tuple(TraceFlags(bits) for bits in range(4))
-_new = object.__new__
 _ROOT_SAMPLED, _ROOT_UNSAMPLED = _FLAGS[_SAMPLED | _RANDOM], _FLAGS[_RANDOM]
+_new = object.__new__
 
 
 class Asked(NamedTuple):

@@ -36,7 +36,7 @@ def current() -> Exchange:
     return scope
 
 
-def one_route(handler: Any) -> Starlette:
+def of_route(handler: Any) -> Starlette:
     """An application of this handler alone."""
     return Starlette(routes=[Route("/p/{number}", handler)])
 
@@ -51,7 +51,7 @@ def test_such_a_request_is_not_watched_and_goes_through_as_it_is() -> None:
 
     with quiet() as rig:
         scope = scope_of("/p/1")
-        start, body = asyncio.run(drive(one_route(handler), scope))
+        start, body = asyncio.run(drive(of_route(handler), scope))
         assert rig.take() == []
     [(watched, context)] = seen
     assert not watched
@@ -63,13 +63,34 @@ def test_such_a_request_is_not_watched_and_goes_through_as_it_is() -> None:
     assert current_scope() is None
 
 
+def served(scope_of_path: dict[str, Any], app: Any, order: list[Any], at: Any = None) -> None:
+    """Run a request on a server that notes what it has sent, and calls `at` before each message."""
+
+    waiting = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Any:
+        message = next(waiting, None)
+        if message is None:
+            await asyncio.Event().wait()  # the client stays
+        return message
+
+    async def send(message: Any) -> None:
+        if at is not None:
+            at(message)
+        await asyncio.sleep(0)
+        order.append(message["type"].rpartition(".")[2])
+
+    asyncio.run(app(scope_of_path, receive, send))
+
+
 @pytest.mark.parametrize("chosen", ["accept,echo", "none"])
 def test_its_access_line_is_told_after_the_last_byte(chosen: str) -> None:
     """Who waits for the end of the request hears of it once, with route and duration, before background tasks run."""
     order: list[Any] = []
 
     def told(**what: Any) -> None:
-        order.append(what)
+        assert what["seconds"] > 0
+        order.append(what["route"])
 
     async def stream() -> AsyncIterator[bytes]:
         yield b"a"
@@ -81,32 +102,93 @@ def test_its_access_line_is_told_after_the_last_byte(chosen: str) -> None:
         return StreamingResponse(stream(), background=BackgroundTask(order.append, "task"))
 
     with quiet({"OTEL_DISTRO_REQUEST_ID": chosen}):
-        sent = get(one_route(handler), "/p/1")
-    assert [message.get("body") for message in sent] == [None, b"a", b"b", b""]
-    [what, task] = order
-    assert task == "task"
-    assert what["route"] == "/p/{number}"
-    assert what["seconds"] > 0
+        served(scope_of("/p/1"), of_route(handler), order)
+    assert order == ["start", "body", "body", "body", "/p/{number}", "task"]
 
 
-def test_its_access_line_is_told_where_the_application_raises() -> None:
+@pytest.mark.parametrize("kind", ["start", "body"])
+def test_a_server_may_wait_from_within_any_message(kind: str) -> None:
+    """uvicorn's line comes with the response's start, hypercorn's with its last byte."""
+    order: list[Any] = []
+
+    def at(message: Any) -> None:
+        if message["type"].endswith(kind):
+            assert current().hold(lambda **_: order.append("line"))
+
+    async def handler(request: Any) -> Any:
+        return PlainTextResponse("hello", background=BackgroundTask(order.append, "task"))
+
+    with quiet():
+        served(scope_of("/p/1"), of_route(handler), order, at)
+    assert order == ["start", "body", "line", "task"]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [("start", {"status": 200}), ("pathsend", {"path": __file__})],
+        [("start", {"status": 200, "trailers": True}), ("body", {}), ("trailers", {"headers": []})],
+        [("start", {"status": 200}), ("body", {"more_body": True}), ("body", {})],
+    ],
+    ids=["pathsend", "trailers", "parts"],
+)
+def test_each_way_to_end_a_response_is_one(messages: list[tuple[str, dict[str, Any]]]) -> None:
+    """The end is told after the message that ends the response, and not before."""
+    order: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert current().hold(lambda **_: order.append("line"))
+        for kind, rest in messages:
+            await send({"type": f"http.response.{kind}", **rest})
+        order.append("after")
+
+    starlette = of_route(None)
+    starlette.middleware_stack = app
+    with quiet():
+        served(scope_of("/p/1"), starlette, order)
+    assert order == [*[kind for kind, _ in messages], "line", "after"]
+
+
+def test_its_access_line_is_told_where_nothing_was_answered() -> None:
     """A request that never answered has an end, too."""
     order: list[Any] = []
 
-    async def handler(request: Any) -> Any:
-        assert current().hold(lambda **what: order.append(what["route"]))
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert current().hold(lambda **_: order.append("line"))
         raise ValueError("a bug")
 
-    async def bare(scope: Any, receive: Any, send: Any) -> None:
-        await one_route(handler)(scope, receive, send)
-
+    starlette = of_route(None)
+    starlette.middleware_stack = app
     with quiet(), pytest.raises(ValueError, match="a bug"):
-        get(bare, "/p/1")
-    assert order == ["/p/{number}"]
+        served(scope_of("/p/1"), starlette, order)
+    assert order == ["line"]
 
 
-def test_repeated_statements_are_told_of_it() -> None:
-    """A statement that ran too often is named in the log, with the route."""
+def test_nobody_waits_for_a_request_that_could_not_begin() -> None:
+    """Where the beginning fails the application is served without us, and the access line goes out at once."""
+    held: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found: Any = current_scope()
+        held.append(found is not None and found.hold(lambda **_: None))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    starlette = of_route(None)
+    starlette.middleware_stack = app
+    scope = scope_of("/p/1", server=5)
+    scope["headers"] = []
+    order: list[Any] = []
+    with rigged(sampler="always_off") as rig:
+        served(scope, starlette, order)
+        assert [failure.part for failure in rig.guard.failures] == ["server span"]
+    assert held == [False]
+    assert order == ["start", "body"]
+
+
+@pytest.mark.parametrize(("within", "found"), [(True, 1), (False, 0)])
+def test_repeated_statements_of_the_request_are_told(within: bool, found: int) -> None:
+    """A statement that ran too often is named in the log, with the route; one of a task after it is not."""
 
     class Statement:
         name = "SELECT users"
@@ -119,20 +201,28 @@ def test_repeated_statements_are_told_of_it() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(record.getMessage())
 
-    async def handler(request: Any) -> Any:
+    def query() -> None:
         for _ in range(20):
             current().spending().sql(statement, 0.001)
-        return PlainTextResponse("hello")
+
+    async def later() -> None:
+        query()
+
+    async def handler(request: Any) -> Any:
+        if within:
+            query()
+        return PlainTextResponse("hello", background=None if within else BackgroundTask(later))
 
     kept, logger = Kept(), logging.getLogger(REQUESTS)
     logger.addHandler(kept)
     try:
         with quiet():
-            get(one_route(handler), "/p/1")
+            get(of_route(handler), "/p/1")
     finally:
         logger.removeHandler(kept)
-    [line] = lines
-    assert line.startswith("GET /p/{number} ran the same statement 20 times: SELECT users")
+    assert len(lines) == found
+    for line in lines:
+        assert line.startswith("GET /p/{number} ran the same statement 20 times: SELECT users")
 
 
 def test_what_cannot_be_looked_at_goes_out() -> None:
@@ -151,7 +241,7 @@ def test_what_cannot_be_looked_at_goes_out() -> None:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     with rigged(sampler="always_off", measures=False) as rig:
-        starlette = one_route(lambda _: None)
+        starlette = of_route(lambda _: None)
         starlette.middleware_stack = app
         asyncio.run(starlette(scope_of("/p/1"), receive, keep))
         assert [failure.part for failure in rig.guard.failures] == ["response"]

@@ -261,3 +261,14 @@ def test_nothing_of_a_frame_is_kept() -> None:
         formatted(caught(failing))
     gc.collect()
     assert [ref() for ref in seen] == [None, None]
+
+
+def test_code_that_no_file_has_is_not_kept() -> None:
+    """A service that makes code and fails in it is no leak."""
+    known: dict[str, Any] = {}
+    exec("def f():\n  raise ValueError('made')", known)  # noqa: S102
+    made = weakref.ref(known["f"].__code__)
+    formatted(caught(known["f"]))
+    known.clear()
+    gc.collect()
+    assert made() is None

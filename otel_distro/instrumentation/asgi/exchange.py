@@ -18,7 +18,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 from otel_distro._compat import TRACE_ID
 from otel_distro.context import NOTHING, REQUEST_ID, RequestScope, Value, reset_scope
 from otel_distro.errors import note
-from otel_distro.tracing.context import detach, error_status, reset
+from otel_distro.tracing.context import detach, error_status, reset_context
 
 from .messages import Send
 from .options import Message, Scope
@@ -61,8 +61,9 @@ class Exchange(RequestScope):
         token: puts the context back.
         recording: whether the span keeps what it is told.
         late: the span is a `LateSpan`, which the exchange tells what it learns.
-        watched: whether the request is followed to its end; only then the following exist.
         started: by `time.perf_counter`, next to the span's beginning: its end is that and the time since.
+        done: the end has come, or the beginning has not yet.
+        watched: whether what is sent is counted and timed; only then the following exist.
         origin: what it has in common with others.
         request_size: bytes of the request's body, None when no body was announced.
         sent: bytes of the response's body so far.
@@ -76,7 +77,6 @@ class Exchange(RequestScope):
         "__weakref__",
         "_complete_at",
         "_data",
-        "_done",
         "_errors",
         "_head",
         "_name",
@@ -86,6 +86,7 @@ class Exchange(RequestScope):
         "_stream",
         "_trailers",
         "asgi",
+        "done",
         "given_id",
         "held",
         "isolation",
@@ -103,6 +104,7 @@ class Exchange(RequestScope):
     )
 
     asgi: Scope
+    done: bool
     given_id: tuple[bytes, bytes] | None
     held: Told | None
     isolation: Any
@@ -115,14 +117,13 @@ class Exchange(RequestScope):
     token: Token[Context] | None
     watched: bool
     _data: Any
-    _done: bool
     _prefix: str
     _route: str | None
 
     def watch(self, scope: Scope, headers: Headers, send: Send) -> None:
-        """Follow the request to its end: it is measured, its span records, or a hook wants to see it.
+        """Look at all that is sent: the request is measured, its span records, or a hook wants to see it.
 
-        Without this only the context and the route are kept; see `answering`.
+        Without this the context and the route are kept, and `answering` sees its end.
 
         Args:
             scope: of the connection.
@@ -298,7 +299,7 @@ class Exchange(RequestScope):
 
     def hold(self, told: Told) -> bool:
         """Tell `told` about the request's end; False where that has come, or is told already."""
-        if self._done or self.held is not None:
+        if self.done or self.held is not None:
             return False
         self.held = told
         return True
@@ -309,9 +310,9 @@ class Exchange(RequestScope):
         Args:
             scope: of the connection.
         """
-        if self._done:
+        if self.done:
             return
-        self._done = True
+        self.done = True
         held, spent = self.held, self.spent
         if held is not None:
             self._tell(held, perf_counter() - self.started)
@@ -342,7 +343,7 @@ class Exchange(RequestScope):
             if isinstance(error, Exception):
                 # the server logs it when the request's context is gone
                 note(error, None if self.server_span is None else self.server_span.get_span_context(), self.recorded())
-        if not self._done:
+        if not self.done:
             if self.watched:
                 self.end(error)
             else:
@@ -354,12 +355,12 @@ class Exchange(RequestScope):
         token = self.token
         if token is not None:
             try:
-                reset(token)
+                reset_context(token)
             except Exception:  # noqa: BLE001 - it knows what to do with a token of another context
                 detach(token, self.server_span)
         scope.pop(MARK, None)
         # a retained context does not keep the body alive
-        self._data = None
+        self._data = self.held = None
 
     def report(self, scope: Scope, error: BaseException) -> None:
         """Tell FastAPI's own telemetry, where the application has it, what has left the application."""
@@ -372,9 +373,9 @@ class Exchange(RequestScope):
         Args:
             error: what left the application, None when it returned.
         """
-        if self._done:
+        if self.done:
             return
-        self._done = True
+        self.done = True
         now = self._complete_at or perf_counter()
         seconds = now - self.started
         if self.held is not None:
@@ -467,7 +468,8 @@ def begun(kind: type[Exchange], server: Server, prefix: str) -> Exchange:
     exchange.record = exchange.user = exchange.spent = exchange.request_id = None
     exchange.given_id = exchange.held = exchange._route = None  # noqa: SLF001 - this is the constructor
     exchange.values = exchange.told = NOTHING
-    exchange.watched = exchange.routed_by_fastapi = exchange._done = False  # noqa: SLF001
+    exchange.watched = exchange.routed_by_fastapi = False
+    exchange.done = True
     exchange._data = NOT_ASKED  # noqa: SLF001
     exchange._prefix = prefix  # noqa: SLF001
     return exchange

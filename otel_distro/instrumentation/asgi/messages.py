@@ -1,4 +1,4 @@
-"""`receive` and `send` where somebody looks at each message: hooks of the user's, and bodies of no known length."""
+"""`receive` and `send` for hooks, for bodies of no known length, and for requests that are not watched."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def observed(exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> 
 
 
 def answering(exchange: Exchange, scope: Scope, send: Send) -> Send:
-    """`send` of a request that is not watched: its id is told, and what somebody wants to know of its end.
+    """`send` of a request that is not watched: its response tells its id, and its end is told to who waits for that.
 
     Args:
         exchange: of the request.
@@ -46,18 +46,26 @@ def answering(exchange: Exchange, scope: Scope, send: Send) -> Send:
     """
     server = exchange.server
     echo = server.echo
+    trailers = False
 
     async def last(message: Message) -> None:
         await send(message)
         exchange.settle(scope)
 
     def answer(message: Message) -> Awaitable[None]:
+        nonlocal trailers
         try:
             kind = message["type"]
-            if kind == "http.response.start":
+            if kind == "http.response.body":
+                if not trailers and not message.get("more_body", False):
+                    return last(message)
+            elif kind == "http.response.start":
+                trailers = message.get("trailers", False)
                 if echo is not None:
                     message = echo(exchange, message)
-            elif kind == "http.response.body" and exchange.held is not None and not message.get("more_body", False):
+            elif kind == "http.response.pathsend" or (
+                kind == "http.response.trailers" and not message.get("more_trailers", False)
+            ):
                 return last(message)
         except Exception as error:  # noqa: BLE001 - whatever the application sends goes out as it is
             server.guard.failed("response", error)

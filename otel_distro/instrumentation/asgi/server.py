@@ -115,7 +115,7 @@ class Server:
         self._span_details = span_details
         self._native_key: str | None = None if native is None else native.context_key
         self._exchange_class = exchange_class
-        # without all of these an unsampled request is not looked at any further
+        # without all of these nothing is counted or timed of an unsampled request
         self._watches = (
             measures
             or summary.slow < inf
@@ -177,6 +177,8 @@ class Server:
         scope[MARK] = exchange
         if exchange.recording or self._watches or scope["type"] == "websocket":
             exchange.watch(scope, headers, send)
+        # last: until here the request may go on without us, and nobody would tell its end
+        exchange.done = False
         return exchange
 
     def _begin(self, tracer: Starts, exchange: Exchange, scope: Scope, headers: Headers, current: Context) -> None:
