@@ -12,6 +12,7 @@ import traceback
 from functools import lru_cache
 from types import CodeType, TracebackType
 from typing import Any
+from weakref import ref
 
 _REMEMBERED = 1_024
 _LONGEST = 2_000
@@ -57,12 +58,14 @@ class _Stack(traceback.StackSummary):
 class _Place:
     """A place in the code, told from others by identity: equal code of two files is equal to Python."""
 
-    __slots__ = ("_key", "code", "trace")
+    __slots__ = ("_code", "_key", "text", "trace")
 
     def __init__(self, trace: TracebackType, code: CodeType) -> None:
+        # every code has one weak reference, which is kept with its place: no other ever has the same id
+        self._code = ref(code)
+        self._key = (id(self._code), trace.tb_lasti, trace.tb_lineno)
         self.trace: TracebackType | None = trace
-        self.code = code  # lives as long as its id is remembered
-        self._key = (id(code), trace.tb_lasti, trace.tb_lineno)
+        self.text = ""
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -84,9 +87,9 @@ def _stack(trace: TracebackType) -> traceback.StackSummary:
             # it goes on recursively: counting such lines is Python's
             return traceback.extract_tb(trace)
         last = line
-        # `<string>` has nothing to read, and what made such code may make more than anybody could keep
-        known = "" if code.co_filename.startswith("<") else _known(_Place(following, code))
-        texts.append(known or _text(following))
+        place = _Place(following, code)
+        texts.append(_known(place) or place.text or "".join(traceback.extract_tb(following, limit=1).format()))
+        place.text = ""  # it may be remembered
         following = following.tb_next
     stack = _Stack()
     stack.append("".join(texts))  # type: ignore[arg-type]  # see there
@@ -95,13 +98,14 @@ def _stack(trace: TracebackType) -> traceback.StackSummary:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _known(place: _Place) -> str:
+    """The text of a place; none, which is the place's own then, where it is long or its file could not be read."""
     trace, place.trace = place.trace, None  # a frame that was remembered would keep what it holds
-    text = _text(trace)
-    return text if len(text) <= _LONGEST else ""
-
-
-def _text(trace: TracebackType | None) -> str:
-    return "".join(traceback.extract_tb(trace, limit=1).format())
+    shown = traceback.extract_tb(trace, limit=1)
+    text = "".join(shown.format())
+    if shown[0].line and len(text) <= _LONGEST:
+        return text
+    place.text = text
+    return ""
 
 
 __all__ = ["formatted"]

@@ -171,6 +171,10 @@ class _NativeFields(Exchange):
     span_method = ""
     tracer = None  # no spans of dependencies, endpoints and serialization: three more a request, as costly as the first
     data_class: type = object
+    # the dataclass's own would read fields that only a watched request has, and show bodies wherever a scope is printed
+    __repr__ = object.__repr__
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @property
     def logger(self) -> Any:

@@ -176,7 +176,11 @@ class Server:
         exchange.opened = set_scope(exchange)
         scope[MARK] = exchange
         if exchange.recording or self._watches or scope["type"] == "websocket":
-            exchange.watch(scope, headers, send)
+            try:
+                exchange.watch(scope, headers, send)
+            except BaseException:
+                exchange.leave(scope, None)
+                raise
         # last: until here the request may go on without us, and nobody would tell its end
         exchange.done = False
         return exchange
