@@ -14,12 +14,14 @@ from opentelemetry import trace
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import WebSocketRoute
 
 from otel_distro.context import current_scope
 from otel_distro.instrumentation.asgi.exchange import MARK, Exchange
 from otel_distro.loggers import REQUESTS
-from tests.asgi_rig import Rig, drive, get, rigged, scope_of
+from tests.asgi_rig import Rig, drive, get, one_route, rigged, scope_of
+
+ROUTE = "/p/{number}"
 
 
 @contextmanager
@@ -37,11 +39,6 @@ def current() -> Exchange:
     return scope
 
 
-def of_route(handler: Any) -> Starlette:
-    """An application of this handler alone."""
-    return Starlette(routes=[Route("/p/{number}", handler)])
-
-
 def test_such_a_request_is_not_watched_and_goes_through_as_it_is() -> None:
     """Its messages are the application's own but for the id, its context carries ids on, and nothing is left behind."""
     seen = []
@@ -52,7 +49,7 @@ def test_such_a_request_is_not_watched_and_goes_through_as_it_is() -> None:
 
     with quiet() as rig:
         scope = scope_of("/p/1")
-        start, body = asyncio.run(drive(of_route(handler), scope))
+        start, body = asyncio.run(drive(one_route(handler, ROUTE), scope))
         assert rig.take() == []
     [(watched, context)] = seen
     assert not watched
@@ -103,7 +100,7 @@ def test_its_access_line_is_told_after_the_last_byte(chosen: str) -> None:
         return StreamingResponse(stream(), background=BackgroundTask(order.append, "task"))
 
     with quiet({"OTEL_DISTRO_REQUEST_ID": chosen}):
-        served(scope_of("/p/1"), of_route(handler), order)
+        served(scope_of("/p/1"), one_route(handler, ROUTE), order)
     assert order == ["start", "body", "body", "body", "/p/{number}", "task"]
 
 
@@ -120,7 +117,7 @@ def test_a_server_may_wait_from_within_any_message(kind: str) -> None:
         return PlainTextResponse("hello", background=BackgroundTask(order.append, "task"))
 
     with quiet():
-        served(scope_of("/p/1"), of_route(handler), order, at)
+        served(scope_of("/p/1"), one_route(handler, ROUTE), order, at)
     assert order == ["start", "body", "line", "task"]
 
 
@@ -143,7 +140,7 @@ def test_each_way_to_end_a_response_is_one(messages: list[tuple[str, dict[str, A
             await send({"type": f"http.response.{kind}", **rest})
         order.append("after")
 
-    starlette = of_route(None)
+    starlette = one_route()
     starlette.middleware_stack = app
     with quiet():
         served(scope_of("/p/1"), starlette, order)
@@ -158,7 +155,7 @@ def test_its_access_line_is_told_where_nothing_was_answered() -> None:
         assert current().hold(lambda **_: order.append("line"))
         raise ValueError("a bug")
 
-    starlette = of_route(None)
+    starlette = one_route()
     starlette.middleware_stack = app
     with quiet(), pytest.raises(ValueError, match="a bug"):
         served(scope_of("/p/1"), starlette, order)
@@ -174,7 +171,7 @@ def test_nobody_waits_for_a_request_that_could_not_begin() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    starlette = of_route(None)
+    starlette = one_route()
     starlette.middleware_stack = app
     scope = scope_of("/p/1", server=5)
     scope["headers"] = []
@@ -217,7 +214,7 @@ def test_repeated_statements_of_the_request_are_told(within: bool, found: int) -
     logger.addHandler(kept)
     try:
         with quiet():
-            get(of_route(handler), "/p/1")
+            get(one_route(handler, ROUTE), "/p/1")
     finally:
         logger.removeHandler(kept)
     assert len(lines) == found
@@ -241,7 +238,7 @@ def test_what_cannot_be_looked_at_goes_out() -> None:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     with rigged(sampler="always_off", measures=False) as rig:
-        starlette = of_route(lambda _: None)
+        starlette = one_route()
         starlette.middleware_stack = app
         asyncio.run(starlette(scope_of("/p/1"), receive, keep))
         assert [failure.part for failure in rig.guard.failures] == ["response"]

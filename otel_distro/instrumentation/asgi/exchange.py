@@ -114,7 +114,7 @@ class Exchange(RequestScope):
     server: Server
     server_span: Span | None
     started: float
-    token: Token[Context] | None
+    token: Token[Context]
     watched: bool
     _data: Any
     _prefix: str
@@ -352,12 +352,10 @@ class Exchange(RequestScope):
             reset_scope(self.opened)  # type: ignore[arg-type]
         except (ValueError, RuntimeError, TypeError):
             pass
-        token = self.token
-        if token is not None:
-            try:
-                reset_context(token)
-            except Exception:  # noqa: BLE001 - it knows what to do with a token of another context
-                detach(token, self.server_span)
+        try:
+            reset_context(self.token)
+        except Exception:  # noqa: BLE001 - it knows what to do with a token of another context
+            detach(self.token, self.server_span)
         scope.pop(MARK, None)
         # a retained context does not keep the body alive
         self._data = self.held = None
