@@ -30,7 +30,7 @@ _SKIPPED_BEFORE_TARGET = frozenset(
     {"IF", "NOT", "EXISTS", "ONLY", "LATERAL", "CONCURRENTLY", "IGNORE", "LOW_PRIORITY", "UNIQUE", "TEMPORARY", "TEMP"}
     | {"OR", "REPLACE", "MATERIALIZED", "UNLOGGED", "GLOBAL", "LOCAL"}
 )
-_CTE = late(r"([^\W\d]\w*+)\s*+(?:\([^()]*+\)\s*+)?\bAS\s++(?:(?:NOT\s++)?MATERIALIZED\s*+)?\(", re.IGNORECASE)
+_CTE = late(r"\b([^\W\d]\w*+)\s*+(?:\([^()]*+\)\s*+)?\bAS\s++(?:(?:NOT\s++)?MATERIALIZED\s*+)?\(", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ _NAME = re.compile(r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{1,48}+)[\"']?\s?(?:=>|[=
 _VALUE = re.compile(r"[bu]?\"[^\"\n]*\"?|[bu]?'[^'\n]*'?|(?:(?:Bearer|Basic|Digest|Token)\s+)?[^\s,;&\"'()\[\]{}]+")
 _SCHEME = re.compile(r"\b([Bb]earer|[Bb]asic)\s+(?=[\w.~+/-]*[A-Z\d=])[\w.~+/=-]{6,}")
 _COOKIES = re.compile(r"(?P<head>cookie[\"']?\s?[=:]\s{0,2})[^\n]*", re.IGNORECASE)
-_JWT = re.compile(r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?")
+# what begins like one and has no second part is taken too, or the same text would be searched from each of its dashes
+_JWT = re.compile(r"\beyJ[\w-]{6,}+(?P<rest>\.[\w-]+(?:\.[\w-]*)?)?")
 
 
 def redact_message(text: str) -> str:
@@ -47,7 +48,7 @@ def redact_message(text: str) -> str:
     if "earer " in text or "asic " in text:
         text = _SCHEME.sub(rf"\1 {REDACTED}", text)
     if "eyJ" in text:
-        text = _JWT.sub(REDACTED, text)
+        text = _JWT.sub(lambda found: REDACTED if found["rest"] else found[0], text)
     return further("body", text)
 
 

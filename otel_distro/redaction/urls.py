@@ -71,7 +71,8 @@ def _without_userinfo(url: str) -> str:
     return url if at < 0 else f"{url[:start]}{REDACTED}:{REDACTED}{url[at:]}"
 
 
-_URL_IN_TEXT = re.compile(r"(?:\b[a-zA-Z][\w+.-]*://|(?<=url: )/)[^\s'\"<>)\]]+")
+# a scheme's length is bounded, or a long text of words and dots would be searched to its end from each of them
+_URL_IN_TEXT = re.compile(r"(?:(?:\b[a-zA-Z][\w+.-]{0,31}+)?://|(?<=url: )/)[^\s'\"<>)\]]+")
 
 
 _STATEMENT_IN_TEXT = re.compile(
