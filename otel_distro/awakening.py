@@ -45,6 +45,7 @@ class Awakening:
         self._session = session
         self._set_up = set_up
         self._begun = threading.Lock()
+        self._awake = threading.Event()
         self._silences: list[Callable[[], None]] = []
 
     def wait(self, modules: Iterable[str]) -> None:
@@ -74,6 +75,7 @@ class Awakening:
         if not self._begun.acquire(blocking=False):
             return
         self._session.wake = None
+        self._awake.set()
         for silence in self._silences:
             silence()
         undisturbed(self._set_up)
@@ -89,11 +91,12 @@ class Awakening:
 
     def _wait_for_the_first_push(self) -> None:
         if self._session.wake is not None:
-            threading.Thread(target=self._push, name="otel-distro-wake", daemon=True).start()
+            # a forked child's own: a thread that is not here may hold its parent's
+            self._awake = threading.Event()
+            threading.Thread(target=self._push, args=(self._awake,), name="otel-distro-wake", daemon=True).start()
 
-    def _push(self) -> None:
-        threading.Event().wait(self._session.settings.metrics.export_interval / 1000)
-        if self._session.wake is not None:
+    def _push(self, awake: threading.Event) -> None:
+        if not awake.wait(self._session.settings.metrics.export_interval / 1000):
             with unforked():
                 self._session.guard.call("set-up", None, self.wake)
 
