@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from otel_distro import settings
+from otel_distro.settings.sentry_rules import DEFAULT_ENVIRONMENT, usable_release
 
 
 class Identity(NamedTuple):
@@ -33,9 +34,9 @@ def identity(sentry: settings.Sentry, resource: Mapping[str, Any]) -> Identity:
     if release is None:
         version = resource.get("service.version")
         found = f"{resource.get('service.name')}@{version}" if version else _default_release()
-        release = settings.usable_release(found) if found else None
+        release = usable_release(found) if found else None
     host = resource.get("host.name") or resource.get("service.instance.id") or ""
-    return Identity(sentry.environment or settings.DEFAULT_ENVIRONMENT, release, str(host))
+    return Identity(sentry.environment or DEFAULT_ENVIRONMENT, release, str(host))
 
 
 def _default_release() -> str | None:

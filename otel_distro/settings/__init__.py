@@ -2,7 +2,6 @@
 
 from ._parse import describe, parse, repair
 from ._problem import Problem, Weight
-from ._sentry_rules import DEFAULT_ENVIRONMENT, usable_environment, usable_release
 from .catalogue import (
     METRIC_GROUPS,
     Batch,
@@ -25,7 +24,6 @@ from .catalogue import (
 )
 
 __all__ = [
-    "DEFAULT_ENVIRONMENT",
     "METRIC_GROUPS",
     "Batch",
     "Distro",
@@ -49,6 +47,4 @@ __all__ = [
     "describe",
     "parse",
     "repair",
-    "usable_environment",
-    "usable_release",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from . import _log_rules, _parts, _sentry_rules
+from . import _log_rules, _parts
 from ._problem import Problem
 from ._values import did_you_mean
 from .catalogue import SAMPLERS, Batch, Metrics, Otlp, Settings, Traces
@@ -49,7 +49,11 @@ def apply(
         otlp_metrics=_otlp(settings.otlp_metrics, "METRICS", environ, problems, exact),
         otlp_logs=_otlp(settings.otlp_logs, "LOGS", environ, problems, exact),
     )
-    return _sentry_rules.resolve(ruled, environ, problems)
+    if ruled.sentry.dsn is None:
+        return ruled
+    from .sentry_rules import resolve  # who has no DSN does not pay for it
+
+    return resolve(ruled, environ, problems)
 
 
 def _unsupported(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from otel_distro.settings._values import BOOLEAN, TEXT, Kind, Unusable, choice, decimal, names
 from otel_distro.settings._variable import OURS, Record, variable
-from otel_distro.settings.dsn import Dsn, parse_dsn
+
+if TYPE_CHECKING:
+    from otel_distro.settings.dsn import Dsn
 
 SDK = "sentry-sdk"
 
@@ -13,6 +17,8 @@ _YES, _NO = frozenset({"1", "true", "t", "y", "yes", "on"}), frozenset({"0", "fa
 
 
 def _dsn(text: str) -> Dsn:
+    from otel_distro.settings.dsn import parse_dsn  # who has none does not pay for it
+
     try:
         return parse_dsn(text)
     except ValueError as error:

@@ -20,9 +20,7 @@ _LONGEST = {"SENTRY_ENVIRONMENT": 64, "SENTRY_RELEASE": 200}
 
 
 def resolve(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> Settings:
-    """`settings` where each question that both sides ask has one answer; without a DSN nothing changes."""
-    if settings.sentry.dsn is None:
-        return settings
+    """`settings`, which have a DSN, with one answer to each question that both sides ask."""
     attributes = dict(settings.general.resource_attributes)
     environment = _environment(settings.sentry, attributes, problems)
     release = _release(settings.sentry, attributes, problems)
