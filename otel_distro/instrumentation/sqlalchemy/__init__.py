@@ -10,7 +10,6 @@ from otel_distro.instrumentation.calls import meter_of, tracer_of
 from otel_distro.instrumentation.database import duration_histogram
 from otel_distro.instrumentation.takeover import Takeover
 
-from .commenter import Commenter
 from .engines import Engines
 from .pools import PoolMetrics
 from .statements import Statements
@@ -43,6 +42,8 @@ class SqlalchemyInstrumentation:
         self._pools = PoolMetrics(meter, engines, toolbox.guard)
         self._takeover: Takeover | None = None
         if toolbox.settings.sqlcommenter:
+            from .commenter import Commenter  # off by default
+
             self._statements.comment_with(Commenter())
 
     def instrument(self, module: ModuleType) -> None:
@@ -86,6 +87,8 @@ class SqlalchemyInstrumentation:
         if options.get("tracer_provider") is not None:
             self._statements.tracer = tracer_of(options["tracer_provider"], self.name)
         if options.get("enable_commenter"):
+            from .commenter import Commenter
+
             options_of_comments = options.get("commenter_options") or {}
             self._statements.comment_with(
                 Commenter(options_of_comments, on_span=bool(options.get("enable_attribute_commenter")))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import Token
 from functools import wraps
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
@@ -25,8 +25,10 @@ from otel_distro.instrumentation.database import Operation
 from otel_distro.tracing.context import attach, detach
 from otel_distro.tracing.context import span_context_in as parent_in
 
-from .commenter import Commenter
 from .engines import Engines
+
+if TYPE_CHECKING:
+    from .commenter import Commenter
 
 _METHOD = "_execute_context"
 _RUNNING = "_otel_distro_running"
