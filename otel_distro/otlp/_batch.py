@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from otel_distro.process import unforked
+
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
@@ -48,6 +50,29 @@ class Encoder(Protocol):
     def encode(self, data: Any, breathe: Callable[[], object] | None = None) -> Encoded:
         """Encode `data`; `breathe` is called between chunks of 64 items, so that other threads get the interpreter."""
         ...
+
+
+class LateEncoder:
+    """An encoder that is imported when the first data is there, for signals that a short process never sends.
+
+    Args:
+        signal: see `Encoder`.
+        content_type: see `Encoder`.
+        make: imports and makes it; called by the thread that encodes.
+    """
+
+    def __init__(self, signal: str, content_type: str, make: Callable[[], Encoder]) -> None:
+        self.signal = signal
+        self.content_type = content_type
+        self._make = make
+        self._made: Encoder | None = None
+
+    def encode(self, data: Any, breathe: Callable[[], object] | None = None) -> Encoded:
+        """See `Encoder.encode`."""
+        if self._made is None:
+            with unforked():
+                self._made = self._make()
+        return self._made.encode(data, breathe)
 
 
 def breathe() -> None:

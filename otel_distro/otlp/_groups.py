@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MAX_KEPT = 256
 _USUAL = 2_048
-"""Bytes below which the frame of an item is made beforehand."""
+"""Bytes below which the frame of an item is made once."""
 
 Envelope = tuple[bytes, bytes]
 """The encoded `resource` or `scope` field, and the `schema_url` field that follows the items."""
@@ -107,7 +107,7 @@ class Frames:
     def __init__(self, before: bytes = b"", after: int = 0) -> None:
         self._before = before + b"\x12"
         self._after = after
-        self._usual = tuple([self._before + length for length in varints(_USUAL + after)[after:]])
+        self._usual: tuple[bytes, ...] = ()
 
     def __call__(self, items: Sequence[bytes]) -> list[bytes]:
         """Each of these behind its frame."""
@@ -115,9 +115,15 @@ class Frames:
         sizes = list(map(len, items))
         parts = [b""] * (2 * len(items))
         parts[1::2] = items
-        usual = max(sizes, default=0) < len(self._usual)
-        parts[::2] = map(self._usual.__getitem__, sizes) if usual else map(self._frame, sizes)
+        usual = self._usual or self._table()
+        parts[::2] = map(usual.__getitem__ if max(sizes, default=0) < len(usual) else self._frame, sizes)
         return parts
+
+    def _table(self) -> tuple[bytes, ...]:
+        # with the first items: nobody waits for a request as for a start
+        after = self._after
+        self._usual = made = tuple([self._before + length for length in varints(_USUAL + after)[after:]])
+        return made
 
     def _frame(self, size: int) -> bytes:
         return self._before + varint(size + self._after)

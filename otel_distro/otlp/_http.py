@@ -13,13 +13,13 @@ import select
 import socket
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ._deadlines import by_kernel, left, peek, quiet_for, receive, send
+from .answer import NoAnswer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
 
     from otel_distro.process import Deadline
 
@@ -42,52 +42,6 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,4})[ \t]*(?=\r\n|$)", re.
 
 Exchanged = tuple[int, Mapping[str, str], bytes]
 """Status, headers by lower-case name, and at most 64 KiB of the body of an answer."""
-
-
-class TlsUnusable(ValueError):
-    """A certificate or key file cannot be used; there is no safe way to go on without it."""
-
-
-class Tls(NamedTuple):
-    """PEM files for TLS: authorities to trust (None: the system's); the client's certificate and key, for mTLS."""
-
-    certificate: str | None = None
-    client_certificate: str | None = None
-    client_key: str | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """The TLS context.
-
-        Raises:
-            TlsUnusable: a file is missing or is not what it should be; the message names the file.
-        """
-        import ssl
-
-        if self.client_key and not self.client_certificate:
-            raise TlsUnusable("there is a client key and no client certificate")
-        context: ssl.SSLContext = _load(
-            "the certificate file", self.certificate, lambda f: ssl.create_default_context(cafile=f)
-        )
-        if self.client_certificate:
-            _load(
-                "the client certificate (and its key)",
-                self.client_certificate,
-                # a key with a password must not ask for it on the terminal
-                lambda file: context.load_cert_chain(str(file), self.client_key, password=lambda: ""),
-            )
-        return context
-
-
-def _load(what: str, file: str | None, load: Callable[[str | None], Any]) -> Any:
-    try:
-        return load(file)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise TlsUnusable(f"{what} {file} cannot be used: {reason or error}") from error
-
-
-class NoAnswer(OSError):
-    """The other side closed the connection before the first byte of an answer."""
 
 
 class _TimedReader(io.RawIOBase):

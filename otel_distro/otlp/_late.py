@@ -1,4 +1,4 @@
-"""What a sender's thread needs beside its own package, imported together when it starts.
+"""What a sender's thread needs beside what the application calls, imported together when it starts.
 
 Python looks for the last of them when a host name is resolved.
 """
@@ -7,6 +7,6 @@ import email.utils
 import encodings.idna
 import http.client
 
-from . import stats
+from . import _http, stats, voice
 
-__all__ = ["email", "encodings", "http", "stats"]
+__all__ = ["_http", "email", "encodings", "http", "stats", "voice"]

@@ -29,7 +29,7 @@ def varint(number: int) -> bytes:
 
 def varints(count: int) -> list[bytes]:
     """The varints of 0, 1, 2 ..., `count` of them or as many as have at most two bytes."""
-    # in a fifth of the time that `varint` takes: a table of them is made while a process starts
+    # in a fifth of the time that `varint` takes: a table of them is made for the first request
     found = list(_ONE)
     lower = [bytes((number | 0x80,)) for number in range(128)]
     for upper in _ONE[1 : -(-count // 128)]:

@@ -16,6 +16,10 @@ _REJECTED_NAMES = ("rejectedSpans", "rejectedDataPoints", "rejectedLogRecords")
 _LONGEST_MESSAGE = 200
 
 
+class NoAnswer(OSError):
+    """The other side closed the connection before the first byte of an answer."""
+
+
 class Result(Enum):
     """What becomes of a batch after one attempt."""
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from otel_distro._version import __version__
 from otel_distro.process import Deadline
 
-from ._http import Connection, Exchanged, NoAnswer, Tls, TlsUnusable
-from .answer import Answer, no_answer, read_answer
+from ._tls import Tls, TlsUnusable
+from .answer import Answer, NoAnswer, no_answer, read_answer
 from .endpoint import Endpoint, Proxies, proxy_for
 
 if TYPE_CHECKING:
     import ssl
+
+    from ._http import Connection, Exchanged
 
 # the distribution stands before the exporter (OpenTelemetry specification, OTLP exporter, "User Agent")
 USER_AGENT = f"otel-distro/{__version__} OTel-OTLP-Exporter-Python/{__version__}"
@@ -172,6 +174,8 @@ class OtlpClient:
             self.close()
             if self.endpoint.secure and self._context is None:
                 self._context = self._tls.context()
+            from ._http import Connection  # by the sender's thread: see `_late`
+
             self._connection = Connection(self.endpoint, self._proxy, self._context)
             self._pid = pid
         return self._connection

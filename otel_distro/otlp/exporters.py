@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from otel_distro.guard import Guard
 
-from ._batch import PROTOBUF
-from ._http import Tls
+from ._batch import JSON, PROTOBUF, LateEncoder
+from ._tls import Tls
 from .backoff import Backoff
 from .client import OtlpClient, check_header
 from .endpoint import Endpoint, Proxies, parse_endpoint
+from .later import Later
 from .sender import Sender, Settled
 from .spool import Spool
-from .voice import Later
 
 if TYPE_CHECKING:
     from otel_distro.settings import Distro, Metrics, Otlp
@@ -69,7 +69,8 @@ def build_metric_exporter(
     """The exporter of metrics, with the temporality and the aggregation of `metrics`; else as `build_span_exporter`."""
     from .metric_exporter import OtlpMetricExporter
 
-    encoder = build_encoder("metrics", otlp.protocol)
+    content_type = JSON if otlp.protocol == "http/json" else PROTOBUF
+    encoder = LateEncoder("metrics", content_type, lambda: build_encoder("metrics", otlp.protocol))
     return OtlpMetricExporter(
         encoder,
         build_sender(otlp, encoder, distro, guard, proxies=proxies, settled=settled),

@@ -7,12 +7,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .answer import Answer, Result
 from .backoff import Backoff
 from .spool import TOO_LARGE, Spool, refused
-from .voice import Voice
+
+if TYPE_CHECKING:
+    from .voice import Voice
 
 Settled = Callable[[float, str], object]
 """Gets the seconds from the first attempt to the last answer, and `error.type`, empty when all of it was taken."""
@@ -48,7 +50,7 @@ class Outcomes:
 
     Args:
         spool: where batches wait.
-        voice: says what happens.
+        voice: gives what says what happens.
         backoff: how long to wait between attempts.
         most_items: waiting batches are joined to requests of up to so many items; 0 sends each by itself.
         settled: called at the end of each export.
@@ -72,7 +74,7 @@ class Outcomes:
     def __init__(
         self,
         spool: Spool,
-        voice: Voice,
+        voice: Callable[[], Voice],
         backoff: Backoff,
         *,
         most_items: int,
@@ -158,10 +160,10 @@ class Outcomes:
         self._spool.done()
         if rejected:
             self.lost[REJECTED] += rejected
-            self._voice.rejected(answer, rejected)
+            self._voice().rejected(answer, rejected)
         held = self.held()
         if held:
-            self._voice.held(held)
+            self._voice().held(held)
         return True
 
     def _refused(self, begun: Begun, answer: Answer) -> None:
@@ -173,7 +175,7 @@ class Outcomes:
             if self._spool.smaller():
                 return
         self._spool.done(refused=refused(answer.status))
-        self._voice.refused(answer, begun.items)
+        self._voice().refused(answer, begun.items)
 
     def _failed(self, answer: Answer, number: int, *, ending: bool) -> None:
         self.failures += 1
@@ -184,9 +186,9 @@ class Outcomes:
         if self.away_since is None:
             self.away_since = time.monotonic()
             self._dropped_before = self._spool.dropped.total()
-            self._voice.away(answer)
+            self._voice().away(answer)
         elif not ending:
-            self._voice.still_away()
+            self._voice().still_away()
         self._spool.failed()
         if answer.status is not None and self.streak > 1:
             # it answers: one of the batches that were joined may be what it cannot take
@@ -201,12 +203,12 @@ class Outcomes:
     def _back(self) -> None:
         away = time.monotonic() - (self.away_since or 0.0)
         self.away_since = None
-        self._voice.back(away, self._spool.items, self._spool.dropped.total() - self._dropped_before)
+        self._voice().back(away, self._spool.items, self._spool.dropped.total() - self._dropped_before)
 
     def _switch_off(self, reason: str) -> None:
         self.off = reason
         self._spool.drop_all(OFF)
-        self._voice.off(reason)
+        self._voice().off(reason)
 
 
 __all__ = ["OFF", "REJECTED", "Begun", "Outcomes", "Settled"]

@@ -13,17 +13,18 @@ from otel_distro.bell import Bell
 from otel_distro.process import Deadline, in_forked_child, unforked
 
 from ._batch import Encoded
-from ._http import TlsUnusable
+from ._tls import TlsUnusable
 from .answer import Answer, Result
 from .backoff import Backoff
 from .client import OtlpClient
 from .express import Express
+from .later import Later
 from .outcomes import OFF, REJECTED, Begun, Outcomes, Settled
 from .spool import SHUTDOWN, Spool
-from .voice import Later, Voice, Words
 
 if TYPE_CHECKING:
     from .stats import SenderStats
+    from .voice import Voice, Words
 
 NOT_ENCODED = "not encodable"
 
@@ -86,7 +87,8 @@ class Sender:
         self._spool = spool
         self._later = later
         self._backoff = backoff or Backoff()
-        self._voice = Voice(later, words or Words(signal, str(client.endpoint)), client.endpoint.authority)
+        self._words = words
+        self._voice: Voice | None = None
         self._start()
         in_forked_child(self._after_fork, later.failed)
 
@@ -107,7 +109,7 @@ class Sender:
         self._busy = False
         self._outcomes = Outcomes(
             self._spool,
-            self._voice,
+            self._speak,
             self._backoff,
             most_items=self._most_items,
             settled=self._settled,
@@ -254,7 +256,8 @@ class Sender:
             thread = self._thread
             self._changed.notify_all()
             self._bell.ring()
-            self._voice.ended(kept, dropped)
+            if kept or dropped:
+                self._speak().ended(kept, dropped)
         self._later.say()
         if thread is not None and thread is not threading.current_thread():
             thread.join(min(deadline.left(), 1.0))
@@ -280,6 +283,16 @@ class Sender:
                 away_for=None if of.away_since is None else time.monotonic() - of.away_since,
                 off=of.off,
             )
+
+    def _speak(self) -> Voice:
+        """What says how the target is; one that takes everything needs none."""
+        if self._voice is None:
+            from .voice import Voice, Words  # imported by this sender's thread: see `_late`
+
+            endpoint = self._client.endpoint
+            words = self._words or Words(self.signal, str(endpoint))
+            self._voice = Voice(self._later, words, endpoint.authority)
+        return self._voice
 
     def _after_fork(self) -> None:
         self._client.close()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .voice import Later
+from .later import Later
 
 if TYPE_CHECKING:
     from .directory import Directory, Stored

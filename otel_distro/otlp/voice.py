@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
-from functools import partial
-
-from otel_distro.guard import Guard
 
 from .answer import Answer
+from .later import Later
 
 _QUIET = 600.0
 """Seconds in which a target that comes and goes is spoken of once; the counters go on."""
@@ -25,41 +21,6 @@ _REMEDIES = {
     413: "a smaller OTEL_BSP_MAX_EXPORT_BATCH_SIZE makes smaller requests",
     415: "check OTEL_EXPORTER_OTLP_PROTOCOL",
 }
-
-
-class Later:
-    """A guard's lines, kept until `say`: never said under a lock, for saying runs the application's log handlers.
-
-    (A handler that exports what it gets would come back to the sender that is speaking, with a lock of its own held.)
-
-    Args:
-        guard: counts and says them in the end.
-    """
-
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-        self._pending: deque[Callable[[], None]] = deque(maxlen=64)
-
-    def failed(self, part: str, error: BaseException | str, *, remedy: str = "") -> None:
-        """As `Guard.failed`, later."""
-        self._pending.append(partial(self._guard.failed, part, error, remedy=remedy))
-
-    def warn(self, text: str, *, once: str | None = None) -> None:
-        """As `Guard.warn`, later."""
-        self._pending.append(partial(self._guard.warn, text, once=once))
-
-    def info(self, text: str, *, once: str | None = None) -> None:
-        """As `Guard.info`, later."""
-        self._pending.append(partial(self._guard.info, text, once=once))
-
-    def say(self) -> None:
-        """Hand everything on to the guard; called without a lock."""
-        while self._pending:
-            try:
-                line = self._pending.popleft()
-            except IndexError:  # another thread took it
-                return
-            line()
 
 
 class Voice:
@@ -211,4 +172,4 @@ def _told(answer: Answer) -> str:
     return ", ".join(word for word in words if word)
 
 
-__all__ = ["Later", "Voice", "Words"]
+__all__ = ["Voice", "Words"]

@@ -9,9 +9,9 @@ from otel_distro.guard import Guard
 from otel_distro.otlp._batch import PROTOBUF, Encoded
 from otel_distro.otlp.client import OtlpClient
 from otel_distro.otlp.endpoint import Proxies, parse_endpoint
+from otel_distro.otlp.later import Later
 from otel_distro.otlp.sender import GATHER, Sender
 from otel_distro.otlp.spool import Spool
-from otel_distro.otlp.voice import Later
 from otel_distro.settings.dsn import Dsn
 
 from .limits import Limits, SentryWords

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from otel_distro.otlp._batch import PROTOBUF
-from otel_distro.otlp._http import Tls
+from otel_distro.otlp._tls import Tls
 from otel_distro.otlp.answer import Result
 from otel_distro.otlp.client import OtlpClient
 from otel_distro.otlp.endpoint import Proxies, parse_endpoint

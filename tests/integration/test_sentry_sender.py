@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_distro import settings
 from otel_distro.guard import Guard
-from otel_distro.otlp._http import Tls
+from otel_distro.otlp._tls import Tls
 from otel_distro.otlp.endpoint import Proxies
 from otel_distro.otlp.exporters import build_span_exporter
 from otel_distro.otlp.queue import SpanQueue

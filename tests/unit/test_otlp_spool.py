@@ -13,8 +13,8 @@ import pytest
 
 from otel_distro.guard import Guard
 from otel_distro.otlp.directory import Corrupt, Directory, Stored
+from otel_distro.otlp.later import Later
 from otel_distro.otlp.spool import Spool
-from otel_distro.otlp.voice import Later
 
 TARGET = "traces-0123456789abcdef"
 
