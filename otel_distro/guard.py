@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from otel_distro.records import dataclass
+from otel_distro.records import dataclass, replace
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,12 +26,13 @@ _MAX_REASON = 300
 
 @dataclass(slots=True)
 class Failure:
-    """What went wrong in one part: `count` times, with the first reason."""
+    """What went wrong in one part: `count` times, with the first reason; `inherited` of them in the parent process."""
 
     part: str
     reason: str
     remedy: str
     count: int = 0
+    inherited: int = 0
 
 
 def one_line(error: BaseException | str) -> str:
@@ -131,11 +132,13 @@ class Guard:
     def failures(self) -> tuple[Failure, ...]:
         """All failures so far, oldest first, at most 256 parts and `others`."""
         with self._lock:
-            return tuple(Failure(f.part, f.reason, f.remedy, f.count) for f in self._failures.values())
+            return tuple(replace(failure) for failure in self._failures.values())
 
     def after_fork(self) -> None:
-        """A child starts with a lock that no vanished thread holds."""
+        """A child starts with a lock that no vanished thread holds, and with failures that are its parent's."""
         self._lock = threading.RLock()
+        for failure in self._failures.values():
+            failure.inherited = failure.count
 
     def _say(self, level: int, text: str, once: str | None) -> None:
         if once is not None:

@@ -9,12 +9,12 @@ Source: semantic conventions 1.44, "OpenTelemetry SDK metrics".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final
 
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from otel_distro.guard import Failure, Guard
+from otel_distro.components import Component, server_of
+from otel_distro.guard import Guard
 from otel_distro.process import in_forked_child
 
 if TYPE_CHECKING:
@@ -62,27 +62,6 @@ _PROCESSED: Final = {
 """`error.type` of a queue's counters: what was handed to the exporter was processed, whatever became of it there."""
 _REASONS: Final = {"rejected by the collector": "rejected"}
 """What a sender says, as the semantic conventions say it."""
-DURATIONS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Seconds; a collector next door answers in milliseconds, one that is away is tried again for minutes."""
-
-
-class Component(NamedTuple):
-    """A processor or an exporter.
-
-    Attributes:
-        signal: `traces`, `metrics` or `logs`.
-        type: `otel.component.type`.
-        name: tells it from others of its type: the exporter's, as the settings have it.
-    """
-
-    signal: str
-    type: str
-    name: str
-
-    @property
-    def attributes(self) -> dict[str, str | int]:
-        """Of all its metrics."""
-        return {"otel.component.type": self.type, "otel.component.name": f"{self.type}/{self.name}"}
 
 
 class _Watched:
@@ -96,34 +75,6 @@ class _Watched:
         self.capacity = capacity
         self.exporter = exporter
         self.produced = 0
-
-
-class Settled:
-    """Takes the durations of exports from the senders, which are made before there is a meter.
-
-    Attributes:
-        histogram: None while nobody measures.
-    """
-
-    __slots__ = ("histogram",)
-
-    def __init__(self) -> None:
-        self.histogram: Histogram | None = None
-
-    def recorder(self, component: Component, endpoint: str) -> Callable[[float, str], None]:
-        """For one exporter: takes seconds, and the reason of a failure or nothing.
-
-        Args:
-            component: the exporter.
-            endpoint: the URL of its collector.
-        """
-        attributes = {**component.attributes, **server_of(endpoint)}
-
-        def record(seconds: float, error: str) -> None:
-            if self.histogram is not None:
-                self.histogram.record(seconds, {**attributes, "error.type": error} if error else attributes)
-
-        return record
 
 
 class OwnMetrics:
@@ -140,7 +91,6 @@ class OwnMetrics:
         self._exporters: list[tuple[Component, Callable[[], Iterable[Sent]]]] = []
         self._made: set[tuple[str, str]] = set()
         self._guard = guard
-        self._inherited: dict[str, int] = {}
         meter.create_observable_counter(
             "otel_distro.failures",
             [self._failures],
@@ -148,15 +98,6 @@ class OwnMetrics:
             "Failures of the distro's parts that were kept from the application.",
         )
         in_forked_child(self._after_fork, guard.failed)
-
-    def watch_durations(self, settled: Settled) -> None:
-        """Let the senders' durations be measured from now on."""
-        settled.histogram = self._meter.create_histogram(
-            "otel.sdk.exporter.operation.duration",
-            "s",
-            "The duration of exporting a batch of telemetry records.",
-            explicit_bucket_boundaries_advisory=DURATIONS,
-        )
 
     def watch_queue(self, component: Component, queue: Queue, capacity: int, exporter: str | None = None) -> None:
         """Show what becomes of the items of a batching processor.
@@ -273,7 +214,7 @@ class OwnMetrics:
 
     def _failures(self, _: CallbackOptions) -> Iterator[Observation]:
         for failure in self._guard.failures:
-            count = failure.count - self._inherited.get(failure.part, 0)
+            count = failure.count - failure.inherited
             if count > 0:
                 yield Observation(count, {"otel_distro.part": failure.part})
 
@@ -312,8 +253,6 @@ class OwnMetrics:
         self._meter.create_observable_up_down_counter(name, [read], unit, what)
 
     def _after_fork(self) -> None:
-        failures: tuple[Failure, ...] = self._guard.failures
-        self._inherited = {failure.part: failure.count for failure in failures}
         for watched in self._queues:
             watched.produced = 0
 
@@ -324,19 +263,8 @@ def error_of(reason: str) -> str:
     return status if refused else _REASONS.get(reason, reason.replace(" ", "_"))
 
 
-def server_of(endpoint: str) -> dict[str, str | int]:
-    """`server.address` and `server.port` of a URL; nothing where it has none."""
-    try:
-        parts = urlsplit(endpoint)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return {}
-    attributes: dict[str, str | int] = {} if not parts.hostname else {"server.address": parts.hostname}
-    return attributes if port is None or not attributes else {**attributes, "server.port": port}
-
-
 def _with_error(attributes: Mapping[str, str | int], error: str) -> dict[str, str | int]:
     return {**attributes, "error.type": error} if error else dict(attributes)
 
 
-__all__ = ["DURATIONS", "Component", "OwnMetrics", "Settled", "error_of", "server_of"]
+__all__ = ["OwnMetrics", "error_of"]

@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics.view import View
 
 from otel_distro import _compat_metrics as _compat
 
+from . import exponential as _  # noqa: F401 - whoever chose it makes its series under a lock
 from .aggregation import DROP, LAST, SUM, Aggregation, explicit, exponential
 from .views import OBSERVED, Origin, default
 

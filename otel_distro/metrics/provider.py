@@ -21,7 +21,7 @@ from .cells import LocalStore, Store
 from .identity import InstrumentKind, Merge
 from .instruments import LeanInstrument, LeanObservable
 from .meter import LeanMeter, Workshop
-from .stream import Means
+from .stream import Means, now
 from .views import Preference, Viewer
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class LeanMeterProvider(MeterProvider):
         self._instruments: tuple[LeanInstrument, ...] = ()
         self._collections: dict[MetricReader, Collection] = {}
         self._late: list[LateReader] = []
+        self._unmade: list[Callable[[], object]] = []
+        self._began = now()
         self._private = LocalStore()
         self._means = means = Means(self.store, self._private, guard, max(2, cardinality_limit), exemplar_filter)
         self._viewer = Viewer(views, means, merges or {})
@@ -141,6 +143,13 @@ class LeanMeterProvider(MeterProvider):
         """Let series be told later what waits in a ledger: `settle` tells them, called before anybody reads them."""
         self._means.settles.append(settle)
 
+    def before_first_reading(self, make: Callable[[], object]) -> None:
+        """Call `make` before the first collection: it makes instruments that only callbacks fill.
+
+        What those report counts as since the provider is there, in a forked child since the fork.
+        """
+        self._unmade.append(make)
+
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Let every reader collect and export what it has, within `timeout_millis` together.
 
@@ -189,6 +198,7 @@ class LeanMeterProvider(MeterProvider):
         self._collecting = threading.RLock()
         self.store.after_fork()
         self._private.after_fork()
+        self._began = now()
         for instrument in self._instruments:
             for streams in instrument.binder.views:
                 for stream in streams.streams.values():
@@ -218,12 +228,24 @@ class LeanMeterProvider(MeterProvider):
 
     def _observe(self, timeout_millis: float) -> None:
         self._rounds += 1
+        if self._unmade:
+            self._make_observables()
         for settle in self._means.settles:
             self._guard.call("metrics that wait", None, settle)
         options = CallbackOptions(timeout_millis=timeout_millis)
         for instrument in self._instruments:
             if isinstance(instrument, LeanObservable):
                 instrument.observe(options, self._rounds)
+
+    def _make_observables(self) -> None:
+        unmade, self._unmade = self._unmade, []
+        known = len(self._instruments)
+        for make in unmade:
+            self._guard.call("metrics", None, make)
+        for instrument in self._instruments[known:]:
+            for streams in instrument.binder.views:
+                for stream in streams.streams.values():
+                    stream.began = self._began
 
     def _unforked_at_first(self) -> AbstractContextManager[None]:
         """The first round of callbacks imports what it needs, in a thread of ours: see `unforked`."""

@@ -11,7 +11,6 @@ from typing import Any
 from otel_distro.guard import Guard
 from otel_distro.records import dataclass, field
 
-from . import exponential
 from .aggregation import Aggregation
 from .cells import Store
 from .exemplars import Reservoir
@@ -49,6 +48,9 @@ class Stream:
         means: what to work with.
         low: the smallest value an instrument may measure: 0, or the largest negative number.
         scraped: whether its cells are in the store that is scraped.
+
+    Attributes:
+        began: since when what callbacks report has counted, ns since the epoch.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Stream:
         self._low = low
         self._edges = (-inf, *identity.bounds, inf)
         self._lock = RLock()
-        self._began = _now()
+        self.began = now()
         self._series: dict[tuple[tuple[str, Any], ...], Series] = {}
         self._full = False
 
@@ -106,7 +108,7 @@ class Stream:
     def after_fork(self) -> None:
         """In a child: every series starts again at zero, in cells of its own."""
         self._lock = RLock()
-        self._began = _now()
+        self.began = now()
         for series in list(self._series.values()):
             self._bind(series)
 
@@ -132,26 +134,30 @@ class Stream:
             return HistogramSeries(self, attributes, self._low, self._edges)
         if kind is Kind.EXPONENTIAL:
             a = self.aggregation
-            return exponential.ExponentialSeries(self, attributes, self._low, a.max_size, a.max_scale)
+            from .exponential import ExponentialSeries  # here by now: `chosen` has it imported
+
+            return ExponentialSeries(self, attributes, self._low, a.max_size, a.max_scale)
         return (LastSeries if self.identity.timed else SumSeries)(self, attributes, self._low)
 
     def _bind(self, series: Series) -> None:
-        # what a callback reports has counted since the instrument is there, a series of measurements since its first
-        now = self._began if self.identity.observed else _now()
+        # what a callback reports has counted since then, a series of measurements since its first
+        since = self.began if self.identity.observed else now()
         slots = self._exemplar_slots()
-        block = self._store.allocate(self.identity, series.attributes, self._size(), started=now / 1e9, slots=slots)
+        block = self._store.allocate(self.identity, series.attributes, self._size(), started=since / 1e9, slots=slots)
         reservoir = None
         if slots:
             always = self._means.exemplars == "always_on"
             reservoir = Reservoir(slots, always=always, region=block.exemplars, start=block.exemplars_start)
-        series.bind(block, now, reservoir)
+        series.bind(block, since, reservoir)
 
     def _size(self) -> int:
         kind = self.identity.kind
         if kind is Kind.HISTOGRAM:
             return len(self.identity.bounds) + 2
         if kind is Kind.EXPONENTIAL:
-            return exponential.size(self.identity.max_size)
+            from .exponential import size  # likewise
+
+            return size(self.identity.max_size)
         return 2 if self.identity.timed else 1
 
     def _exemplar_slots(self) -> int:
@@ -173,7 +179,7 @@ class Stream:
         )
 
 
-def _now() -> int:
+def now() -> int:
     """Whole microseconds, which a float of seconds keeps: who speaks for a dead process has to say the same start."""
     return time_ns() // 1000 * 1000
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-    from otel_distro.own_metrics import OwnMetrics
+    from otel_distro.components import Component
     from otel_distro.runtime import LoopLag
 
     from ._scrapes import Scrapes
@@ -62,9 +62,9 @@ class Pipeline:
         looks: called after all flushes and after all endings, before the closings: a last look at what came of them.
         closings: called after all endings, for what several signals use.
         exporting: the exporters at work.
+        further: `stats` of exporters that came after the pipeline, for the metrics about them.
         scrapes: None when this pipeline answers none, or upstream's exporter does.
         loops: watches event loops; None when nothing measures their lag.
-        own_metrics: None when the distro measures nothing about itself.
     """
 
     tracer_provider: TracerProvider | None = None
@@ -76,9 +76,9 @@ class Pipeline:
     looks: list[tuple[str, Ending]] = field(default_factory=list)
     closings: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
     exporting: list[Exporting] = field(default_factory=list)
+    further: list[tuple[Component, Callable[[], Any]]] = field(default_factory=list)
     scrapes: Scrapes | None = None
     loops: LoopLag | None = None
-    own_metrics: OwnMetrics | None = None
 
     def flush(self, seconds: float, guard: Guard) -> None:
         """Send what waits, all signals at once, within `seconds`."""

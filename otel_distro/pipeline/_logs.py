@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from otel_distro.logs.provider import LeanLoggerProvider
+from otel_distro.logs.queue import for_logs, take_of
+from otel_distro.logs.records import Translator
+
 from . import _exporters, _own
 from ._base import Exporting
 
@@ -14,14 +18,8 @@ if TYPE_CHECKING:
 
 
 def add(ground: Ground, pipeline: Pipeline) -> None:
-    """Put the way of log records into `pipeline`; nothing is imported when none leave and no lines are ours."""
+    """Put the way of log records into `pipeline`; called where some leave, or lines are ours."""
     chosen = ground.settings.logs
-    if chosen.exporters == ("none",) and not chosen.lines:
-        return
-    from otel_distro.logs.provider import LeanLoggerProvider
-    from otel_distro.logs.queue import for_logs, take_of
-    from otel_distro.logs.records import Translator
-
     queues = []
     for name, exporter in _build(ground):
         ours = name == "otlp" and ground.settings.otlp_logs.protocol != "grpc"

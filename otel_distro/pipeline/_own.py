@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_distro import settings
 from otel_distro._version import __version__
+from otel_distro.components import Component, Settled
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider, Merge
 from otel_distro.metrics.groups import Groups
-from otel_distro.own_metrics import Component, OwnMetrics, Settled
 
 from ._base import Exporting, Pipeline
 
@@ -41,6 +41,8 @@ def install(
 ) -> None:
     """Make the instruments of the groups `runtime` and `own`, where they are on; each failure costs its part only.
 
+    Those that only callbacks fill are made before the first collection: a process that ends before pays nothing.
+
     Args:
         chosen: tells which groups, and how exporters are called.
         guard: gets failures, and is watched.
@@ -68,24 +70,43 @@ def _meter(provider: LeanMeterProvider, name: str) -> Meter:
 
 
 def _runtime(guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider) -> None:
-    from otel_distro.runtime import LoopLag, observe_garbage, observe_process
+    from otel_distro.runtime import Garbage, LoopLag, observe_garbage
 
     meter = _meter(provider, "runtime")
-    observe_process(meter)
-    observe_garbage(meter, guard)
+    garbage = Garbage(guard)  # in a forked child it has to know what its parent had collected
+
+    def observe() -> None:
+        from otel_distro.runtime.process import observe_process
+
+        observe_process(meter)
+        observe_garbage(meter, garbage)
+
+    provider.before_first_reading(observe)
     pipeline.loops = LoopLag(meter, guard)
 
 
 def _own(
     chosen: settings.Settings, guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider, settled: Settled
 ) -> None:
-    own = OwnMetrics(_meter(provider, "own"), guard)
-    own.watch_durations(settled)
-    # the guard's hook is registered by a weak reference, so somebody has to hold the object
-    pipeline.own_metrics = own
+    meter = _meter(provider, "own")
+    settled.measure(meter)
+    exporting = tuple(pipeline.exporting)
+    provider.before_first_reading(lambda: _observe(chosen, guard, meter, exporting, pipeline.further))
+
+
+def _observe(
+    chosen: settings.Settings,
+    guard: Guard,
+    meter: Meter,
+    at_work: Iterable[Exporting],
+    further: Iterable[tuple[Component, Callable[[], Any]]],
+) -> None:
+    from otel_distro.own_metrics import OwnMetrics
+
+    own = OwnMetrics(meter, guard)
     otlp = {"traces": chosen.otlp_traces, "metrics": chosen.otlp_metrics, "logs": chosen.otlp_logs}
     capacities = {"traces": chosen.traces.batch.max_queue_size, "logs": chosen.logs.batch.max_queue_size}
-    for exporting in pipeline.exporting:
+    for exporting in at_work:
         component = _component(exporting, otlp[exporting.signal])
         stats: Callable[[], Any] | None = getattr(exporting.exporter, "stats", None)
         if stats is not None:
@@ -96,6 +117,8 @@ def _own(
             # an exporter that keeps no numbers is known by what it answers
             answers = None if stats is not None else component.type
             own.watch_queue(processor, queue, capacities[exporting.signal], answers)
+    for component, stats_of in further:
+        own.watch_exporter(component, stats_of)
 
 
 def _component(exporting: Exporting, otlp: settings.Otlp) -> Component:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.resources import Resource
@@ -11,19 +11,18 @@ from opentelemetry.sdk.trace.export import SpanExporter
 
 from otel_distro import resource as resources
 from otel_distro import sampling, settings
+from otel_distro.components import Settled
 from otel_distro.guard import Guard
-from otel_distro.metrics import LeanMeterProvider, LocalStore, unsupported
+from otel_distro.metrics import LeanMeterProvider, unsupported
 from otel_distro.metrics.groups import Groups
 from otel_distro.metrics.late import LateReader
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.otlp.queue import SpanQueue
-from otel_distro.own_metrics import Settled
 from otel_distro.records import dataclass
 from otel_distro.tracing import LeanTracerProvider
 
-from . import _exporters, _logs, _own, _queues, _scrapes
+from . import _exporters, _own, _queues
 from ._base import Exporting, Pipeline, installed_ids
-from ._console import console
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
@@ -93,7 +92,10 @@ def build(
                 meter_provider.settle_before_reading(exporting.queue.settle)
         pipeline.flushes.append(("metrics", lambda seconds: meter_provider.force_flush(seconds * 1000)))
         pipeline.endings.append(("metrics", lambda seconds: meter_provider.shutdown(seconds * 1000)))
-    guard.call("logs", None, _logs.add, ground, pipeline)
+    if chosen.logs.exporters != ("none",) or chosen.logs.lines:
+        from . import _logs
+
+        guard.call("logs", None, _logs.add, ground, pipeline)
     if meter_provider is not None:
         _own.install(chosen, guard, pipeline, meter_provider, ground.settled)
     return pipeline
@@ -112,7 +114,7 @@ def _tracer_provider(ground: Ground, pipeline: Pipeline) -> LeanTracerProvider:
     )
     built_in: dict[str, Callable[[], Any]] = {
         "otlp": lambda: _otlp_span_exporter(ground),
-        "console": lambda: console(ground.environ, ground.guard),
+        "console": lambda: _console_span_exporter(ground),
     }
     for name, exporter in _exporters.build("traces", traces.exporters, built_in, guard, lambda: (SpanExporter,)):
         ours = name in built_in and not (name == "otlp" and ground.settings.otlp_traces.protocol == "grpc")
@@ -120,6 +122,12 @@ def _tracer_provider(ground: Ground, pipeline: Pipeline) -> LeanTracerProvider:
         provider.add_span_processor(queue)
         pipeline.exporting.append(Exporting("traces", name, exporter, queue))
     return provider
+
+
+def _console_span_exporter(ground: Ground) -> Any:
+    from ._console import console
+
+    return console(ground.environ, ground.guard)
 
 
 def _otlp_span_exporter(ground: Ground) -> Any:
@@ -159,15 +167,20 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
     late = [exporter for _, exporter in made if getattr(exporter, "has_defaults", False)]
     readers = [_as_reader(exporter, metrics, guard, pipeline) for _, exporter in made if exporter not in late]
     scraped = "prometheus" in metrics.exporters
-    service = str(ground.resource.attributes["service.name"])
-    group = _scrapes.group(ground.environ, service, metrics.prometheus_port) if scraped else ""
     groups = Groups(ground.settings.metric_groups.enabled)
-    provider = _scrapes.ScrapedMeterProvider(
+    kind, store, group = LeanMeterProvider, None, ""
+    if scraped:
+        from . import _scrapes  # who is not scraped does not pay for it
+
+        service = str(ground.resource.attributes["service.name"])
+        group = _scrapes.group(ground.environ, service, metrics.prometheus_port)
+        kind, store = _scrapes.ScrapedMeterProvider, _scrapes.store(ground.environ, group, guard, ground.child)
+    provider = kind(
         resource=ground.resource,
         guard=guard,
         exemplar_filter=metrics.exemplar_filter,
         readers=readers,
-        store=_scrapes.store(ground.environ, group, guard, ground.child) if scraped else None,
+        store=store,
         scraped=scraped,
         merges=_own.merges(groups),
         child_resource=ground.child,
@@ -176,16 +189,20 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
     for exporter in late:
         provider.expect(_late_reader(exporter, metrics, guard, pipeline))
     if scraped:
-        _answer_scrapes(ground, provider, group, pipeline, _scrapes.killed(made))
+        _answer_scrapes(ground, provider, group, pipeline, made)
     return provider
 
 
 def _answer_scrapes(
-    ground: Ground, provider: _scrapes.ScrapedMeterProvider, group: str, pipeline: Pipeline, killed: _scrapes.Killed
+    ground: Ground, provider: LeanMeterProvider, group: str, pipeline: Pipeline, made: Iterable[tuple[str, Any]]
 ) -> None:
     # only where processes share numbers
+    from otel_distro.metrics import LocalStore
     from otel_distro.metrics.shared import SharedStore
 
+    from . import _scrapes
+
+    killed = _scrapes.killed(made)
     own_id = "service.instance.id" in ground.settings.general.resource_attributes
     # numbers of a group belong to none of its processes
     instance_id = None if own_id or isinstance(provider.store, LocalStore) else group
@@ -206,7 +223,8 @@ def _answer_scrapes(
         )
 
     scrapes = _scrapes.Scrapes(endpoint, serves=ground.serves, guard=ground.guard)
-    provider.on_meter = scrapes.begin
+    if isinstance(provider, _scrapes.ScrapedMeterProvider):
+        provider.on_meter = scrapes.begin
     pipeline.scrapes = scrapes
     pipeline.endings.append(("/metrics", scrapes.end))
     if isinstance(provider.store, SharedStore):

@@ -44,14 +44,13 @@ class Garbage:
         self._inherited = gc.get_stats()
 
 
-def observe_garbage(meter: Meter, guard: Guard) -> Garbage:
-    """Make the instruments; the result has to live as long as they do.
+def observe_garbage(meter: Meter, garbage: Garbage) -> None:
+    """Make the instruments.
 
     Args:
         meter: of the runtime's scope.
-        guard: see `Garbage`.
+        garbage: what they read.
     """
-    garbage = Garbage(guard)
     for name, field, unit, description in (
         (
             "cpython.gc.collections",
@@ -73,4 +72,3 @@ def observe_garbage(meter: Meter, guard: Guard) -> Garbage:
         ),
     ):
         meter.create_observable_counter(name, [garbage.reader(field)], unit, description)
-    return garbage

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from otel_distro.components import Component
 from otel_distro.metrics import LeanMeterProvider
 from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.otlp.queue import SpanQueue
 from otel_distro.otlp.span_exporter import OtlpSpanExporter
-from otel_distro.own_metrics import Component
 from otel_distro.pipeline import Exporting
 from otel_distro.sampling import FlatSampler
 from otel_distro.tracing.batch import BatchQueue
@@ -112,8 +112,7 @@ def _send_spans(session: Session, pipeline: Pipeline, marks: Marks, bridge: Brid
         pipeline.meter_provider.settle_before_reading(queue.settle)
     provider.add_span_processor(queue)
     pipeline.exporting.append(Exporting("traces", "sentry", own, queue))
-    if pipeline.own_metrics is not None:
-        pipeline.own_metrics.watch_exporter(_COMPONENT, own.stats)
+    pipeline.further.append((_COMPONENT, own.stats))
 
 
 def _sender(session: Session, marks: Marks, encoder: SpanEncoder) -> SentrySender:

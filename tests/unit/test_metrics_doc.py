@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry.metrics import Meter
 from prometheus_client.openmetrics import parser
 
+from otel_distro.components import Component, Settled
 from otel_distro.instrumentation.asgi.metrics import Instruments
 from otel_distro.instrumentation.asgi.streams import Kind
 from otel_distro.instrumentation.calls import meter_of
@@ -17,9 +18,10 @@ from otel_distro.instrumentation.sqlalchemy import SqlalchemyInstrumentation
 from otel_distro.measure import Cache, Counter, ModelCalls, Quota, observe, timed
 from otel_distro.metrics.groups import group_of
 from otel_distro.metrics.source import LocalSource
-from otel_distro.own_metrics import Component, OwnMetrics, Settled
+from otel_distro.own_metrics import OwnMetrics
 from otel_distro.prometheus import Renderer
-from otel_distro.runtime import LoopLag, observe_garbage, observe_process
+from otel_distro.runtime import Garbage, LoopLag, observe_garbage
+from otel_distro.runtime.process import observe_process
 from otel_distro.settings import METRIC_GROUPS
 from tests.recording import Recording
 from tests.tracing_rig import Recorder, queue
@@ -52,9 +54,10 @@ def made() -> list[Any]:
     provider, guard = recording.meter_provider, recording.guard
     meters: dict[str, Meter] = {name: provider.get_meter(f"otel_distro.{name}") for name in ("runtime", "own")}
     observe_process(meters["runtime"])
-    kept: list[Any] = [observe_garbage(meters["runtime"], guard), LoopLag(meters["runtime"], guard)]
+    observe_garbage(meters["runtime"], Garbage(guard))
+    kept: list[Any] = [LoopLag(meters["runtime"], guard)]
     own = OwnMetrics(meters["own"], guard)
-    own.watch_durations(Settled())
+    Settled().measure(meters["own"])
     for signal in ("traces", "logs"):
         own.watch_queue(Component(signal, "t", "n"), queue(Recorder()), 1)
         own.watch_exporter(Component(signal, "t", "n"), list)
@@ -74,7 +77,8 @@ def test_whatever_is_measured_parses_strictly() -> None:
     provider, guard = recording.meter_provider, recording.guard
     meter = provider.get_meter("otel_distro.measure")
     observe_process(provider.get_meter("otel_distro.runtime"))
-    kept = observe_garbage(provider.get_meter("otel_distro.runtime"), guard), LoopLag(meter, guard)
+    observe_garbage(provider.get_meter("otel_distro.runtime"), Garbage(guard))
+    kept = LoopLag(meter, guard)
     own = OwnMetrics(provider.get_meter("otel_distro.own"), guard)
     own.watch_queue(Component("traces", "batching_span_processor", "otlp"), queue(Recorder()), 8)
     guard.failed('a "part"\nof ours', "broken")

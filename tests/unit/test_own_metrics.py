@@ -11,11 +11,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from otel_distro import settings
+from otel_distro.components import Component, Settled, server_of
 from otel_distro.metrics import LeanMeterProvider
 from otel_distro.metrics.groups import Groups
 from otel_distro.otlp import sender as senders
 from otel_distro.otlp.stats import SenderStats
-from otel_distro.own_metrics import Component, OwnMetrics, Settled, error_of, server_of
+from otel_distro.own_metrics import OwnMetrics, error_of
 from otel_distro.pipeline import Pipeline
 from otel_distro.pipeline._base import Exporting
 from otel_distro.pipeline._own import install, merges, otlp_component
@@ -188,7 +189,7 @@ def test_durations_are_taken_once_there_is_a_meter(setup: Setup) -> None:
     settled = Settled()
     record = settled.recorder(EXPORTER, "https://collector/v1/traces")
     record(1.0, "")
-    OwnMetrics(setup.meter, setup.guard).watch_durations(settled)
+    settled.measure(setup.meter)
     record(0.25, "")
     record(2.0, "503")
     points = setup.metrics()["otel.sdk.exporter.operation.duration"].data_points
@@ -205,6 +206,7 @@ def test_failures_of_parts_are_counted_and_a_child_starts_anew() -> None:
     assert by(setup, "otel_distro.failures", "otel_distro.part") == {"exporter x": 3}
 
     def look() -> object:
+        setup.guard.after_fork()
         before = by(setup, "otel_distro.failures", "otel_distro.part")
         setup.guard.failed("exporter x", "broken")
         return before, by(setup, "otel_distro.failures", "otel_distro.part")
@@ -270,7 +272,6 @@ def test_a_group_that_is_off_makes_nothing(groups: tuple[str, ...], there: set[s
     assert there <= shown
     assert not absent & shown
     assert (pipeline.loops is not None) == ("runtime" in groups)
-    assert (pipeline.own_metrics is not None) == ("own" in groups)
     assert not setup.lines
     for end in ends:
         end()
