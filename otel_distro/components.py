@@ -6,16 +6,19 @@ Source: semantic conventions 1.44, "OpenTelemetry SDK metrics".
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urlsplit
 
 from opentelemetry.metrics import Histogram, Meter
+
+from otel_distro.records import dataclass
 
 DURATIONS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds; a collector next door answers in milliseconds, one that is away is tried again for minutes."""
 
 
-class Component(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Component:
     """A processor or an exporter.
 
     Attributes:

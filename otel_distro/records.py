@@ -50,10 +50,12 @@ def _record(cls: Any, frozen: bool, eq: bool, kw_only: bool) -> Any:
     own["__slots__"] = tuple(names)
     own["__init__"] = _constructor(names, told, kw_only)
     own["__match_args__"] = tuple(names)
-    shown = tuple(name for name in names if name not in fields or fields[name].shown)
-    own.setdefault("__repr__", _repr_of(shown))
+    own["_shown"] = tuple(name for name in names if name not in fields or fields[name].shown)
+    own.setdefault("__repr__", _repr)
     if eq:
-        _compare(own, attrgetter(*names, names[0]), frozen)
+        own["_values"] = attrgetter(*names, names[0])
+        own.setdefault("__eq__", _equal)
+        own.setdefault("__hash__", _hash if frozen else None)
     return type(cls)(cls.__name__, cls.__bases__, own)
 
 
@@ -81,18 +83,17 @@ def _constructor(names: list[str], told: dict[str, Any], kw_only: bool) -> Any:
 _NONE = object()
 
 
-def _compare(own: dict[str, Any], values: Callable[[Any], Any], frozen: bool) -> None:
-    def __eq__(self: Any, other: object) -> bool:  # noqa: N807
-        if type(other) is not type(self):
-            return NotImplemented
-        return bool(values(self) == values(other))
-
-    own.setdefault("__eq__", __eq__)
-    own.setdefault("__hash__", (lambda self: hash(values(self))) if frozen else None)
+def _equal(self: Any, other: object) -> Any:
+    values: Callable[[Any], object] = self._values
+    if type(other) is type(self):
+        return values(self) == values(other)
+    return NotImplemented
 
 
-def _repr_of(names: tuple[str, ...]) -> Callable[[Any], str]:
-    def __repr__(self: Any) -> str:  # noqa: N807
-        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+def _hash(self: Any) -> int:
+    values: Callable[[Any], object] = self._values
+    return hash(values(self))
 
-    return __repr__
+
+def _repr(self: Any) -> str:
+    return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._shown)})"

@@ -20,6 +20,7 @@ Cells: TypeAlias = "memoryview[float]"
 CELL: Final = 8  # bytes
 SEGMENT: Final = 16 * 1024  # bytes of cells, some hundred histogram series
 EXEMPLAR_SEGMENT: Final = 48 * 1024  # bytes: 1024 slots
+_EXEMPLARS: Final = 12 * 1024  # bytes where they are this process's alone, which take no file
 
 
 def unsupported() -> str | None:
@@ -137,7 +138,7 @@ class LocalStore:
         """See `Store.after_fork`."""
         self._lock = threading.Lock()
         self._cells = Arena(_memory, SEGMENT)
-        self._exemplars = Arena(_memory, EXEMPLAR_SEGMENT)
+        self._exemplars = Arena(_memory, _EXEMPLARS)
         self._entries: list[Entry] = []
 
     def allocate(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from otel_distro.records import dataclass
 
 if TYPE_CHECKING:
     import ssl
@@ -13,7 +15,8 @@ class TlsUnusable(ValueError):
     """A certificate or key file cannot be used; there is no safe way to go on without it."""
 
 
-class Tls(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Tls:
     """PEM files for TLS: authorities to trust (None: the system's); the client's certificate and key, for mTLS."""
 
     certificate: str | None = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+
+from otel_distro.records import dataclass
 
 
-class Backoff(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Backoff:
     """Exponential back-off with full jitter (OTLP specification, "OTLP/HTTP Throttling").
 
     Attributes:

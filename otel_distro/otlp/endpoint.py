@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
+from otel_distro.records import dataclass
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -81,7 +83,8 @@ def _basic(parts: SplitResult) -> str | None:
     return "Basic " + b2a_base64(pair, newline=False).decode()
 
 
-class Proxies(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Proxies:
     """The proxies of a process.
 
     Attributes:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from otel_distro.records import replace
 
-from . import _aliases, _names, _rules
+from . import _aliases, _rules
 from ._problem import Problem, Weight
 from ._values import DROPPED, Unusable
 from ._variable import SPEC, Group, Record, Variable
@@ -46,7 +46,11 @@ def parse(
     settings = _rules.apply(settings, filled, installed, problems, () if said is None else said.origins)
     names = environ if said is None else said.environ
     lean = settings.distro.pipeline == "lean"
-    problems += _names.check(names, _known(), exporters=settings.traces.exporters, lean=lean)
+    known = _known()
+    if any(name.startswith("OTEL_") and name not in known and names[name].strip() for name in names):
+        from . import _names  # where every name is read nobody pays for what is said of others
+
+        problems += _names.check(names, known, exporters=settings.traces.exporters, lean=lean)
     if said is not None:
         problems = [said.placed(problem) for problem in problems]
         # upstream's code reads the ignored variables all the same, and dies of some values

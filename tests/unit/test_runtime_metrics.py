@@ -130,6 +130,28 @@ def test_a_total_counts_from_the_instruments_beginning(setup: Setup) -> None:
     assert user.start_time_unix_nano <= made < user.time_unix_nano
 
 
+def test_what_is_made_before_the_first_reading_counts_from_the_providers_beginning() -> None:
+    """Nothing is made until somebody reads, once, and the totals are of the whole life; in a child of the child's."""
+    setup, made = Setup(), []
+
+    def make() -> None:
+        made.append(1)
+        observe_process(setup.meter)
+
+    setup.provider.before_first_reading(make)
+    before = time.time_ns()
+
+    def start() -> int:
+        (user, *_) = setup.metrics()["process.cpu.time"].data_points
+        return int(user.start_time_unix_nano)
+
+    assert not made
+    assert int(in_child(start)) >= before
+    assert start() <= before
+    assert start() <= before
+    assert made == [1]
+
+
 def test_garbage_collections_are_counted_by_generation(setup: Setup) -> None:
     """A collection of the oldest generation shows under its number, with what it found."""
     observe_garbage(setup.meter, Garbage(setup.guard))
