@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry import baggage as baggage_api
 from opentelemetry import context as context_api
@@ -53,14 +53,17 @@ new_span_context = cast("Any", tuple.__new__)
 """`new_span_context(SpanContext, (trace_id, span_id, is_remote, trace_flags, trace_state, is_valid))`, unchecked."""
 
 
-class ContextVariable(Protocol):
-    """The part of `contextvars.ContextVar` that keeps the current `Context`."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    def get(self) -> Context: ...
+    class ContextVariable(Protocol):
+        """The part of `contextvars.ContextVar` that keeps the current `Context`."""
 
-    def set(self, value: Context, /) -> Token[Context]: ...
+        def get(self) -> Context: ...
 
-    def reset(self, token: Token[Context], /) -> None: ...
+        def set(self, value: Context, /) -> Token[Context]: ...
+
+        def reset(self, token: Token[Context], /) -> None: ...
 
 
 class _ForeignRuntime:

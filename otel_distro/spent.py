@@ -7,7 +7,7 @@ and the warning of a slow request want the numbers of every request.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .callers import Line, application_line
 
@@ -27,18 +27,21 @@ _LONGEST_STATEMENT = 1_000
 _TOLD = ("db.system.name", "db.query.summary", "db.query.text")
 
 
-class Statement(Protocol):
-    """What is known of a statement from its text alone; the same object each time it runs."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    @property
-    def name(self) -> str:
-        """The span's."""
-        ...
+    class Statement(Protocol):
+        """What is known of a statement from its text alone; the same object each time it runs."""
 
-    @property
-    def attributes(self) -> Mapping[str, Any]:
-        """The span's, without anything of a single call."""
-        ...
+        @property
+        def name(self) -> str:
+            """The span's."""
+            ...
+
+        @property
+        def attributes(self) -> Mapping[str, Any]:
+            """The span's, without anything of a single call."""
+            ...
 
 
 class Repeated(NamedTuple):

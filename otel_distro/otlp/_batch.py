@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_distro.process import unforked
 
@@ -34,22 +34,25 @@ class Encoded(NamedTuple):
     """What it was joined from, for who makes another request of that."""
 
 
-class Encoder(Protocol):
-    """Turns the finished items of one signal into an export request."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    @property
-    def signal(self) -> str:
-        """`traces`, `metrics` or `logs`."""
-        ...
+    class Encoder(Protocol):
+        """Turns the finished items of one signal into an export request."""
 
-    @property
-    def content_type(self) -> str:
-        """The media type of the bytes."""
-        ...
+        @property
+        def signal(self) -> str:
+            """`traces`, `metrics` or `logs`."""
+            ...
 
-    def encode(self, data: Any, breathe: Callable[[], object] | None = None) -> Encoded:
-        """Encode `data`; `breathe` is called between chunks of 64 items, so that other threads get the interpreter."""
-        ...
+        @property
+        def content_type(self) -> str:
+            """The media type of the bytes."""
+            ...
+
+        def encode(self, data: Any, breathe: Callable[[], object] | None = None) -> Encoded:
+            """Encode `data`; `breathe` is called between chunks of 64 items: other threads get the interpreter."""
+            ...
 
 
 class LateEncoder:

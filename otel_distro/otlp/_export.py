@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from otel_distro.guard import Guard
 from otel_distro.process import Deadline
 
-from ._batch import Encoded, Encoder, breathe
+from ._batch import Encoded, breathe
 from .sender import Sender
 
 if TYPE_CHECKING:
+    from ._batch import Encoder
     from .stats import SenderStats
 
 

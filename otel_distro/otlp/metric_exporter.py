@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from otel_distro.guard import Guard
 
-from ._batch import Encoder
 from ._export import Export
 from .sender import Sender
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExportResult, MetricsData
     from opentelemetry.sdk.metrics.view import Aggregation
 
+    from ._batch import Encoder
     from .stats import SenderStats
 
 _EXPONENTIAL = "base2_exponential_bucket_histogram"

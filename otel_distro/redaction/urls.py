@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from otel_distro.patterns import late
+
 from .policy import PLACEHOLDER, REDACTED, is_secret_parameter
 
 
@@ -72,14 +74,14 @@ def _without_userinfo(url: str) -> str:
 
 
 # a scheme's length is bounded, or a long text of words and dots would be searched to its end from each of them
-_URL_IN_TEXT = re.compile(r"(?:(?:\b[a-zA-Z][\w+.-]{0,31}+)?://|(?<=url: )/)[^\s'\"<>)\]]+")
+_URL_IN_TEXT = late(r"(?:(?:\b[a-zA-Z][\w+.-]{0,31}+)?://|(?<=url: )/)[^\s'\"<>)\]]+")
 
 
-_STATEMENT_IN_TEXT = re.compile(
+_STATEMENT_IN_TEXT = late(
     r"\n\[(?:SQL|parameters): .*?(?=\n\(Background on this error|\n\nThe above exception|\n\nDuring handling|\Z)",
     re.DOTALL,
 )
-_KEY_IN_TEXT = re.compile(r"(Key \([^)\n]{0,200}\)=)\([^\n]{0,1000}?\)(?= (?:already exists|is not present|is still))")
+_KEY_IN_TEXT = late(r"(Key \([^)\n]{0,200}\)=)\([^\n]{0,1000}?\)(?= (?:already exists|is not present|is still))")
 
 
 def redact_exception(text: str) -> str:
@@ -89,9 +91,9 @@ def redact_exception(text: str) -> str:
     clients the whole URL.
     """
     if "\n[" in text:
-        text = _STATEMENT_IN_TEXT.sub("", text)
+        text = _STATEMENT_IN_TEXT().sub("", text)
     if "Key (" in text:
-        text = _KEY_IN_TEXT.sub(rf"\1({PLACEHOLDER})", text)
+        text = _KEY_IN_TEXT().sub(rf"\1({PLACEHOLDER})", text)
     return redact_text(text)
 
 
@@ -99,4 +101,4 @@ def redact_text(text: str) -> str:
     """Free text (an exception's message) in which every URL is redacted, also the bare path urllib3 quotes."""
     if "://" not in text and "url: /" not in text:
         return text  # no search: a stack trace has six thousand characters
-    return _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text)
+    return _URL_IN_TEXT().sub(lambda match: redact_url(match.group()), text)
