@@ -198,11 +198,18 @@ def _install(pipeline: Pipeline) -> None:
 
 
 def _join_logging(session: Session, pipeline: Pipeline, resource: Resource) -> None:
-    from .logs.set_up import set_up, without_records
-
     chosen = session.settings.logs
     if not {"*", "logging"}.isdisjoint(session.settings.instrumentation.disabled):
-        chosen, pipeline.take_log = without_records(chosen), None
+        # only lines that were asked for are touched
+        chosen, pipeline.take_log = chosen.replace(correlation=False), None
+    if pipeline.take_log is None and not (chosen.lines or chosen.levels or chosen.correlation):
+        if chosen.correlation is not False:
+            from .logs.ids import join_ids
+
+            join_ids(str(resource.attributes["service.name"]), session.guard)
+        return
+    from .logs.set_up import set_up
+
     logs = set_up(
         chosen,
         resource,

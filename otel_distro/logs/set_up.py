@@ -1,7 +1,6 @@
 """Assembles the logs of a process: reads like a table of contents.
 
-Everything that costs an import is imported where its mode is chosen; with nothing chosen, records get their ids and
-nothing else happens.
+Everything that costs an import is imported where its mode is chosen; where nothing is, `ids` is all there is.
 """
 
 from __future__ import annotations
@@ -101,11 +100,6 @@ def set_up(
     return made
 
 
-def without_records(chosen: settings.Logs) -> settings.Logs:
-    """The settings where the instrumentation `logging` is disabled: only lines that were asked for are touched."""
-    return chosen.replace(correlation=False)
-
-
 def _set_levels(chosen: settings.Logs, guard: Guard, hooks: ImportHooks) -> None:
     if chosen.lines and logging.root.level == logging.WARNING:
         # nobody has said anything yet, and a service's lines begin at INFO; what the application sets counts
@@ -197,4 +191,4 @@ def _join_others(  # noqa: PLR0917 - what a join needs
     hooks.on_import("loguru", loguru)
 
 
-__all__ = ["FORMAT", "LogsOfProcess", "set_up", "without_records"]
+__all__ = ["FORMAT", "LogsOfProcess", "set_up"]
