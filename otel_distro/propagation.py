@@ -116,11 +116,15 @@ class Propagation:
     One object may serve all threads: what it remembers is only which propagator it looked at last.
     """
 
-    __slots__ = ("_known", "_short", "_with_baggage")
+    __slots__ = ("_known", "_short", "_short_for", "_trace", "_with_baggage")
 
     def __init__(self) -> None:
+        # the last trace and the start of its header: a request calls often
+        self._trace: tuple[int, str] = (0, "")
         self._known: TextMapPropagator | None = None
         self._short = False
+        # the one that was looked at, where the short way is right for it; `inject` looks
+        self._short_for: object = None
         self._with_baggage = False
 
     def extract(self, headers: Headers) -> tuple[SpanContext | None, Context | None]:
@@ -172,6 +176,27 @@ class Propagation:
         if self._with_baggage and (context is None or BAGGAGE_KEY in context) and baggage.get_all(context):
             W3CBaggagePropagator().inject(set_header, context, setter=_SETTER)
 
+    def traceparent(self, span: Span, context: Context) -> str | None:
+        """The `traceparent` header where it is all that `inject` would write; None where that may be more, or nothing.
+
+        Args:
+            span: see `inject`.
+            context: likewise.
+        """
+        if get_global_textmap() is not self._short_for or BAGGAGE_KEY in context:
+            return None
+        own: Any = getattr(span, "context", None)
+        if own.__class__ is not SpanContext:
+            return None
+        trace_id, span_id, _, flags, state, valid = own
+        if state is not DEFAULT_TRACE_STATE or not valid:
+            return None
+        known, head = self._trace
+        if known != trace_id:
+            head = f"00-{trace_id.to_bytes(16, 'big').hex()}-"
+            self._trace = (trace_id, head)
+        return f"{head}{span_id.to_bytes(8, 'big').hex()}-{_HEX[flags & 0xFF]}"
+
     def inject_into(self, carrier: MutableMapping[str, str], span: Span, context: Context | None = None) -> None:
         """`inject` into a mapping of header names to values."""
         self.inject(carrier.__setitem__, span, context)
@@ -180,6 +205,7 @@ class Propagation:
         kinds = [type(part) for part in parts_of_propagator(textmap)]
         self._with_baggage = kinds[1:] == [W3CBaggagePropagator]
         self._short = kinds[:1] == [TraceContextTextMapPropagator] and (len(kinds) == 1 or self._with_baggage)
+        self._short_for = textmap if self._short else None
         self._known = textmap
 
 

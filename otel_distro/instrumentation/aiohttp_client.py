@@ -103,10 +103,7 @@ class AiohttpClientInstrumentation:
                     return
                 hook = _bound(hooks.request, params)
             url = str(params.url) if self._url_filter is None else str(self._url_filter(params.url))
-            headers = params.headers
-            state.exchange = self._client.begin(
-                params.method, url, headers.__setitem__, headers, whole=hooks is not None, hook=hook
-            )
+            state.exchange = self._client.begin(params.method, url, params.headers, whole=hooks is not None, hook=hook)
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
             self._guard.failed(_PART, error)
 

@@ -5,8 +5,9 @@ Source: semantic conventions 1.44, "HTTP client spans" and "HTTP client metrics"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Token
+from operator import attrgetter
 from time import perf_counter, time_ns
 from typing import Any, cast
 
@@ -20,10 +21,10 @@ from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_text, redact_url
 from otel_distro.tracing import LeanSpan
 from otel_distro.tracing.client import ClientSpan, ClientSpans
-from otel_distro.tracing.context import attach, attach_span, detach
+from otel_distro.tracing.context import detach, reset_context
 
 from .base import Toolbox
-from .calls import CLIENT, current, error_type, meter_of, parent_in, suppressed, tracer_of
+from .calls import CLIENT, current, error_type, make_current, meter_of, parent_in, suppressed, tracer_of
 from .http_target import Target
 from .request_ids import passing_on
 
@@ -31,13 +32,18 @@ DURATION_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.
 """Seconds; the advisory bucket boundaries of `http.client.request.duration`."""
 
 _MAX_TARGETS = 1_000
-_VERSIONS = {11: "1.1", 10: "1.0", 20: "2", 30: "3"}
-"""How http.client and urllib3 number the versions."""
+VERSIONS: Mapping[Any, str] = {11: "1.1", 10: "1.0", 20: "2", 30: "3"}
+"""`network.protocol.version` of the numbers that http.client and urllib3 have for it."""
 
+_UNANSWERED = (0, "", "")
 _new = object.__new__
 
 Headers = Iterable[tuple[bytes, bytes]]
 Pairs = Callable[[Any], Headers]
+SetHeader = Callable[[str, str], object]
+Write = Callable[[Any, str, str | None], bool]
+Place = tuple[str, str, int | None, str]
+"""Scheme, host, port and path of a URL that has nothing else."""
 
 
 class Exchange:
@@ -45,37 +51,28 @@ class Exchange:
 
     Attributes:
         span: of the request.
+        started: by `time.perf_counter`; None when it has ended.
     """
 
-    __slots__ = (
-        "_client",
-        "_ended",
-        "_error",
-        "_scope",
-        "_started",
-        "_status",
-        "_target",
-        "_token",
-        "_version",
-        "span",
-    )
+    __slots__ = ("_answer", "_client", "_scope", "_target", "_token", "span", "started")
 
+    _answer: tuple[int, str, str]
     _client: HttpClient
-    _ended: bool
-    _error: str
     _scope: Scope | None
-    _started: float
-    _status: int
     _target: Target
     _token: Token[Context] | None
-    _version: str
     span: Span
+    started: float | None
 
     def leave(self) -> None:
         """The span is not the current one any more; the answer's body may still be to come."""
-        if self._token is not None:
-            detach(self._token, self.span)
+        token = self._token
+        if token is not None:
             self._token = None
+            try:
+                reset_context(token)
+            except Exception:  # noqa: BLE001 - see `detach`
+                detach(token, self.span)
 
     def answered(self, status: int, version: str, headers: Any) -> None:
         """Status and headers have come.
@@ -85,8 +82,7 @@ class Exchange:
             version: of HTTP, such as `1.1`; empty where it is not known.
             headers: the answer's, as the library has them.
         """
-        self._status = status
-        self._version = version
+        self._answer = (status, version, "")
         span = self.span
         if span.__class__ is not ClientSpan:
             if not span.is_recording():
@@ -100,31 +96,32 @@ class Exchange:
 
     def _tell_answer(self) -> None:
         span: Any = self.span
+        status, version, _ = self._answer
         if isinstance(span, LeanSpan):
             # its attributes may be written to directly, which spares two calls
             attributes = span.attributes
-            attributes["http.response.status_code"] = self._status
-            if self._version:
-                attributes["network.protocol.version"] = self._version
+            attributes["http.response.status_code"] = status
+            if version:
+                attributes["network.protocol.version"] = version
         else:
-            span.set_attribute("http.response.status_code", self._status)
-            if self._version:
-                span.set_attribute("network.protocol.version", self._version)
+            span.set_attribute("http.response.status_code", status)
+            if version:
+                span.set_attribute("network.protocol.version", version)
 
     def end(self) -> None:
         """The answer is complete; further calls do nothing."""
-        if self._ended:
+        started = self.started
+        if started is None:
             return
-        self._ended = True
+        self.started = None
         try:
             now, end_time = perf_counter(), time_ns()
             span: Any = self.span
-            seconds = now - self._started
+            seconds = now - started
             if self._token is not None:
-                detach(self._token, span)
-                self._token = None
-            target, key = self._target, (self._status, self._version, self._error)
-            ending = target.endings.get(key) or target.ending(*key)
+                self.leave()
+            target, answer = self._target, self._answer
+            ending = target.endings.get(answer) or target.ending(*answer)
             if span.__class__ is ClientSpan and span.conclude(ending, end_time):
                 if not ending.waits:
                     ending.duration.took(seconds, now, span.context[:2])
@@ -133,28 +130,30 @@ class Exchange:
                 if len(ledger) >= ledger.mark:
                     ledger.full()
             else:
-                if span.__class__ is ClientSpan and self._status and span.is_recording():
+                if span.__class__ is ClientSpan and answer[0] and span.is_recording():
                     self._tell_answer()
                 ending.duration.record(seconds, span)
                 span.end(end_time)
             # the scope in which it began: an answer may be closed by anyone, also by the garbage collector
             scope = self._scope
-            spent = None if scope is None else scope.spent or scope.spending()
-            if spent is not None:
-                # as `Spent.http`, without the call
-                spent.http_calls += 1
-                spent.http_seconds += seconds
+            if scope is not None:
+                spent = scope.spent or scope.spending()
+                if spent is not None:
+                    # as `Spent.http`, without the call
+                    spent.http_calls += 1
+                    spent.http_seconds += seconds
         except Exception as error:  # noqa: BLE001 - called from the application's own code
             self._client.guard.failed("http client", error)
 
     def fail(self, error: BaseException) -> None:
         """The request, or the reading of its answer, ended with `error`."""
-        if self._ended:
+        if self.started is None:
             return
-        self._error = error_type(error)
+        kind = error_type(error)
+        self._answer = (*self._answer[:2], kind)
         try:
             if self.span.is_recording():
-                self.span.set_attribute("error.type", self._error)
+                self.span.set_attribute("error.type", kind)
                 # a cancelled request is not known to have failed: upstream leaves its status unset as well
                 if isinstance(error, Exception):
                     record_redacted(self.span, error)
@@ -171,16 +170,31 @@ class HttpClient:
         library: the entry-point name.
         excluded: regular expressions of URLs for this library alone; None for the general ones.
         pairs: makes pairs of bytes of the library's headers.
+        setter: makes what sets one of the library's headers.
 
     Attributes:
         tracer: may be replaced at any time.
+        id_header: the name of the header with the request's id; None where none is sent.
+        write: may be set to what writes `traceparent` and the request's id (None: there is none) into the library's
+            headers at once; the id not where the application has set one. False where it cannot, and then it has
+            written nothing.
         response_headers: puts captured headers on a span; None where none are.
     """
 
-    def __init__(self, toolbox: Toolbox, library: str, excluded: tuple[str, ...] | None, pairs: Pairs) -> None:
+    write: Write | None = None
+
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        library: str,
+        excluded: tuple[str, ...] | None,
+        pairs: Pairs,
+        setter: Callable[[Any], SetHeader] = attrgetter("__setitem__"),
+    ) -> None:
         http = toolbox.settings.http
         self.guard = toolbox.guard
         self._pairs = pairs
+        self._setter = setter
         self.tracer = tracer_of(toolbox.tracer_provider, library)
         self._histogram = meter_of(toolbox.meter_provider, library).create_histogram(
             "http.client.request.duration",
@@ -189,9 +203,10 @@ class HttpClient:
             explicit_bucket_boundaries_advisory=DURATION_BOUNDARIES,
         )
         self._known_methods = frozenset(http.known_methods)
-        self._targets: BoundedCache[tuple[str, str], Target] = BoundedCache(_MAX_TARGETS)
+        self._targets: BoundedCache[tuple[Any, ...], Target] = BoundedCache(_MAX_TARGETS)
         self._propagation = Propagation()
         self._passing = passing_on(toolbox.settings.requests, toolbox.guard)
+        self.id_header = None if self._passing is None else self._passing.name
         self._excluded: Callable[[str], bool] | None = None
         self.exclude(http.excluded_urls if excluded is None else excluded)
         self._request_headers = self._capture("http.request.header.", http.capture_client_request_headers, toolbox)
@@ -206,37 +221,52 @@ class HttpClient:
 
             self._excluded = compile_patterns(wanted, self.guard)
 
-    def begin(  # noqa: C901, PLR0912, PLR0917 - keywords and calls would cost what the short way saves
+    def begin(  # noqa: C901, PLR0912, PLR0915, PLR0917 - keywords and calls would cost what the short way saves
         self,
         method: str,
-        url: str,
-        set_header: Callable[[str, str], object],
+        url: Any,
         headers: Any,
         above: bool = False,
         whole: bool = False,
         hook: Callable[[Span], object] | None = None,
+        place: Place | None = None,
     ) -> Exchange | None:
         """Start the span of a request and make it current, unless the URL is excluded or the code asked for silence.
 
         Args:
             method: as the application gave it.
-            url: in full.
-            set_header: called for each header that propagates the context, after `hook`.
-            headers: the request's, as the library has them.
+            url: in full; its text counts.
+            headers: the request's, as the library has them; get those that propagate the context, after `hook`.
             above: silence HTTP clients that this one is built on.
             whole: hooks of the user's want to see the span.
             hook: the user's, called with the span.
+            place: the URL taken apart, where the library has it so; None where it has not, or there is more in it.
         """
         context = current()
-        if (SUPPRESS_KEY in context or SUPPRESS_HTTP_KEY in context or OLD_SUPPRESS_KEY in context) and silent():
+        around = context.get(SPAN_KEY)
+        # nothing else is in it: the usual one
+        alone = around is not None and len(context) == 1
+        if (
+            not alone
+            and (SUPPRESS_KEY in context or SUPPRESS_HTTP_KEY in context or OLD_SUPPRESS_KEY in context)
+            and silent()
+        ):
             return None
-        if self._excluded is not None and self._excluded(url):
+        if self._excluded is not None and self._excluded(str(url)):
             return None
-        at = url.find("/", url.find("//") + 2)
-        key = (method, url if at < 0 else url[:at])
-        target, tracer = self._targets.get(key) or self._learn(key), self.tracer
-        told = redact_url(url) if "?" in url or "@" in url or "#" in url else url
-        parent: Any = getattr(context.get(SPAN_KEY), "context", None)
+        if place is None:
+            text = str(url)
+            at = text.find("/", text.find("//") + 2)
+            key: tuple[Any, ...] = (method, text if at < 0 else text[:at])
+            target = self._targets.get(key) or self._learn(key, key[1])
+            told = redact_url(text) if "?" in text or "@" in text or "#" in text else text
+        else:
+            scheme, host, port, path = place
+            key = (method, scheme, host, port)
+            target = self._targets.get(key) or self._learn(key, str(url).removesuffix(path))
+            told = target.origin + path
+        tracer = self.tracer
+        parent: Any = getattr(around, "context", None)
         if parent.__class__ is not SpanContext or not parent[IS_VALID]:
             parent = parent_in(context)
         scope, span = current_scope(), None
@@ -252,25 +282,46 @@ class HttpClient:
             self._request_headers(span, headers)
         if hook is not None:
             hook(span)
-        passing = self._passing
-        if scope is None or passing is None:
-            self._propagation.inject(set_header, span, context)
-        else:
+        carried, request_id, passing, write = context, None, self._passing, self.write
+        if scope is not None and passing is not None:
             if passing.keys:
-                self._propagation.inject(set_header, span, passing.baggage(scope, context))
-            else:
-                self._propagation.inject(set_header, span, context)
-            passing.headers(scope, set_header, headers)
-        token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True})) if above else attach_span(span)
-        return _exchange(self, target, span, token, scope)
+                carried = passing.baggage(scope, context)
+            if passing.name is not None:
+                request_id = scope.request_id or passing.id_of(scope)
+        traceparent = None if write is None else self._propagation.traceparent(span, carried)
+        if traceparent is None or not write(headers, traceparent, request_id):  # type: ignore[misc]  # then it is one
+            self._propagate(span, carried, headers, request_id)
+        # a constructor would cost twice as much
+        exchange = _new(Exchange)
+        exchange._client = self  # noqa: SLF001 - this is the constructor
+        exchange._scope = scope  # noqa: SLF001
+        exchange._target = target  # noqa: SLF001
+        exchange._answer = _UNANSWERED  # noqa: SLF001
+        exchange.span = span
+        if above:
+            exchange._token = make_current(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True}))  # noqa: SLF001
+        else:
+            # costs half as much to make anew as to copy
+            exchange._token = make_current(  # noqa: SLF001
+                Context({SPAN_KEY: span} if alone else {**context, SPAN_KEY: span})
+            )
+        exchange.started = perf_counter()
+        return exchange
+
+    def _propagate(self, span: Span, context: Context, headers: Any, request_id: str | None) -> None:
+        """Whatever there is to tell the receiver, and whatever kind of headers these are."""
+        set_header = self._setter(headers)
+        self._propagation.inject(set_header, span, context)
+        if request_id is not None:
+            self._passing.send(request_id, set_header, headers)  # type: ignore[union-attr]  # it gave the id
 
     def _spans_of(self, target: Target) -> ClientSpans | None:
         if self.tracer.brief is None:
             return None
         return cast("ClientSpans", self.tracer.briefs(target.name, CLIENT, target.attributes, ClientSpans))
 
-    def _learn(self, key: tuple[str, str]) -> Target:
-        return self._targets.keep(key, Target(*key, self._known_methods, self._histogram))
+    def _learn(self, key: tuple[Any, ...], origin: str) -> Target:
+        return self._targets.keep(key, Target(key[0], origin, self._known_methods, self._histogram))
 
     def _capture(self, prefix: str, patterns: tuple[str, ...], toolbox: Toolbox) -> Callable[[Span, Any], None] | None:
         if not patterns:
@@ -290,21 +341,6 @@ class HttpClient:
         return put
 
 
-def _exchange(client: HttpClient, target: Target, span: Span, token: Token[Context], scope: Scope | None) -> Exchange:
-    # a constructor would cost twice as much
-    exchange = _new(Exchange)
-    exchange._client = client  # noqa: SLF001 - this is the constructor
-    exchange._scope = scope  # noqa: SLF001
-    exchange._target = target  # noqa: SLF001
-    exchange._token = token  # noqa: SLF001
-    exchange._status = 0  # noqa: SLF001
-    exchange._version = exchange._error = ""  # noqa: SLF001
-    exchange._ended = False  # noqa: SLF001
-    exchange.span = span
-    exchange._started = perf_counter()  # noqa: SLF001
-    return exchange
-
-
 def silent() -> bool:
     """Whether the current code asks for no telemetry of HTTP clients: `begin` would return None."""
     context = current()
@@ -314,11 +350,6 @@ def silent() -> bool:
 def patterns_of(text: str) -> tuple[str, ...]:
     """Regular expressions of URLs in the form that contrib takes: one text, separated by commas."""
     return tuple(part for raw in text.split(",") if (part := raw.strip()))
-
-
-def version_of(number: Any) -> str:
-    """`network.protocol.version` of the number http.client and urllib3 have for it."""
-    return _VERSIONS.get(number, "")
 
 
 def record_redacted(span: Span, error: Exception) -> None:

@@ -110,13 +110,14 @@ class PassingOn:
         guard: gets headers of a kind nobody knows.
 
     Attributes:
+        name: as given.
         keys: as given.
     """
 
-    __slots__ = ("_encoded", "_guard", "_lowered", "_name", "keys")
+    __slots__ = ("_encoded", "_guard", "_lowered", "keys", "name")
 
     def __init__(self, name: str | None, keys: tuple[str, ...], guard: Guard) -> None:
-        self._name = name
+        self.name = name
         self._lowered = (name or "").lower()
         self._encoded = self._lowered.encode("ascii")
         self.keys = keys
@@ -140,20 +141,29 @@ class PassingOn:
                 context = baggage.set_baggage(key, str(value), context)
         return context
 
-    def headers(self, scope: Scope, set_header: SetHeader, headers: Any) -> None:
-        """Send the request's id along, unless the application does so itself.
+    def id_of(self, scope: Scope) -> str | None:
+        """The request's id, made if there is none; None outside a request.
 
         Args:
             scope: of the running code.
+        """
+        try:
+            return scope.identify()
+        except Exception as error:  # noqa: BLE001 - the request is sent without it
+            self._guard.failed(_PART, error)
+            return None
+
+    def send(self, request_id: str, set_header: SetHeader, headers: Any) -> None:
+        """Send the request's id along, unless the application does so itself.
+
+        Args:
+            request_id: see `id_of`.
             set_header: called with name and value.
             headers: the request's, as the library has them.
         """
-        name = self._name
-        if name is None:
-            return
+        name = self.name
         try:
-            request_id = scope.identify()
-            if request_id is not None and not self._has_own(headers):
+            if name is not None and not self._has_own(headers):
                 set_header(name, request_id)
         except Exception as error:  # noqa: BLE001 - the request is sent without it
             self._guard.failed(_PART, error)
@@ -169,13 +179,15 @@ class PassingOn:
         if pairs.__class__ is list:
             return self._encoded in [name for _, name, _ in pairs]
         if headers.__class__ is not dict:
-            return self._name in headers
+            return self.name in headers
         return any(str(name).lower() == self._lowered for name in headers)
 
 
 def passing_on(chosen: settings.Requests, guard: Guard) -> PassingOn | None:
     """What the settings want clients to send, None for nothing."""
     names = usable_names(chosen.id_headers, guard)
+    # the propagator's own header carries no id
+    names = tuple(name for name in names if name.lower() != "traceparent")
     name = names[0] if names and "send" in chosen.id and "none" not in chosen.id else None
     return None if name is None and not chosen.baggage_keys else PassingOn(name, chosen.baggage_keys, guard)
 

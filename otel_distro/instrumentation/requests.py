@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
@@ -12,7 +13,7 @@ from opentelemetry.trace import Span
 from .base import Toolbox
 from .calls import tracer_of
 from .hooks import Hooks, HookSet
-from .http_client import Exchange, HttpClient, pairs_of_mapping, patterns_of, version_of
+from .http_client import VERSIONS, Exchange, HttpClient, Write, pairs_of_mapping, patterns_of
 from .takeover import Takeover
 
 _CONTRIB = "opentelemetry.instrumentation.requests"
@@ -44,6 +45,7 @@ class RequestsInstrumentation:
             self._take_over(module)
         else:
             self._session = module.sessions.Session
+            self._client.write = writer(module.structures.CaseInsensitiveDict, self._client.id_header)
             self._wrap()
 
     def uninstrument(self) -> None:
@@ -58,19 +60,20 @@ class RequestsInstrumentation:
         if self._original is not None or self._session is None:
             return
         original = self._original = self._session.send
+        begin, answered = self._begin, self._answered
 
         @wraps(original)
         def send(session: Any, request: Any, **kwargs: Any) -> Any:
-            exchange, hooks = self._begin(session, request)
+            exchange, hooks = begin(session, request)
             if exchange is None:
                 return original(session, request, **kwargs)
             try:
                 response = original(session, request, **kwargs)
             except BaseException as error:
-                self._answered(exchange, getattr(error, "response", None), None, request)
+                answered(exchange, getattr(error, "response", None), None, request)
                 exchange.fail(error)
                 raise
-            self._answered(exchange, response, hooks, request)
+            answered(exchange, response, hooks, request)
             exchange.end()
             return response
 
@@ -89,13 +92,8 @@ class RequestsInstrumentation:
                 if hooks is None:
                     return None, None
                 hook = _bound(hooks.request, request)
-            headers = request.headers
-            return (
-                self._client.begin(
-                    request.method, request.url, headers.__setitem__, headers, True, hooks is not None, hook
-                ),
-                hooks,
-            )
+            begin = self._client.begin
+            return begin(request.method, request.url, request.headers, True, hooks is not None, hook), hooks
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
             self._guard.failed(_PART, error)
             return None, None
@@ -104,7 +102,7 @@ class RequestsInstrumentation:
         if response is None:
             return
         try:
-            version = version_of(getattr(response.raw, "version", None))
+            version = VERSIONS.get(getattr(response.raw, "version", None), "")
             exchange.answered(response.status_code, version, response.headers)
             if hooks is not None and hooks.response is not None:
                 hooks.response(exchange.span, request, response)
@@ -132,8 +130,24 @@ class RequestsInstrumentation:
             self._client.tracer = tracer_of(options["tracer_provider"], self.name)
 
 
+def writer(kind: type, name: str | None) -> Write:
+    """See `HttpClient.write`: into the dictionary behind requests' own class of headers, by names in lower case."""
+    lowered = (name or "").lower()
+
+    def write(headers: Any, traceparent: str, request_id: str | None) -> bool:
+        store: Any = getattr(headers, "_store", None)
+        if headers.__class__ is not kind or store.__class__ is not OrderedDict:
+            return False
+        store["traceparent"] = ("traceparent", traceparent)
+        if request_id is not None and lowered not in store:
+            store[lowered] = (name, request_id)
+        return True
+
+    return write
+
+
 def _bound(hook: Callable[..., Any] | None, request: Any) -> Callable[[Span], Any] | None:
     return None if hook is None else lambda span: hook(span, request)
 
 
-__all__ = ["RequestsInstrumentation"]
+__all__ = ["RequestsInstrumentation", "writer"]

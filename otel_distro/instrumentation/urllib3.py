@@ -14,7 +14,7 @@ from otel_distro._compat import SUPPRESS_HTTP_KEY
 from .base import Toolbox
 from .calls import current, tracer_of
 from .hooks import Hooks, HookSet
-from .http_client import Exchange, HttpClient, pairs_of_mapping, patterns_of, silent, version_of
+from .http_client import VERSIONS, Exchange, HttpClient, pairs_of_mapping, patterns_of, silent
 from .takeover import Takeover
 
 _CONTRIB = "opentelemetry.instrumentation.urllib3"
@@ -105,7 +105,7 @@ class Urllib3Instrumentation:
                 if hooks is None:
                     return None, None, None
                 hook = _bound(hooks.request, pool, {"method": method, "url": full, "headers": sent, "body": body})
-            exchange = self._client.begin(method, full, sent.__setitem__, sent, True, hooks is not None, hook)
+            exchange = self._client.begin(method, full, sent, True, hooks is not None, hook)
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
             self._guard.failed(_PART, error)
             return None, None, None
@@ -113,7 +113,7 @@ class Urllib3Instrumentation:
 
     def _answered(self, exchange: Exchange, response: Any, hooks: HookSet | None, pool: Any) -> None:
         try:
-            exchange.answered(response.status, version_of(response.version), response.headers)
+            exchange.answered(response.status, VERSIONS.get(response.version, ""), response.headers)
             if hooks is not None and hooks.response is not None:
                 hooks.response(exchange.span, pool, response)
         except Exception as error:  # noqa: BLE001 - the response is the application's

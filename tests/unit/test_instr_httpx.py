@@ -10,8 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.trace import get_current_span
 
+from otel_distro.context import RequestScope, close_scope, open_scope
 from otel_distro.instrumentation.httpx import HttpxInstrumentation
+from otel_distro.instrumentation.httpx.headers import writer
 from tests.http_echo import Echo, serve
 from tests.recording import Recording, instrumented
 
@@ -40,6 +43,91 @@ def test_a_streamed_answer_ends_with_its_body(recording: Recording, echo: Echo) 
         assert len(recording.spans) == 1
     assert len(recording.spans) == 1
     assert [count for _, count in recording.points("http.client.request.duration")] == [1]
+
+
+def test_the_span_is_current_until_the_headers_have_come(recording: Recording, echo: Echo) -> None:
+    """Whoever reads a body does not do it within the request's span."""
+    seen: list[bool] = []
+    outside = get_current_span()
+
+    async def work() -> None:
+        async with httpx.AsyncClient() as client, client.stream("GET", echo.url):
+            seen.append(get_current_span() is outside)
+
+    with httpx.Client() as client, client.stream("GET", echo.url):
+        seen.append(get_current_span() is outside)
+    asyncio.run(work())
+    assert seen == [True, True]
+
+
+def test_a_body_can_be_read_in_part(recording: Recording, echo: Echo) -> None:
+    """A reader that stops early ends the span when the answer is closed, without an error."""
+
+    async def work() -> None:
+        async with httpx.AsyncClient() as client, client.stream("GET", echo.url) as response:
+            async for _ in response.aiter_raw(3):
+                break
+
+    asyncio.run(work())
+    assert "error.type" not in (recording.one().attributes or {})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("/status/200", "/status/200"),
+        ("", ""),
+        ("/status/200?token=s3cret&page=2", "/status/200?token=REDACTED&page=2"),
+        ("/status/200#part", "/status/200#part"),
+        ("/a b/ü@x", "/a%20b/%C3%BC@x"),
+    ],
+)
+def test_the_url_is_told_as_httpx_writes_it(recording: Recording, echo: Echo, given: str, expected: str) -> None:
+    """Whatever parts an URL has, its span tells all of it but secrets, and the server's name and port."""
+    httpx.get(echo.url + given)
+    attributes = recording.one().attributes or {}
+    assert attributes["url.full"] == echo.url + expected
+    assert f"http://{attributes['server.address']}:{attributes['server.port']}" == echo.url
+
+
+def test_a_name_and_password_in_an_url_stay_inside(recording: Recording, echo: Echo) -> None:
+    """What stands before the host is redacted."""
+    httpx.get(echo.url.replace("//", "//joe:pw@"))
+    assert (recording.one().attributes or {})["url.full"] == echo.url.replace("//", "//REDACTED:REDACTED@")
+
+
+def test_a_request_that_is_sent_again_has_one_traceparent(recording: Recording, echo: Echo) -> None:
+    """The second time its headers are the second span's, and none is there twice."""
+    echo.asked.clear()
+    scope = RequestScope("r1")
+    open_scope(scope)
+    try:
+        with httpx.Client() as client:
+            request = client.build_request("GET", echo.url)
+            client.send(request)
+            client.send(request)
+    finally:
+        close_scope(scope)
+    ids = [f"{span.context.span_id:016x}" for span in recording.spans]
+    assert [headers["traceparent"].split("-")[2] for headers in echo.asked] == ids
+    assert request.headers.get_list("traceparent") == [echo.asked[1]["traceparent"]]
+    assert request.headers.get_list("x-request-id") == ["r1"]
+
+
+def test_headers_of_a_class_of_its_own_are_written_by_their_own_methods() -> None:
+    """Nobody writes past what an application made of httpx's headers."""
+
+    class Own(httpx.Headers):
+        pass
+
+    write = writer(httpx.Headers, "X-Request-ID")
+    own, usual = Own({"a": "b"}), httpx.Headers({"a": "b"})
+    assert not write(own, "t", "r1")
+    assert list(own.items()) == [("a", "b")]
+    assert write(usual, "t", "r1")
+    assert usual.raw == [(b"a", b"b"), (b"traceparent", b"t"), (b"X-Request-ID", b"r1")]
+    assert not write(usual, "t2", "r2")
+    assert usual["traceparent"] == "t"
 
 
 def test_a_streamed_answer_ends_when_it_is_closed(recording: Recording, echo: Echo) -> None:
@@ -181,6 +269,32 @@ def test_contribs_hooks_are_called(echo: Echo) -> None:
     assert (sync.attributes or {})["hook.status"] == 200
     assert (asynchronous.attributes or {})["hook.async"] is True
     assert recording.failures == ["httpx hook: ValueError: a hook's own mistake"]
+
+
+def test_hooks_run_within_the_span_and_readers_do_not(echo: Echo) -> None:
+    """The span is the current one for the hooks of the response, and not any more for who reads the body."""
+    contrib = importlib.import_module("opentelemetry.instrumentation.httpx")
+    outside = get_current_span()
+    seen: list[bool] = []
+
+    async def on_async_response(span: Any, request: Any, response: Any) -> None:
+        seen.append(get_current_span() is span)
+
+    async def work() -> None:
+        async with httpx.AsyncClient() as client, client.stream("GET", echo.url):
+            seen.append(get_current_span() is outside)
+
+    with instrumented(HttpxInstrumentation, Recording()) as instrumentation:
+        instrumentation.instrument(contrib)
+        contrib.HTTPXClientInstrumentor().instrument(
+            response_hook=lambda span, *_: seen.append(get_current_span() is span),
+            async_response_hook=on_async_response,
+        )
+        with httpx.Client() as client, client.stream("GET", echo.url):
+            seen.append(get_current_span() is outside)
+        asyncio.run(work())
+        contrib.HTTPXClientInstrumentor().uninstrument()
+    assert seen == [True] * 4
 
 
 def test_hooks_of_one_client_are_its_own(echo: Echo) -> None:

@@ -232,3 +232,31 @@ def test_propagators_none_write_and_read_nothing(global_textmap):
 def test_join_headers_keeps_repeated_headers_together():
     """Repeated headers become one, joined with a comma, in their order."""
     assert join_headers([(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]) == {b"a": b"1,3", b"b": b"2"}
+
+
+class Held(NonRecordingSpan):
+    """A span that has its context in a field, as ours have."""
+
+    def __init__(self, span):
+        super().__init__(span.get_span_context())
+        self.context = span.get_span_context()
+
+
+def test_the_short_header_is_the_one_that_inject_writes(global_textmap):
+    """One header alone is told as text, for one trace after another; where more is to be written, nothing is."""
+    global_textmap(CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()]))
+    propagation = Propagation()
+    assert propagation.traceparent(trace.INVALID_SPAN, Context()) is None
+    state = TraceState([("a", "b")])
+    for trace_id, flags in ((1, 0), (1, 1), (2**128 - 1, 3), (7, 0x81)):
+        span = NonRecordingSpan(SpanContext(trace_id, 5, False, TraceFlags(flags)))
+        written: dict[str, str] = {}
+        propagation.inject_into(written, span, Context())
+        assert written == {"traceparent": propagation.traceparent(Held(span), Context())}
+        assert propagation.traceparent(Held(span), baggage.set_baggage("k", "v", Context())) is None
+        assert propagation.traceparent(span, Context()) is None
+        with_state = NonRecordingSpan(SpanContext(trace_id, 5, False, TraceFlags(flags), state))
+        assert propagation.traceparent(Held(with_state), Context()) is None
+    assert propagation.traceparent(Held(trace.INVALID_SPAN), Context()) is None
+    global_textmap(CompositePropagator([]))
+    assert propagation.traceparent(Held(span), Context()) is None

@@ -18,7 +18,7 @@ from otel_distro.context import RequestScope, close_scope, open_scope
 from otel_distro.instrumentation.aiohttp_client import AiohttpClientInstrumentation
 from otel_distro.instrumentation.base import Instrumentation
 from otel_distro.instrumentation.httpx import HttpxInstrumentation
-from otel_distro.instrumentation.requests import RequestsInstrumentation
+from otel_distro.instrumentation.requests import RequestsInstrumentation, writer
 from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
 from tests.asgi_rig import get, one_route, rigged
 from tests.http_echo import Echo, serve
@@ -222,6 +222,53 @@ def test_clients_send_the_id_along(kind: type[Instrumentation], call: Any, echo:
     assert recording.failures == []
     assert scope.spent is not None
     assert scope.spent.http_calls == 2
+
+
+@pytest.mark.parametrize(("kind", "call"), CLIENTS)
+def test_a_traceparent_of_the_applications_own_is_replaced(kind: type[Instrumentation], call: Any, echo: Echo) -> None:
+    """As with contrib the span's header goes out, once, and the id beside it."""
+    recording = Recording()
+    scope = RequestScope("r1")
+    open_scope(scope)
+    try:
+        with instrumented(kind, recording):
+            echo.asked.clear()
+            call(importlib.import_module(kind.modules[0]), echo.url, {"traceparent": "mine"})
+    finally:
+        close_scope(scope)
+    (span,) = recording.spans
+    assert echo.asked[0]["traceparent"].split("-")[2] == f"{span.context.span_id:016x}"
+    assert echo.asked[0]["x-request-id"] == "r1"
+    assert recording.failures == []
+
+
+@pytest.mark.parametrize(("kind", "call"), CLIENTS)
+def test_the_propagators_own_header_carries_no_id(kind: type[Instrumentation], call: Any, echo: Echo) -> None:
+    """A setting that names `traceparent` as the id's header changes nothing in it."""
+    recording = Recording({"OTEL_DISTRO_REQUEST_ID_HEADERS": "Traceparent"})
+    scope = RequestScope("r1")
+    open_scope(scope)
+    try:
+        with instrumented(kind, recording):
+            echo.asked.clear()
+            call(importlib.import_module(kind.modules[0]), echo.url, {})
+    finally:
+        close_scope(scope)
+    assert len(echo.asked[0]["traceparent"]) == 55
+    assert "r1" not in echo.asked[0].values()
+
+
+def test_requests_headers_of_a_class_of_its_own_are_written_by_their_own_methods() -> None:
+    """Nobody writes past what an application made of requests' headers."""
+    structures = importlib.import_module("requests.structures")
+    write = writer(structures.CaseInsensitiveDict, "X-Request-ID")
+    usual, own = structures.CaseInsensitiveDict(), type("Own", (structures.CaseInsensitiveDict,), {})()
+    assert not write(own, "t", "r1")
+    assert not write({}, "t", "r1")
+    assert not own
+    assert write(usual, "t", "r1")
+    assert write(usual, "t2", "r2")
+    assert dict(usual) == {"traceparent": "t2", "X-Request-ID": "r1"}
 
 
 def test_nothing_is_sent_where_the_settings_say_so(echo: Echo) -> None:

@@ -12,6 +12,7 @@ from otel_distro.instrumentation.hooks import Hooks
 from otel_distro.instrumentation.http_client import HttpClient
 from otel_distro.instrumentation.takeover import Takeover
 
+from .headers import setter
 from .transports import Transports
 
 _CONTRIB = "opentelemetry.instrumentation.httpx"
@@ -34,7 +35,8 @@ class HttpxInstrumentation:
 
     def __init__(self, toolbox: Toolbox) -> None:
         self._guard = toolbox.guard
-        self._client = HttpClient(toolbox, self.name, toolbox.settings.http.httpx_excluded_urls, _pairs)
+        excluded = toolbox.settings.http.httpx_excluded_urls
+        self._client = HttpClient(toolbox, self.name, excluded, _pairs, setter)
         self._hooks = Hooks(self.name, toolbox.guard)
         self._transports = Transports(self._client, self._hooks, toolbox.guard)
         self._takeover: Takeover | None = None

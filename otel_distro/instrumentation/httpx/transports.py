@@ -11,7 +11,9 @@ from opentelemetry.trace import Span
 
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.hooks import Hooks, HookSet
-from otel_distro.instrumentation.http_client import Exchange, HttpClient
+from otel_distro.instrumentation.http_client import Exchange, HttpClient, Place
+
+from .headers import writer
 
 _PART = "instrumentation httpx"
 _VERSIONS = {b"HTTP/1.0": "1.0", b"HTTP/1.1": "1.1", b"HTTP/2": "2", b"HTTP/3": "3"}
@@ -32,12 +34,15 @@ class Transports:
         self._guard = guard
         self._originals: tuple[Callable[..., Any], Callable[..., Any]] | None = None
         self._httpx: Any = None
+        self._parts: Any = None
 
     def wrap(self, httpx: ModuleType) -> None:
         """Patch `HTTPTransport` and `AsyncHTTPTransport`."""
         if self._originals is not None:
             return
         self._httpx = httpx
+        self._parts = _parts_of(httpx.URL("http://host/path"))
+        self._client.write = writer(httpx.Headers, self._client.id_header)
         sync, asynchronous = httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request
         self._originals = sync, asynchronous
         httpx.HTTPTransport.handle_request = self._sync(sync)
@@ -64,10 +69,11 @@ class Transports:
             except BaseException as error:
                 self._failed(exchange, error)
                 raise
-            if self._answered(exchange, response):
-                if hooks is not None and hooks.response is not None:
-                    self._guard.call(_PART, None, _respond, hooks.response, exchange.span, request, response)
-                exchange.leave()
+            if self._answered(exchange, response, hooks):
+                if hooks is not None:
+                    if hooks.response is not None:
+                        self._guard.call(_PART, None, _respond, hooks.response, exchange.span, request, response)
+                    exchange.leave()
                 response.stream = SyncBody(response.stream, exchange)
             return response
 
@@ -88,10 +94,11 @@ class Transports:
             except BaseException as error:
                 self._failed(exchange, error)
                 raise
-            if self._answered(exchange, response):
-                if hooks is not None and hooks.async_response is not None:
-                    await self._awaited(_respond, hooks.async_response, exchange.span, request, response)
-                exchange.leave()
+            if self._answered(exchange, response, hooks):
+                if hooks is not None:
+                    if hooks.async_response is not None:
+                        await self._awaited(_respond, hooks.async_response, exchange.span, request, response)
+                    exchange.leave()
                 response.stream = AsyncBody(response.stream, exchange)
             return response
 
@@ -105,19 +112,27 @@ class Transports:
                 if hooks is None:
                     return None, None
                 hook = None if asynchronous else _bound(hooks.request, request)
-            headers = request.headers
-            exchange = self._client.begin(
-                request.method, str(request.url), _setter(headers), headers, False, hooks is not None, hook
-            )
+            url = request.url
+            # its text costs as much as all that is done with it
+            place: Place | None = None
+            parts: Any = getattr(url, "_uri_reference", None)
+            if parts.__class__ is self._parts:
+                scheme, userinfo, host, port, path, query, fragment = parts
+                if query is None and fragment is None and not userinfo:
+                    place = (scheme, host, port, path)
+            exchange = self._client.begin(request.method, url, request.headers, False, hooks is not None, hook, place)
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
             self._guard.failed(_PART, error)
             return None, None
         return exchange, hooks
 
-    def _answered(self, exchange: Exchange, response: Any) -> bool:
+    def _answered(self, exchange: Exchange, response: Any, hooks: HookSet | None) -> bool:
+        """Where there are hooks, the span stays the current one for them."""
         try:
-            version = response.extensions.get("http_version", b"HTTP/1.1")
-            exchange.answered(response.status_code, _VERSIONS.get(version, ""), response.headers)
+            version = _VERSIONS.get(response.extensions.get("http_version", b"HTTP/1.1"), "")
+            exchange.answered(response.status_code, version, response.headers)
+            if hooks is None:
+                exchange.leave()
         except Exception as error:  # noqa: BLE001 - the response is the application's
             self._guard.failed(_PART, error)
             self._guard.call(_PART, None, exchange.end)
@@ -136,28 +151,11 @@ class Transports:
             self._guard.failed("httpx hook", error)
 
 
-def _setter(headers: Any) -> Callable[[str, str], object]:
-    """What sets a header; asking httpx to look for one that is seldom there costs three times as much."""
-    pairs: Any = getattr(headers, "_list", None)
-    if pairs.__class__ is not list:
-        put: Callable[[str, str], object] = headers.__setitem__
-        return put
-
-    known: set[bytes] | None = None
-
-    def set_header(name: str, value: str) -> None:
-        nonlocal known
-        if known is None:
-            # with the first header: until then a hook may have set some
-            known = {lowered for _, lowered, _ in pairs}
-        lowered = name.lower().encode("ascii")
-        if lowered in known:
-            headers[name] = value
-            return
-        known.add(lowered)
-        pairs.append((name.encode("ascii"), lowered, value.encode("utf-8")))
-
-    return set_header
+def _parts_of(url: Any) -> type | None:
+    """What an URL of httpx is taken apart into; None where that is not the tuple that is known."""
+    parts = getattr(url, "_uri_reference", None)
+    known = getattr(parts, "_fields", None) == ("scheme", "userinfo", "host", "port", "path", "query", "fragment")
+    return type(parts) if known else None
 
 
 def _bound(hook: Callable[..., Any] | None, request: Any) -> Callable[[Span], Any] | None:
