@@ -24,7 +24,6 @@ from .common import Common, PlainSpan
 from .span import UnsampledSpan, unsampled_span
 
 _LOW_BITS = (1 << 64) - 1
-_SAMPLED = TraceFlags.SAMPLED
 _RANDOM = TraceFlags.RANDOM_TRACE_ID
 _FLAGS = tuple(TraceFlags(bits) for bits in range(4))
 _new = object.__new__
@@ -72,14 +71,13 @@ class ClientSpan(PlainSpan):
             False, and nothing has happened, where somebody has looked at it or wants to, or its own attributes are
             among those of others: then it has to be ended as every span.
         """
-        processors, own = self._processors, self.own
-        taker, common = processors.brief, alike.attributes
+        processors, own, common = self._processors, self.own, alike.attributes
+        taker, more = processors.brief, len(own)
         if (
             taker is None
-            or not self._plain
             or self.name is not alike.name
-            or len(own) + len(common) > processors.room
-            or (len(own) > 1 and not own.keys().isdisjoint(common))
+            or more + alike.size > processors.room
+            or (more > 1 and not own.keys().isdisjoint(common))
         ):
             return False
         if alike.taker is not taker:
@@ -147,11 +145,10 @@ class ClientSpans(Briefs):
             flags = _RANDOM
         else:
             trace_id, _, _, flags, state, _ = parent
-            sampled = flags & _SAMPLED if self._parent_based else trace_id & _LOW_BITS < self._bound
-            flags = flags & _RANDOM
+            sampled = flags & 1 if self._parent_based else trace_id & _LOW_BITS < self._bound
             span_id = self._bits(64) or 1
         if not sampled:
-            dropped = new_span_context(SpanContext, (trace_id, span_id, False, _FLAGS[flags], state, True))
+            dropped = new_span_context(SpanContext, (trace_id, span_id, False, _FLAGS[flags & 2], state, True))
             return unsampled_span(dropped)
         if scope is not None:
             told = scope.told
@@ -160,7 +157,8 @@ class ClientSpans(Briefs):
             if told:
                 own = {**told, **own}
         span = _new(ClientSpan)
-        span.context = new_span_context(SpanContext, (trace_id, span_id, False, _FLAGS[flags | _SAMPLED], state, True))
+        # of the parent's flags only that its ids are random is passed on
+        span.context = new_span_context(SpanContext, (trace_id, span_id, False, _FLAGS[flags & 2 | 1], state, True))
         span.common = self._attributes
         span.own = own
         span._seen = span._rare = span.end_time = None  # noqa: SLF001 - this is the constructor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from httpx import AsyncByteStream, SyncByteStream
 
@@ -36,20 +36,28 @@ class SyncBody(SyncByteStream):
             self._exchange.end()
 
     def __del__(self) -> None:
-        self._exchange.end()
+        if self._exchange.started is not None:
+            self._exchange.end()
 
 
 class AsyncBody(AsyncByteStream):
-    """The same, asynchronous."""
+    """The same, asynchronous, and its own iterator: a generator would cost the event loop an entry in its books."""
+
+    _next: Callable[[], Awaitable[bytes]]
 
     def __init__(self, stream: AsyncByteStream, exchange: Exchange) -> None:
         self._stream = stream
         self._exchange = exchange
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._next = self._stream.__aiter__().__anext__
+        return self
+
+    async def __anext__(self) -> bytes:
         try:
-            async for chunk in self._stream:
-                yield chunk
+            return await self._next()
+        except StopAsyncIteration:
+            raise
         except Exception as error:
             self._exchange.fail(error)
             raise
@@ -62,4 +70,5 @@ class AsyncBody(AsyncByteStream):
             self._exchange.end()
 
     def __del__(self) -> None:
-        self._exchange.end()
+        if self._exchange.started is not None:
+            self._exchange.end()
