@@ -23,7 +23,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AnyValue
 
-from otel_distro.tracing.brief import Briefs, Ids, Takes
+from otel_distro.tracing.brief import Briefs, Ids, Steps, Takes
 from otel_distro.tracing.late import LateSpan
 from otel_distro.tracing.span import UnsampledSpan
 
@@ -68,15 +68,11 @@ class Records(Takes, Protocol):
         ...
 
 
-class Adds(Protocol):
+class Adds(Steps, Protocol):
     """A counter bound to one set of attributes."""
 
     def add(self, value: float, span: Span | None = None) -> None:
         """Add to the sum; `span` becomes its exemplar."""
-        ...
-
-    def step(self, value: int) -> None:
-        """Add one or take one away; no exemplar."""
         ...
 
 

@@ -15,7 +15,7 @@ from opentelemetry.trace import Span, SpanContext, StatusCode
 from otel_distro._compat import IS_VALID, SPAN_KEY
 from otel_distro.context import current_scope
 from otel_distro.spent import Spent
-from otel_distro.tracing.brief import Briefs
+from otel_distro.tracing.brief import Briefs, Steps
 
 from .binding import NOTHING, Records, Starts, histogram_series
 from .calls import CLIENT, error_type, parent_in
@@ -140,11 +140,20 @@ class Operation:
         self.fail(span, started, error, code)
 
     def _meet(self, tracer: Starts) -> Briefs:
+        briefs = self._briefs = self.briefs(tracer)
+        return briefs
+
+    def briefs(self, tracer: Starts, counter: Steps | None = None) -> Briefs:
+        """What makes the spans of calls that went well and measures them.
+
+        Args:
+            tracer: one with `brief`.
+            counter: counts them as well.
+        """
         duration = self._duration
         if duration is None:
             duration = self._duration = self._bound()
-        briefs = self._briefs = tracer.briefs(self.name, CLIENT, self.attributes).measure(duration)
-        return briefs
+        return tracer.briefs(self.name, CLIENT, self.attributes).measure(duration, counter)
 
     def _spend(self, spent: Spent, seconds: float) -> None:
         if self.is_statement:

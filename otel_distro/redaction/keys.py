@@ -84,17 +84,15 @@ class KeyPatterns:
 
     def of(self, key: Any) -> str:
         """The pattern of a key; anything that is not text is `?`."""
-        if key.__class__ is str:
-            text = key
-        elif key.__class__ is bytes:
-            text = key.decode("utf-8", "replace")
-        else:
-            return PLACEHOLDER
-        head, _, tail = text.partition(":")
+        if key.__class__ is not str:
+            if key.__class__ is not bytes:
+                return PLACEHOLDER
+            key = key.decode("utf-8", "replace")
+        head, _, tail = key.partition(":")
         # `user:42` and `session:a1b2` are nearly all keys there are: they need no look at each segment
         if tail.isalnum() and tail not in _VOCABULARY:
             return self._by_head.get(head) or self._learn(self._by_head, head, f"{head}:0")
-        return self._by_key.get(text) or self._learn(self._by_key, text, text)
+        return self._by_key.get(key) or self._learn(self._by_key, key, key)
 
     def _learn(self, cache: BoundedCache[str, str], known_as: str, key: str) -> str:
         pattern = key_pattern(key)

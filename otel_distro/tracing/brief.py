@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .processors import Processors
 
 _LOW_BITS = (1 << 64) - 1
-_SAMPLED = 1
 
 Ids = tuple[int, int]
 """Trace id and span id of a sampled span."""
@@ -165,6 +164,19 @@ class Takes(Protocol):
         ...
 
 
+class Steps(Protocol):
+    """A series of a sum."""
+
+    @property
+    def waits(self) -> bool:
+        """As `Takes.waits`."""
+        ...
+
+    def step(self, value: int, /) -> None:
+        """Add so many."""
+        ...
+
+
 class Rule(NamedTuple):
     """How ids are drawn and traces chosen; see `LeanTracer`.
 
@@ -201,6 +213,7 @@ class Briefs:
         "_attributes",
         "_bits",
         "_bound",
+        "_counter",
         "_duration",
         "_finished",
         "_finished_all",
@@ -215,6 +228,7 @@ class Briefs:
         "tracer",
     )
 
+    _counter: Steps | None
     _duration: Takes
     _finished: Finished
     _finished_all: FinishedAll
@@ -237,11 +251,13 @@ class Briefs:
         self._attributes = attributes
         self._scope = tracer.scope
         self._taker: TakesBrief | None = None
-        self._more: Mapping[str, AnyValue] = NOTHING
+        # nobody says this very one, so the first is looked at
+        self._more: Mapping[str, AnyValue] = {}
 
-    def measure(self, duration: Takes) -> Briefs:
-        """Tell this series how long they took; to be called before `ended`."""
-        self._duration, self._waits = duration, duration.waits
+    def measure(self, duration: Takes, counter: Steps | None = None) -> Briefs:
+        """Tell this series how long they took, and the counter how many they were; to be called before `ended`."""
+        self._duration, self._counter = duration, counter
+        self._waits = duration.waits and (counter is None or counter.waits)
         return self
 
     def ended(  # noqa: PLR0917 - keywords would cost what the short way saves
@@ -260,12 +276,12 @@ class Briefs:
         if parent is None:
             trace_id = self._bits(128) or 1
             if trace_id & _LOW_BITS >= self._bound:
-                self._duration.took(seconds, now, None)
+                self._tell(seconds, now, None)
                 return
         else:
             trace_id, _, _, flags, _, _ = parent
-            if not (flags & _SAMPLED if self._parent_based else trace_id & _LOW_BITS < self._bound):
-                self._duration.took(seconds, now, None)
+            if not (flags & 1 if self._parent_based else trace_id & _LOW_BITS < self._bound):
+                self._tell(seconds, now, None)
                 return
         more: Mapping[str, AnyValue] = NOTHING
         if scope is not None:
@@ -273,12 +289,12 @@ class Briefs:
             more = scope.telling() if told is None else told
         processors = self._processors
         taker = processors.brief
-        if (taker is None or taker is not self._taker or more is not self._more) and not self._fits(taker, more):
-            self._duration.took(seconds, now, self._as_object(parent, start, end))
+        if (taker is not self._taker or more is not self._more) and not self._fits(taker, more):
+            self._tell(seconds, now, self._as_object(parent, start, end))
             return
         span_id = self._bits(64) or 1
         if not self._waits:
-            self._duration.took(seconds, now, (trace_id, span_id))
+            self._tell(seconds, now, (trace_id, span_id))
         ledger = taker.ledger  # type: ignore[union-attr]  # None does not fit
         ledger.append((self, seconds, now, trace_id, span_id, parent, start, end, more))
         if len(ledger) >= ledger.mark:
@@ -312,6 +328,14 @@ class Briefs:
         if self._waits:
             _, seconds, moments, traces, spans, *_ = zip(*entries, strict=True)
             self._duration.took_all(seconds, moments, lambda index: (traces[index], spans[index]))
+            if self._counter is not None:
+                self._counter.step(len(entries))
+
+    def _tell(self, seconds: float, now: float, ids: Ids | None) -> None:
+        """Put one into metrics at once."""
+        self._duration.took(seconds, now, ids)
+        if self._counter is not None:
+            self._counter.step(1)
 
     def _fits(self, taker: TakesBrief | None, more: Mapping[str, AnyValue]) -> bool:
         """Whether `taker` can have a span with these attributes as well, without a look at limits."""
@@ -333,4 +357,4 @@ class Briefs:
         return context[:2] if span.is_recording() else None
 
 
-__all__ = ["Begins", "Briefs", "Encodes", "Finished", "FinishedAll", "Ids", "Rule", "Takes", "TakesBrief"]
+__all__ = ["Begins", "Briefs", "Encodes", "Finished", "FinishedAll", "Ids", "Rule", "Steps", "Takes", "TakesBrief"]

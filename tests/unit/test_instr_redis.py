@@ -13,8 +13,11 @@ import pytest
 import redis
 import redis.asyncio
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from otel_distro.instrumentation.binding import NOTHING
 from otel_distro.instrumentation.redis import RedisInstrumentation
 from otel_distro.instrumentation.redis.clients import status_code
 from otel_distro.instrumentation.redis.commands import plain
@@ -270,6 +273,74 @@ def test_a_cancelled_command_ends_its_span(recording: Recording) -> None:
 
     asyncio.run(main())
     assert (recording.one().attributes or {})["error.type"] == "CancelledError"
+
+
+@pytest.mark.parametrize("sampler", ["always_on", "always_off"])
+def test_lookups_do_not_depend_on_sampling(port: int, sampler: str) -> None:
+    """Hits and misses are counted of every command."""
+    recording = Recording(sampler=sampler, brief=True)
+    with instrumented(RedisInstrumentation, recording), redis.Redis("127.0.0.1", port, db=5) as client:
+        client.set("user:1", "x")
+        for _ in range(10):
+            client.get("user:1")
+        client.get("user:2")
+    counts = {a["cache.result"]: value for a, value in recording.points("cache.lookups") if value}
+    assert counts == {"hit": 10, "miss": 1}
+    assert sum(count for _, count in recording.points("db.client.operation.duration")) == 12
+    assert recording.failures == []
+
+
+def test_a_lookup_after_another_processor_came_is_counted_as_well(port: int) -> None:
+    """Somebody who wants to look at every span takes nothing from the counts."""
+    recording = Recording(brief=True)
+    with instrumented(RedisInstrumentation, recording), redis.Redis("127.0.0.1", port, db=5) as client:
+        client.set("user:1", "x")
+        client.get("user:1")
+        recording.take()
+        recording.tracer_provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+        client.get("user:1")
+        client.get("user:2")
+    counts = {a["cache.result"]: value for a, value in recording.points("cache.lookups") if value}
+    assert counts == {"hit": 2, "miss": 1}
+    assert [span.name for span in recording.take()] == ["GET", "GET"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_counter_that_cannot_wait_is_told_at_once(waits: bool) -> None:
+    """Spans wait in the ledger, and what counts them only where it says so."""
+
+    class Counter:
+        def __init__(self) -> None:
+            self.waits = waits
+            self.value = 0
+
+        def step(self, value: int) -> None:
+            self.value += value
+
+    recording, counter = Recording(brief=True), Counter()
+    briefs = recording.tracer_provider.get_tracer("t").briefs("q", SpanKind.CLIENT, {}).measure(NOTHING, counter)
+    for _ in range(3):
+        briefs.ended(None, None, 1, 2, 0.5, 1.0)
+    assert (counter.value < 3) is waits
+    assert len(recording.spans) == 3
+    assert counter.value == 3
+
+
+def test_what_a_reply_is_made_of_does_not_matter(port: int) -> None:
+    """A reply of the application's own making is a hit, however it compares."""
+
+    class Odd:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("nobody compares this")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    recording = Recording(brief=True)
+    with instrumented(RedisInstrumentation, recording), redis.Redis("127.0.0.1", port, db=5) as client:
+        client.set_response_callback("GET", lambda reply: Odd())
+        client.get("user:1")
+    assert [a["cache.result"] for a, value in recording.points("cache.lookups") if value] == ["hit"]
+    assert recording.one().name == "GET"
 
 
 def test_suppressed_and_unsampled(client: Any, recording: Recording) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from time import perf_counter
+from time import perf_counter, time_ns
 from types import ModuleType
 from typing import Any
 
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, SpanContext
 
-from otel_distro._compat import OLD_SUPPRESS_KEY, SUPPRESS_KEY
+from otel_distro._compat import IS_VALID, OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_KEY
+from otel_distro.context import current_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
-from otel_distro.instrumentation.calls import CLIENT, current, suppressed
+from otel_distro.instrumentation.calls import CLIENT, current, parent_in, suppressed
 from otel_distro.instrumentation.hooks import Hooks
 from otel_distro.tracing.context import span_context_in
 
@@ -243,17 +244,32 @@ class Clients:
 
     def _ended_briefly(self, client: Any, args: tuple[Any, ...], started: float, reply: Any) -> None:
         """A command that went well: all that is to be told of it is looked up and made now."""
-        context = current()
+        now, end_time, context = perf_counter(), time_ns(), current()
         if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed(context):
             return
-        operation = self._commands.operation(client, args)
-        operation.ended(self.tracer, context, started)
+        operation, tracer = self._commands.operation(client, args), self.tracer
+        briefs = operation.plain
+        if briefs is None or briefs.tracer is not tracer:  # type: ignore[comparison-overlap]  # a lean one is both
+            operation.meet(tracer)
+            briefs = operation.plain
         if operation.looks_up == 1:
-            # as `count`, without the call
-            found = reply is not None and (type(reply) is not dict or reply)
-            (operation.hits if found else operation.misses).step(1)
+            # as `count`, which is told of it later
+            found = reply is not None and (reply.__class__ is not dict or reply)
+            briefs = operation.found if found else operation.missed
         elif operation.looks_up:
             operation.count(reply)
+        # from here on as `Operation.ended`, without the call
+        seconds = now - started
+        parent: Any = getattr(context.get(SPAN_KEY), "context", None)
+        if parent.__class__ is not SpanContext or not parent[IS_VALID]:
+            parent = parent_in(context)
+        scope = current_scope()
+        briefs.ended(parent, scope, end_time - int(seconds * 1e9), end_time, seconds, now)  # type: ignore[union-attr]  # they have met
+        if scope is not None:
+            spent = scope.spent or scope.spending()
+            if spent is not None:
+                spent.redis_calls += 1
+                spent.redis_seconds += seconds
 
     def _failed_briefly(self, client: Any, args: tuple[Any, ...], started: float, error: BaseException) -> None:
         context = current()

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 from opentelemetry.metrics import Counter, Histogram
 
 from otel_distro.bounded import BoundedCache
-from otel_distro.instrumentation.binding import NOTHING, Adds, counter_series
+from otel_distro.instrumentation.binding import NOTHING, Adds, Starts, counter_series
 from otel_distro.instrumentation.database import Operation
 from otel_distro.redaction import PLACEHOLDER, KeyPatterns
+from otel_distro.tracing.brief import Briefs
 
 _MAX_PATTERNS = 500
 """Different patterns one process tells apart; further keys are all `?`."""
@@ -97,15 +98,33 @@ class RedisOperation(Operation):
         looks_up: what a reply tells about the cache: 0 nothing, 1 hit or miss, 2 one of them for each item.
         hits: counts lookups that found something.
         misses: counts those that did not.
+        found: spans of single lookups that found something, None until there was one.
+        plain: likewise of commands that look nothing up, or several.
+        missed: likewise of single lookups that did not find anything.
     """
 
-    __slots__ = ("hits", "looks_up", "misses")
+    __slots__ = ("found", "hits", "looks_up", "missed", "misses", "plain")
 
     is_statement: ClassVar[bool] = False
 
     looks_up: int
     hits: Adds
     misses: Adds
+    found: Briefs | None
+    plain: Briefs | None
+    missed: Briefs | None
+
+    def __init__(self, name: str, attributes: dict[str, Any], histogram: Histogram | None, batch: bool) -> None:
+        super().__init__(name, attributes, histogram, batch)
+        self.found = self.plain = self.missed = None
+        self.looks_up = 0
+        self.hits = self.misses = NOTHING
+
+    def meet(self, tracer: Starts) -> None:
+        """Make spans by this tracer from now on; the counting of single lookups waits with them."""
+        self.plain = self.briefs(tracer)
+        self.found = self.briefs(tracer, self.hits)
+        self.missed = self.briefs(tracer, self.misses)
 
     def count(self, reply: Any) -> None:
         """Count the lookups of one call."""
@@ -175,7 +194,8 @@ class Commands:
         else:
             command, key, number = plain(args)
             pattern = "" if key is None else self._pattern_of(key)
-        number = number if number < _MAX_ARGUMENTS else _MAX_ARGUMENTS
+        if number > _MAX_ARGUMENTS:  # noqa: PLR1730 - a call would cost three times as much
+            number = _MAX_ARGUMENTS
         target = self._targets.get(id(getattr(client, "connection_pool", None))) or self.target(client)
         return target.operations.get((command, pattern, number)) or self._learn(target, command, pattern, number)
 
@@ -202,7 +222,6 @@ class Commands:
         if known is None:
             attributes = {**target.attributes, "db.operation.name": name}
             known = target.operations.keep(key, RedisOperation(name, attributes, self._duration, batch=True))
-            known.looks_up = 0
         return known, text
 
     def lookups(self, client: Any, commands: Sequence[Sequence[Any]]) -> Lookups:
@@ -237,9 +256,10 @@ class Commands:
         text = " ".join([name, *([pattern] if pattern else []), *[PLACEHOLDER] * rest])
         attributes = {**target.attributes, "db.operation.name": name, "db.query.text": text}
         made = RedisOperation(name, attributes, self._duration, batch=False)
-        made.looks_up = 1 if name in _ONE else 2 if name in _SEVERAL else 0
-        made.hits = self._counter(name, pattern, "hit") if made.looks_up else NOTHING
-        made.misses = self._counter(name, pattern, "miss") if made.looks_up else NOTHING
+        if name in _LOOKUPS:
+            made.looks_up = 1 if name in _ONE else 2
+            made.hits = self._counter(name, pattern, "hit")
+            made.misses = self._counter(name, pattern, "miss")
         return target.operations.keep((command, pattern, number), made)
 
     def _counter(self, name: str, pattern: str, result: str) -> Adds:
