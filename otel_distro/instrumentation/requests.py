@@ -60,7 +60,7 @@ class RequestsInstrumentation:
         if self._original is not None or self._session is None:
             return
         original = self._original = self._session.send
-        begin, answered = self._begin, self._answered
+        begin, guard = self._begin, self._guard
 
         @wraps(original)
         def send(session: Any, request: Any, **kwargs: Any) -> Any:
@@ -70,10 +70,19 @@ class RequestsInstrumentation:
             try:
                 response = original(session, request, **kwargs)
             except BaseException as error:
-                answered(exchange, getattr(error, "response", None), None, request)
+                response = getattr(error, "response", None)
+                if response is not None:
+                    guard.call(_PART, None, _answered, exchange, response)
                 exchange.fail(error)
                 raise
-            answered(exchange, response, hooks, request)
+            try:
+                # as `_answered`, without the call
+                version = VERSIONS.get(getattr(response.raw, "version", None), "")
+                exchange.answered(response.status_code, version, response.headers)
+                if hooks is not None and hooks.response is not None:
+                    hooks.response(exchange.span, request, response)
+            except Exception as error:  # noqa: BLE001 - the response is the application's
+                guard.failed(_PART, error)
             exchange.end()
             return response
 
@@ -98,17 +107,6 @@ class RequestsInstrumentation:
             self._guard.failed(_PART, error)
             return None, None
 
-    def _answered(self, exchange: Exchange, response: Any, hooks: HookSet | None, request: Any) -> None:
-        if response is None:
-            return
-        try:
-            version = VERSIONS.get(getattr(response.raw, "version", None), "")
-            exchange.answered(response.status_code, version, response.headers)
-            if hooks is not None and hooks.response is not None:
-                hooks.response(exchange.span, request, response)
-        except Exception as error:  # noqa: BLE001 - the response is the application's
-            self._guard.failed(_PART, error)
-
     def _take_over(self, module: ModuleType) -> None:
         if self._takeover is not None:
             return
@@ -130,20 +128,33 @@ class RequestsInstrumentation:
             self._client.tracer = tracer_of(options["tracer_provider"], self.name)
 
 
-def writer(kind: type, name: str | None) -> Write:
-    """See `HttpClient.write`: into the dictionary behind requests' own class of headers, by names in lower case."""
+def writer(kind: Callable[[], Any], name: str | None) -> Write | None:
+    """What writes into the dictionary, by names in lower case, behind requests' own class of headers.
+
+    Args:
+        kind: that class; nothing is written to any other.
+        name: of the header with the request's id; None where none is sent.
+
+    Returns:
+        See `HttpClient.write`; None where there is no such dictionary.
+    """
     lowered = (name or "").lower()
 
     def write(headers: Any, traceparent: str, request_id: str | None) -> bool:
-        store: Any = getattr(headers, "_store", None)
-        if headers.__class__ is not kind or store.__class__ is not OrderedDict:
+        if headers.__class__ is not kind:
             return False
+        store = headers._store  # noqa: SLF001 - looked for below
         store["traceparent"] = ("traceparent", traceparent)
         if request_id is not None and lowered not in store:
             store[lowered] = (name, request_id)
         return True
 
-    return write
+    return write if getattr(kind(), "_store", None).__class__ is OrderedDict else None
+
+
+def _answered(exchange: Exchange, response: Any) -> None:
+    version = VERSIONS.get(getattr(response.raw, "version", None), "")
+    exchange.answered(response.status_code, version, response.headers)
 
 
 def _bound(hook: Callable[..., Any] | None, request: Any) -> Callable[[Span], Any] | None:

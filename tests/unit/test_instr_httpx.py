@@ -121,6 +121,7 @@ def test_headers_of_a_class_of_its_own_are_written_by_their_own_methods() -> Non
         pass
 
     write = writer(httpx.Headers, "X-Request-ID")
+    assert write is not None
     own, usual = Own({"a": "b"}), httpx.Headers({"a": "b"})
     assert not write(own, "t", "r1")
     assert list(own.items()) == [("a", "b")]

@@ -18,6 +18,7 @@ from otel_distro.context import RequestScope, close_scope, open_scope
 from otel_distro.instrumentation.aiohttp_client import AiohttpClientInstrumentation
 from otel_distro.instrumentation.base import Instrumentation
 from otel_distro.instrumentation.httpx import HttpxInstrumentation
+from otel_distro.instrumentation.httpx.headers import writer as httpx_writer
 from otel_distro.instrumentation.requests import RequestsInstrumentation, writer
 from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
 from tests.asgi_rig import get, one_route, rigged
@@ -262,6 +263,7 @@ def test_requests_headers_of_a_class_of_its_own_are_written_by_their_own_methods
     """Nobody writes past what an application made of requests' headers."""
     structures = importlib.import_module("requests.structures")
     write = writer(structures.CaseInsensitiveDict, "X-Request-ID")
+    assert write is not None
     usual, own = structures.CaseInsensitiveDict(), type("Own", (structures.CaseInsensitiveDict,), {})()
     assert not write(own, "t", "r1")
     assert not write({}, "t", "r1")
@@ -269,6 +271,33 @@ def test_requests_headers_of_a_class_of_its_own_are_written_by_their_own_methods
     assert write(usual, "t", "r1")
     assert write(usual, "t2", "r2")
     assert dict(usual) == {"traceparent": "t2", "X-Request-ID": "r1"}
+
+
+def test_headers_that_are_kept_elsewhere_are_written_by_their_own_methods() -> None:
+    """Where a later version of a library keeps no such list or dictionary, nothing is written past its methods."""
+    assert writer(dict, "X-Request-ID") is None
+    assert httpx_writer(dict, "X-Request-ID") is None
+
+
+@pytest.mark.parametrize("status", [500, None])
+def test_a_requests_error_tells_the_answer_that_it_has(echo: Echo, status: int | None) -> None:
+    """What an adapter raises may carry the response, whose status is then the span's."""
+    requests = importlib.import_module("requests")
+    recording = Recording()
+
+    class Raising(requests.adapters.HTTPAdapter):  # type: ignore[misc, name-defined]
+        def send(self, *args: Any, **kwargs: Any) -> Any:
+            response = super().send(*args, **kwargs)
+            raise requests.HTTPError("no", response=response if status else None)
+
+    with instrumented(RequestsInstrumentation, recording), requests.Session() as session:
+        session.mount("http://", Raising())
+        with pytest.raises(requests.HTTPError):
+            session.get(f"{echo.url}/status/500")
+    attributes = recording.one().attributes or {}
+    assert attributes.get("http.response.status_code") == status
+    assert attributes["error.type"] == "HTTPError"
+    assert recording.failures == []
 
 
 def test_nothing_is_sent_where_the_settings_say_so(echo: Echo) -> None:

@@ -12,28 +12,33 @@ _TRACEPARENT = b"traceparent"
 _lowered = itemgetter(1)
 
 
-def writer(kind: type, name: str | None) -> Write:
-    """What writes `traceparent` and the request's id where the application has set neither; see `HttpClient.write`.
+def writer(kind: Callable[[], Any], name: str | None) -> Write | None:
+    """What writes `traceparent` and the request's id where the application has set neither.
 
     Args:
         kind: httpx's own class of headers; those of any other class are not written to.
         name: of the header with the request's id; None where none is sent.
+
+    Returns:
+        See `HttpClient.write`; None where that class does not keep a list.
     """
     spelt = (name or "").encode("ascii")
     lowered = spelt.lower()
     ours = frozenset((_TRACEPARENT, lowered))
 
     def write(headers: Any, traceparent: str, request_id: str | None) -> bool:
-        pairs: Any = getattr(headers, "_list", None)
-        # a header that is there already may be from an earlier hop or the application's: who sets it knows what to do
-        if headers.__class__ is not kind or pairs.__class__ is not list or not ours.isdisjoint(map(_lowered, pairs)):
+        if headers.__class__ is not kind:
+            return False
+        pairs = headers._list  # noqa: SLF001 - looked for below
+        # one that is there already is from an earlier hop or the application's: who sets a single one knows what to do
+        if not ours.isdisjoint(map(_lowered, pairs)):
             return False
         pairs.append((_TRACEPARENT, _TRACEPARENT, traceparent.encode()))
         if request_id is not None:
             pairs.append((spelt, lowered, request_id.encode()))
         return True
 
-    return write
+    return write if getattr(kind(), "_list", None).__class__ is list else None
 
 
 def setter(headers: Any) -> Callable[[str, str], object]:
