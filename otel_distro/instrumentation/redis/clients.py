@@ -18,7 +18,7 @@ from otel_distro.instrumentation.calls import CLIENT, current, parent_in, suppre
 from otel_distro.instrumentation.hooks import Hooks
 from otel_distro.tracing.context import span_context_in
 
-from .commands import KEYED, MAX_ARGUMENTS, Commands, Lookups, RedisOperation
+from .commands import Commands, Lookups, RedisOperation
 
 _PART = "instrumentation redis"
 Begun = tuple[Span, RedisOperation, float, Lookups | None]
@@ -43,8 +43,6 @@ class Clients:
     def __init__(self, tracer: Starts, commands: Commands, hooks: Hooks, guard: Guard) -> None:
         self.tracer = tracer
         self._commands = commands
-        self._targets = commands.targets
-        self._pattern_of = commands.pattern_of
         self._hooks = hooks
         self._guard = guard
         self._replaced: list[tuple[type, str, Any]] = []
@@ -244,22 +242,12 @@ class Clients:
         except Exception as failure:  # noqa: BLE001 - see above
             self._guard.failed(_PART, failure)
 
-    def _ended_briefly(  # noqa: C901 - calls would cost what the short way saves
-        self, client: Any, args: tuple[Any, ...], started: float, reply: Any
-    ) -> None:
+    def _ended_briefly(self, client: Any, args: tuple[Any, ...], started: float, reply: Any) -> None:
         """A command that went well: all that is to be told of it is looked up and made now."""
         now, end_time, context = perf_counter(), time_ns(), current()
         if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed(context):
             return
-        operation, tracer = None, self.tracer
-        # as `Commands.operation`, without the call
-        command, number = args[0], len(args)
-        if command in KEYED and 1 < number <= MAX_ARGUMENTS:
-            target = self._targets.get(id(getattr(client, "connection_pool", None)))
-            if target is not None:
-                operation = target.operations.get((command, self._pattern_of(args[1]), number))
-        if operation is None:
-            operation = self._commands.operation(client, args)
+        operation, tracer = self._commands.operation(client, args), self.tracer
         briefs = operation.plain
         if briefs is None or briefs.tracer is not tracer:  # type: ignore[comparison-overlap]  # a lean one is both
             operation.meet(tracer)

@@ -18,10 +18,9 @@ from otel_distro.tracing.brief import Briefs
 _MAX_PATTERNS = 500
 """Different patterns one process tells apart; further keys are all `?`."""
 _MAX_OPERATIONS = 2_000
+_MAX_ARGUMENTS = 10
 _MAX_COMMANDS = 20
 _MAX_LINE = 256
-MAX_ARGUMENTS = 10
-"""Of a command, itself included, that are told apart by their number."""
 
 _KEY_COMMANDS = """
 GET SET SETEX PSETEX SETNX GETSET GETEX GETDEL MGET MSET MSETNX STRLEN APPEND GETRANGE SETRANGE SUBSTR INCR INCRBY
@@ -38,7 +37,7 @@ GEOHASH GEOPOS GEOSEARCH GEOSEARCHSTORE GEORADIUS PFADD PFCOUNT PFMERGE WATCH JS
 JSON.MERGE JSON.NUMINCRBY JSON.ARRAPPEND JSON.ARRLEN JSON.OBJKEYS JSON.TYPE TS.ADD TS.GET TS.RANGE TS.INCRBY BF.ADD
 BF.EXISTS CF.ADD CF.EXISTS
 """
-KEYED = frozenset(_KEY_COMMANDS.split())
+_KEYED = frozenset(_KEY_COMMANDS.split())
 """Commands whose first argument is a key."""
 _ONE = frozenset({"GET", "GETEX", "GETDEL", "HGET", "HGETALL", "JSON.GET"})
 _SEVERAL = frozenset({"MGET", "HMGET", "JSON.MGET"})
@@ -89,7 +88,7 @@ def plain(args: Sequence[Any]) -> tuple[str, Any, int]:
         return OTHER, None, len(args)
     if name in _WITH_SUBCOMMAND and rest and isinstance(rest[0], str) and _NAME.fullmatch(rest[0].upper()):
         return f"{name} {rest[0].upper()}", None, len(rest)
-    return name, (rest[0] if rest and name in KEYED else None), len(rest) + 1
+    return name, (rest[0] if rest and name in _KEYED else None), len(rest) + 1
 
 
 class RedisOperation(Operation):
@@ -166,23 +165,19 @@ class Commands:
     Args:
         duration: `db.client.operation.duration`; None where redis-py measures it itself.
         lookups: `cache.lookups`.
-
-    Attributes:
-        pattern_of: gives the pattern of a key.
-        targets: by the `id` of what clients go through, see `target`.
     """
 
     def __init__(self, duration: Histogram | None, lookups: Counter) -> None:
         self._duration = duration
         self._lookups = lookups
-        self.pattern_of = KeyPatterns(_MAX_PATTERNS).of
-        self.targets: dict[int, Target] = {}
+        self._pattern_of = KeyPatterns(_MAX_PATTERNS).of
+        self._targets: dict[int, Target] = {}
         self._references: dict[int, weakref.ref[Any]] = {}
 
     def measure_durations(self, duration: Histogram | None) -> None:
         """Measure with another instrument from now on; None where somebody else does."""
         self._duration = duration
-        for target in tuple(self.targets.values()):
+        for target in tuple(self._targets.values()):
             target.operations.clear()
 
     def operation(self, client: Any, args: Sequence[Any]) -> RedisOperation:
@@ -194,14 +189,14 @@ class Commands:
         """
         command = args[0]
         number = len(args)
-        if command in KEYED:
-            pattern = self.pattern_of(args[1]) if number > 1 else ""
+        if command in _KEYED:
+            pattern = self._pattern_of(args[1]) if number > 1 else ""
         else:
             command, key, number = plain(args)
-            pattern = "" if key is None else self.pattern_of(key)
-        if number > MAX_ARGUMENTS:  # noqa: PLR1730 - a call would cost three times as much
-            number = MAX_ARGUMENTS
-        target = self.targets.get(id(getattr(client, "connection_pool", None))) or self.target(client)
+            pattern = "" if key is None else self._pattern_of(key)
+        if number > _MAX_ARGUMENTS:  # noqa: PLR1730 - a call would cost three times as much
+            number = _MAX_ARGUMENTS
+        target = self._targets.get(id(getattr(client, "connection_pool", None))) or self.target(client)
         return target.operations.get((command, pattern, number)) or self._learn(target, command, pattern, number)
 
     def batch(self, client: Any, commands: Sequence[Sequence[Any]], kind: str) -> tuple[RedisOperation, str]:
@@ -243,11 +238,11 @@ class Commands:
         if owner is None:
             owner = _cluster_of(client)
         key = id(owner)
-        target = self.targets.get(key)
+        target = self._targets.get(key)
         if target is None:
             target = Target(_attributes(owner))
             self._references[key] = weakref.ref(owner, lambda _: self._forget(key))
-            self.targets[key] = target
+            self._targets[key] = target
         return target
 
     def pools(self) -> list[Any]:
@@ -279,7 +274,7 @@ class Commands:
         )
 
     def _forget(self, key: int) -> None:
-        self.targets.pop(key, None)
+        self._targets.pop(key, None)
         self._references.pop(key, None)
 
 
