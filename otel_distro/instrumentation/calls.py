@@ -25,9 +25,6 @@ CLIENT = SpanKind.CLIENT
 current = _compat.context_variable().get
 """The current `Context`, for one look at everything in it."""
 
-make_current = _compat.context_variable().set
-"""Make a `Context` the current one; gives the token for `detach`."""
-
 
 def tracer_of(provider: TracerProvider, library: str) -> Starts:
     """The tracer of a library's instrumentation."""

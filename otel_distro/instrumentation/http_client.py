@@ -21,12 +21,12 @@ from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_text, redact_url
 from otel_distro.tracing import LeanSpan
 from otel_distro.tracing.client import ClientSpan, ClientSpans
-from otel_distro.tracing.context import detach, reset_context
+from otel_distro.tracing.context import attach, detach, reset_context
 
 from .base import Toolbox
-from .calls import CLIENT, current, error_type, make_current, meter_of, parent_in, suppressed, tracer_of
+from .calls import CLIENT, current, error_type, meter_of, parent_in, suppressed, tracer_of
 from .http_target import Target
-from .request_ids import passing_on
+from .request_ids import SetHeader, passing_on
 
 DURATION_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Seconds; the advisory bucket boundaries of `http.client.request.duration`."""
@@ -40,8 +40,8 @@ _new = object.__new__
 
 Headers = Iterable[tuple[bytes, bytes]]
 Pairs = Callable[[Any], Headers]
-SetHeader = Callable[[str, str], object]
 Write = Callable[[Any, str, str | None], bool]
+"""See `HttpClient.write`."""
 Place = tuple[str, str, int | None, str]
 """Scheme, host, port and path of a URL that has nothing else."""
 
@@ -282,14 +282,19 @@ class HttpClient:
             self._request_headers(span, headers)
         if hook is not None:
             hook(span)
+            # the user's may have made another one current
+            context, alone = current(), False
         carried, request_id, passing, write = context, None, self._passing, self.write
         if scope is not None and passing is not None:
             if passing.keys:
                 carried = passing.baggage(scope, context)
             if passing.name is not None:
                 request_id = scope.request_id or passing.id_of(scope)
-        traceparent = None if write is None else self._propagation.traceparent(span, carried)
-        if traceparent is None or not write(headers, traceparent, request_id):  # type: ignore[misc]  # then it is one
+        if (
+            write is None
+            or (traceparent := self._propagation.traceparent(span, carried)) is None
+            or not write(headers, traceparent, request_id)
+        ):
             self._propagate(span, carried, headers, request_id)
         # a constructor would cost twice as much
         exchange = _new(Exchange)
@@ -299,10 +304,10 @@ class HttpClient:
         exchange._answer = _UNANSWERED  # noqa: SLF001
         exchange.span = span
         if above:
-            exchange._token = make_current(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True}))  # noqa: SLF001
+            exchange._token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True}))  # noqa: SLF001
         else:
             # costs half as much to make anew as to copy
-            exchange._token = make_current(  # noqa: SLF001
+            exchange._token = attach(  # noqa: SLF001
                 Context({SPAN_KEY: span} if alone else {**context, SPAN_KEY: span})
             )
         exchange.started = perf_counter()

@@ -24,6 +24,7 @@ from otel_distro.guard import Guard
 SetHeader = Callable[[str, str], object]
 
 _PART = "request id"
+_PROPAGATED = frozenset({"traceparent", "tracestate", "baggage"})
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 ID_CHARACTERS = (ascii_letters + digits + "._~:/+=@-").encode("ascii")
@@ -186,20 +187,20 @@ class PassingOn:
 def passing_on(chosen: settings.Requests, guard: Guard) -> PassingOn | None:
     """What the settings want clients to send, None for nothing."""
     names = usable_names(chosen.id_headers, guard)
-    # the propagator's own header carries no id
-    names = tuple(name for name in names if name.lower() != "traceparent")
     name = names[0] if names and "send" in chosen.id and "none" not in chosen.id else None
     return None if name is None and not chosen.baggage_keys else PassingOn(name, chosen.baggage_keys, guard)
 
 
 def usable_names(names: Iterable[str], guard: Guard) -> tuple[str, ...]:
-    """The names that may be headers; others are said once."""
+    """The names that may be headers of ids; others are said once."""
     found = []
     for name in names:
-        if _TOKEN(name):
-            found.append(name)
-        else:
+        if not _TOKEN(name):
             guard.warn(f"OTEL_DISTRO_REQUEST_ID_HEADERS: {name[:80]!r} is no name of a header", once=_PART)
+        elif name.lower() in _PROPAGATED:
+            guard.warn(f"OTEL_DISTRO_REQUEST_ID_HEADERS: {name!r} is the propagator's own and carries no id", once=name)
+        else:
+            found.append(name)
     return tuple(found)
 
 

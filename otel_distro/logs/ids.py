@@ -8,16 +8,14 @@ from .correlation import Correlation
 from .join import Join
 
 
-def join_ids(service: str, guard: Guard) -> Join:
+def join_ids(service: str, guard: Guard) -> None:
     """Put trace id, span id and service on every record from now on.
 
     Args:
         service: `service.name`.
         guard: gets whatever fails.
     """
-    join = Join(put_on=Correlation(service, contextual=False).put_on, take=None, guard=guard)
-    join.join()
-    return join
+    Join(put_on=Correlation(service, contextual=False).put_on, take=None, guard=guard).join()
 
 
 __all__ = ["join_ids"]

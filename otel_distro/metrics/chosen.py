@@ -13,7 +13,6 @@ from opentelemetry.sdk.metrics.view import View
 
 from otel_distro import _compat_metrics as _compat
 
-from . import exponential as _  # noqa: F401 - whoever chose it makes its series under a lock
 from .aggregation import DROP, LAST, SUM, Aggregation, explicit, exponential
 from .views import OBSERVED, Origin, default
 
@@ -70,5 +69,7 @@ def resolve(wanted: object, origin: Origin) -> Aggregation:
         bounds = parts["boundaries"]
         return explicit(origin.bounds if bounds is None else bounds, min_max=parts["record_min_max"])
     if isinstance(wanted, upstream.ExponentialBucketHistogramAggregation):
+        from .exponential import ExponentialSeries  # noqa: F401 - its series are made under a lock, where nothing is imported
+
         return exponential(parts["max_size"], parts["max_scale"], min_max=parts["record_min_max"])
     raise ValueError(f"unknown aggregation {type(wanted).__name__}")

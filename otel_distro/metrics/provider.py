@@ -76,7 +76,7 @@ class LeanMeterProvider(MeterProvider):
         self._instruments: tuple[LeanInstrument, ...] = ()
         self._collections: dict[MetricReader, Collection] = {}
         self._late: list[LateReader] = []
-        self._unmade: list[Callable[[], object]] = []
+        self._unmade: list[tuple[str, Callable[[], object]]] = []
         self._began = now()
         self._private = LocalStore()
         self._means = means = Means(self.store, self._private, guard, max(2, cardinality_limit), exemplar_filter)
@@ -143,12 +143,12 @@ class LeanMeterProvider(MeterProvider):
         """Let series be told later what waits in a ledger: `settle` tells them, called before anybody reads them."""
         self._means.settles.append(settle)
 
-    def before_first_reading(self, make: Callable[[], object]) -> None:
-        """Call `make` before the first collection: it makes instruments that only callbacks fill.
+    def before_first_reading(self, meter: str, make: Callable[[], object]) -> None:
+        """Call `make` before the first collection: it makes instruments of this meter that only callbacks fill.
 
         What those report counts as since the provider is there, in a forked child since the fork.
         """
-        self._unmade.append(make)
+        self._unmade.append((meter, make))
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Let every reader collect and export what it has, within `timeout_millis` together.
@@ -239,13 +239,15 @@ class LeanMeterProvider(MeterProvider):
 
     def _make_observables(self) -> None:
         unmade, self._unmade = self._unmade, []
-        known = len(self._instruments)
-        for make in unmade:
+        known, meters = len(self._instruments), {meter for meter, _ in unmade}
+        for _, make in unmade:
             self._guard.call("metrics", None, make)
         for instrument in self._instruments[known:]:
-            for streams in instrument.binder.views:
-                for stream in streams.streams.values():
-                    stream.began = self._began
+            # the application may make one of its own meanwhile
+            if instrument.instrumentation_scope.name in meters:
+                for streams in instrument.binder.views:
+                    for stream in streams.streams.values():
+                        stream.began = self._began
 
     def _unforked_at_first(self) -> AbstractContextManager[None]:
         """The first round of callbacks imports what it needs, in a thread of ours: see `unforked`."""

@@ -287,7 +287,7 @@ class Sender:
     def _speak(self) -> Voice:
         """What says how the target is; one that takes everything needs none."""
         if self._voice is None:
-            from .voice import Voice, Words  # imported by this sender's thread: see `_late`
+            from .voice import Voice, Words  # there already where this sender's thread runs: see `_late`
 
             endpoint = self._client.endpoint
             words = self._words or Words(self.signal, str(endpoint))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from otel_distro import settings
 from otel_distro._version import __version__
-from otel_distro.components import Component, Settled
+from otel_distro.components import Component
+from otel_distro.export_durations import ExportDurations
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider, Merge
 from otel_distro.metrics.groups import Groups
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+_RUNTIME, _OWN = "otel_distro.runtime", "otel_distro.own"
 _NOUNS = {"traces": "span", "metrics": "metric", "logs": "log"}
 _WAYS = {"grpc": "grpc", "http/json": "http_json", "http/protobuf": "http"}
 
@@ -37,7 +39,7 @@ def otlp_component(signal: str, otlp: settings.Otlp) -> Component:
 
 
 def install(
-    chosen: settings.Settings, guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider, settled: Settled
+    chosen: settings.Settings, guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider, settled: ExportDurations
 ) -> None:
     """Make the instruments of the groups `runtime` and `own`, where they are on; each failure costs its part only.
 
@@ -66,13 +68,13 @@ def _last_look(provider: LeanMeterProvider, seconds: float) -> None:
 
 def _meter(provider: LeanMeterProvider, name: str) -> Meter:
     # not the provider's own `get_meter`, which begins the scrapes: a program that measures nothing needs no port
-    return LeanMeterProvider.get_meter(provider, f"otel_distro.{name}", __version__, SCHEMA_URL)
+    return LeanMeterProvider.get_meter(provider, name, __version__, SCHEMA_URL)
 
 
 def _runtime(guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider) -> None:
     from otel_distro.runtime import Garbage, LoopLag, observe_garbage
 
-    meter = _meter(provider, "runtime")
+    meter = _meter(provider, _RUNTIME)
     garbage = Garbage(guard)  # in a forked child it has to know what its parent had collected
 
     def observe() -> None:
@@ -81,17 +83,17 @@ def _runtime(guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider) -> N
         observe_process(meter)
         observe_garbage(meter, garbage)
 
-    provider.before_first_reading(observe)
+    provider.before_first_reading(_RUNTIME, observe)
     pipeline.loops = LoopLag(meter, guard)
 
 
 def _own(
-    chosen: settings.Settings, guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider, settled: Settled
+    chosen: settings.Settings, guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider, settled: ExportDurations
 ) -> None:
-    meter = _meter(provider, "own")
+    meter = _meter(provider, _OWN)
     settled.measure(meter)
     exporting = tuple(pipeline.exporting)
-    provider.before_first_reading(lambda: _observe(chosen, guard, meter, exporting, pipeline.further))
+    provider.before_first_reading(_OWN, lambda: _observe(chosen, guard, meter, exporting, pipeline.further))
 
 
 def _observe(

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SpanExporter
 
 from otel_distro import resource as resources
 from otel_distro import sampling, settings
-from otel_distro.components import Settled
+from otel_distro.export_durations import ExportDurations
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider, unsupported
 from otel_distro.metrics.groups import Groups
@@ -70,14 +70,16 @@ class Ground:
     guard: Guard
     environ: MutableMapping[str, str]
     serves: bool
-    settled: Settled
+    settled: ExportDurations
 
 
 def build(
     chosen: settings.Settings, resource: Resource, guard: Guard, *, environ: MutableMapping[str, str], serves: bool
 ) -> Pipeline:
     """Assemble our providers; `environ` is also read for proxies, the rest as of `upstream.build`."""
-    ground = Ground(chosen, resource, ChildResource(resource, chosen.general), guard, environ, serves, Settled())
+    ground = Ground(
+        chosen, resource, ChildResource(resource, chosen.general), guard, environ, serves, ExportDurations()
+    )
     pipeline = Pipeline()
     # also without any exporter: `none` stops no context from passing through, and applications add processors
     tracer_provider = _tracer_provider(ground, pipeline)

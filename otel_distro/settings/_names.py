@@ -40,17 +40,6 @@ _JAEGER = ("Jaeger's own protocol has left the specification", "Jaeger takes OTL
 _ZIPKIN = ("the Zipkin exporter is a package of its own", "OTEL_TRACES_EXPORTER=zipkin uses it where it is installed")
 _CREDENTIALS = ("our own exporter takes no credential provider", "OTEL_DISTRO_PIPELINE=upstream does")
 
-INTERNAL = frozenset(
-    {
-        "OTEL_DISTRO_CACHE",
-        "OTEL_DISTRO_DISABLED_INSTRUMENTATIONS",
-        "OTEL_DISTRO_LAUNCH",
-        "OTEL_DISTRO_PARENT_SERVICE_NAME",
-        "OTEL_DISTRO_SAID",
-    }
-)
-"""What processes of one launch leave to each other, and where the development scripts keep their downloads."""
-
 _OTHERS = (
     r"OTEL_(?:JAVA\w*|NODE|DOTNET|GO|PHP|RUBY|ERLANG|ELIXIR|RUST|CPP|SWIFT|DENO|LAMBDA|AWS|AZURE|OPERATOR|INJECTOR|"
     r"COLLECTOR|COL|OTELCOL|EBPF|BPF|WEAVER|DEMO|SIDECAR|AGENT|AUTO|OPAMP|PROFILER|CLI|SCHEMA)_\w+"
@@ -75,21 +64,20 @@ def _is_anothers(name: str) -> bool:
     return re.fullmatch(_OTHERS, name) is not None
 
 
-def check(environ: Mapping[str, str], known: Collection[str], *, exporters: Iterable[str], lean: bool) -> list[Problem]:
+def check(unread: Mapping[str, str], known: Collection[str], *, exporters: Iterable[str], lean: bool) -> list[Problem]:
     """A problem for each `OTEL_*` name that does nothing and was most likely meant to.
 
     Args:
-        environ: the environment.
+        unread: those variables of the environment that nothing reads.
         known: every name that is read.
         exporters: those of traces; an exporter that is used reads its own variables.
         lean: whether our own pipeline runs.
     """
     found: list[Problem] = []
-    for name in environ:
-        if name.startswith("OTEL_") and name not in known and name not in INTERNAL and environ[name].strip():
-            problem = _unsupported(name, set(exporters), lean=lean) or _unknown(name, environ[name], known)
-            if problem is not None:
-                found.append(problem)
+    for name, text in unread.items():
+        problem = _unsupported(name, set(exporters), lean=lean) or _unknown(name, text, known)
+        if problem is not None:
+            found.append(problem)
     return found
 
 

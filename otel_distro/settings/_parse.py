@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 G = TypeVar("G", bound=Record)
 
+INTERNAL = frozenset(
+    {
+        "OTEL_DISTRO_CACHE",
+        "OTEL_DISTRO_DISABLED_INSTRUMENTATIONS",
+        "OTEL_DISTRO_LAUNCH",
+        "OTEL_DISTRO_PARENT_SERVICE_NAME",
+        "OTEL_DISTRO_SAID",
+    }
+)
+"""What processes of one launch leave to each other, and where the development scripts keep their downloads."""
+
 InstalledNames = Callable[[str], Iterable[str]]
 """Names installed under an entry-point group, asked only when a list names something that is not built in."""
 
@@ -47,10 +58,15 @@ def parse(
     names = environ if said is None else said.environ
     lean = settings.distro.pipeline == "lean"
     known = _known()
-    if any(name.startswith("OTEL_") and name not in known and names[name].strip() for name in names):
+    read_by_none = {
+        name: text
+        for name, text in names.items()
+        if name.startswith("OTEL_") and name not in known and name not in INTERNAL and text.strip()
+    }
+    if read_by_none:
         from . import _names  # where every name is read nobody pays for what is said of others
 
-        problems += _names.check(names, known, exporters=settings.traces.exporters, lean=lean)
+        problems += _names.check(read_by_none, known, exporters=settings.traces.exporters, lean=lean)
     if said is not None:
         problems = [said.placed(problem) for problem in problems]
         # upstream's code reads the ignored variables all the same, and dies of some values

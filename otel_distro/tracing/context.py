@@ -26,6 +26,8 @@ _current = _VARIABLE.get
 _set = _VARIABLE.set
 reset_context = _VARIABLE.reset
 """What `detach` does first: raises where the token is of another context, or used."""
+attach = _set
+"""Make a `Context` the current one; give the token to `detach`."""
 
 
 def attach_span(span: Span) -> Token[Context]:
@@ -35,11 +37,6 @@ def attach_span(span: Span) -> Token[Context]:
     if len(before) < 2 and (not before or SPAN_KEY in before):
         return _set(Context({SPAN_KEY: span}))
     return _set(Context({**before, SPAN_KEY: span}))
-
-
-def attach(context: Context) -> Token[Context]:
-    """Make `context` the current one; give the token to `detach`."""
-    return _set(context)
 
 
 def detach(token: Token[Context], span: Span | None = None) -> None:

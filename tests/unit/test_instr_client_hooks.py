@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Any
 
 import aiohttp
 import pytest
 import requests
 import urllib3
+from opentelemetry import baggage, context
 
 from otel_distro.instrumentation.aiohttp_client import AiohttpClientInstrumentation
 from otel_distro.instrumentation.requests import RequestsInstrumentation
@@ -53,6 +55,31 @@ def test_requests(echo: Echo) -> None:
     assert (span.attributes or {})["hook.status"] == 201
     assert recording.failures == [f"requests hook: ValueError: {MISTAKE}"]
     assert "instrument" not in vars(contrib.RequestsInstrumentor)
+
+
+def test_context_that_a_request_hook_sets_stays_for_the_request(echo: Echo) -> None:
+    """What a hook makes current goes out with the request, and is current below it and in the response's hook."""
+    contrib = importlib.import_module("opentelemetry.instrumentation.requests")
+    recording = Recording()
+    seen: list[object] = []
+
+    def on_request(span: Any, request: Any) -> None:
+        context.attach(baggage.set_baggage("k", "v"))
+
+    def on_response(span: Any, request: Any, response: Any) -> None:
+        seen.append(baggage.get_baggage("k"))
+
+    def work() -> None:
+        with instrumented(RequestsInstrumentation, recording) as instrumentation, requests.Session() as session:
+            instrumentation.instrument(contrib)
+            contrib.RequestsInstrumentor().instrument(request_hook=on_request, response_hook=on_response)
+            echo.asked.clear()
+            session.get(f"{echo.url}/status/200", timeout=5)
+
+    copy_context().run(work)
+    assert seen == ["v"]
+    assert echo.asked[0]["baggage"] == "k=v"
+    assert recording.failures == []
 
 
 def test_urllib3(echo: Echo) -> None:

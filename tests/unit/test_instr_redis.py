@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from otel_distro.instrumentation.binding import NOTHING
 from otel_distro.instrumentation.redis import RedisInstrumentation
 from otel_distro.instrumentation.redis.clients import status_code
-from otel_distro.instrumentation.redis.commands import plain
+from otel_distro.instrumentation.redis.commands import RedisOperation, plain
 from tests.recording import Recording, instrumented
 
 SECRET = "joe@example.org"
@@ -433,3 +433,25 @@ def test_redis_prefixes_are_status_codes(error: Exception, expected: str | None)
 def test_only_a_name_becomes_a_name(args: tuple[object, ...], name: str, key: str | None, parts: int) -> None:
     """redis-py splits a whole line given as a command; keys and values in it are no operation's name."""
     assert plain(args) == (name, key, parts)
+
+
+@pytest.mark.parametrize(("looks_up", "makers"), [(0, 1), (1, 2), (2, 1)])
+def test_an_operation_is_met_in_one_step(looks_up: int, makers: int) -> None:
+    """A thread that comes while another one meets an operation finds all of what makes its spans, or nothing."""
+    operation = RedisOperation("GET", {}, None, False)
+    operation.looks_up = looks_up
+    met: list[object] = []
+
+    class Maker:
+        def measure(self, *_: object) -> Maker:
+            met.append(operation.met)
+            return self
+
+    class Tracer:
+        def briefs(self, *_: object) -> Maker:
+            return Maker()
+
+    found, missed = operation.meet(Tracer())  # type: ignore[arg-type]  # what is asked of one
+    assert met == [None] * makers
+    assert operation.met == (found, missed)
+    assert (found is missed) == (makers == 1)

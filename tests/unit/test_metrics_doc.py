@@ -8,7 +8,8 @@ from typing import Any
 from opentelemetry.metrics import Meter
 from prometheus_client.openmetrics import parser
 
-from otel_distro.components import Component, Settled
+from otel_distro.components import Component
+from otel_distro.export_durations import ExportDurations
 from otel_distro.instrumentation.asgi.metrics import Instruments
 from otel_distro.instrumentation.asgi.streams import Kind
 from otel_distro.instrumentation.calls import meter_of
@@ -57,7 +58,7 @@ def made() -> list[Any]:
     observe_garbage(meters["runtime"], Garbage(guard))
     kept: list[Any] = [LoopLag(meters["runtime"], guard)]
     own = OwnMetrics(meters["own"], guard)
-    Settled().measure(meters["own"])
+    ExportDurations().measure(meters["own"])
     for signal in ("traces", "logs"):
         own.watch_queue(Component(signal, "t", "n"), queue(Recorder()), 1)
         own.watch_exporter(Component(signal, "t", "n"), list)

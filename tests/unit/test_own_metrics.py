@@ -11,7 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from otel_distro import settings
-from otel_distro.components import Component, Settled, server_of
+from otel_distro.components import Component, server_of
+from otel_distro.export_durations import ExportDurations
 from otel_distro.metrics import LeanMeterProvider
 from otel_distro.metrics.groups import Groups
 from otel_distro.otlp import sender as senders
@@ -186,7 +187,7 @@ def test_an_exporter_without_numbers_shows_what_it_answered() -> None:
 
 def test_durations_are_taken_once_there_is_a_meter(setup: Setup) -> None:
     """A sender may be older than the meter; what it settles before is not measured, and harms nothing."""
-    settled = Settled()
+    settled = ExportDurations()
     record = settled.recorder(EXPORTER, "https://collector/v1/traces")
     record(1.0, "")
     settled.measure(setup.meter)
@@ -252,7 +253,7 @@ def installed(groups: tuple[str, ...]) -> tuple[Setup, Pipeline, list[Callable[[
     made = queue(Recorder(), setup.guard)
     pipeline.exporting.append(Exporting("traces", "console", Recorder(), made))
     assert isinstance(setup.provider, LeanMeterProvider)
-    install(chosen, setup.guard, pipeline, setup.provider, Settled())
+    install(chosen, setup.guard, pipeline, setup.provider, ExportDurations())
     return setup, pipeline, [made.shutdown]
 
 
@@ -284,7 +285,7 @@ def test_an_exporter_is_called_by_the_conventions_or_by_its_class() -> None:
     made = [queue(Recorder(), setup.guard) for _ in range(2)]
     for name, queued in zip(("otlp", "mine"), made, strict=True):
         pipeline.exporting.append(Exporting("traces", name, Recorder(), queued))
-    install(chosen, setup.guard, pipeline, setup.provider, Settled())
+    install(chosen, setup.guard, pipeline, setup.provider, ExportDurations())
     for queued in made:
         end_spans(queued, 2)
         queued.shutdown()

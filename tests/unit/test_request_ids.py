@@ -15,10 +15,12 @@ from starlette.routing import Route
 
 from otel_distro import request_id, set_context, set_user
 from otel_distro.context import RequestScope, close_scope, open_scope
+from otel_distro.guard import Guard
 from otel_distro.instrumentation.aiohttp_client import AiohttpClientInstrumentation
 from otel_distro.instrumentation.base import Instrumentation
 from otel_distro.instrumentation.httpx import HttpxInstrumentation
 from otel_distro.instrumentation.httpx.headers import writer as httpx_writer
+from otel_distro.instrumentation.request_ids import usable_names
 from otel_distro.instrumentation.requests import RequestsInstrumentation, writer
 from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
 from tests.asgi_rig import get, one_route, rigged
@@ -234,29 +236,40 @@ def test_a_traceparent_of_the_applications_own_is_replaced(kind: type[Instrument
     try:
         with instrumented(kind, recording):
             echo.asked.clear()
-            call(importlib.import_module(kind.modules[0]), echo.url, {"traceparent": "mine"})
+            for _ in range(2):  # the first finds out whether there is a short way
+                call(importlib.import_module(kind.modules[0]), echo.url, {"traceparent": "mine"})
     finally:
         close_scope(scope)
-    (span,) = recording.spans
-    assert echo.asked[0]["traceparent"].split("-")[2] == f"{span.context.span_id:016x}"
-    assert echo.asked[0]["x-request-id"] == "r1"
+    for span, headers in zip(recording.spans, echo.asked, strict=True):
+        assert headers["traceparent"].split("-")[2] == f"{span.context.span_id:016x}"
+        assert headers["x-request-id"] == "r1"
     assert recording.failures == []
 
 
 @pytest.mark.parametrize(("kind", "call"), CLIENTS)
 def test_the_propagators_own_header_carries_no_id(kind: type[Instrumentation], call: Any, echo: Echo) -> None:
-    """A setting that names `traceparent` as the id's header changes nothing in it."""
-    recording = Recording({"OTEL_DISTRO_REQUEST_ID_HEADERS": "Traceparent"})
+    """A setting that names `traceparent` as the id's header changes nothing in it; the next name is taken."""
+    recording = Recording({"OTEL_DISTRO_REQUEST_ID_HEADERS": "Traceparent,X-Other-ID"})
     scope = RequestScope("r1")
     open_scope(scope)
     try:
         with instrumented(kind, recording):
             echo.asked.clear()
-            call(importlib.import_module(kind.modules[0]), echo.url, {})
+            for _ in range(2):
+                call(importlib.import_module(kind.modules[0]), echo.url, {})
     finally:
         close_scope(scope)
-    assert len(echo.asked[0]["traceparent"]) == 55
-    assert "r1" not in echo.asked[0].values()
+    assert [len(headers["traceparent"]) for headers in echo.asked] == [55, 55]
+    assert [headers["x-other-id"] for headers in echo.asked] == ["r1", "r1"]
+
+
+def test_what_the_propagator_owns_is_no_header_of_ids() -> None:
+    """Servers and clients leave such names out, and say so."""
+    said: list[str] = []
+    guard = Guard(output=lambda level, text: said.append(text))
+    assert usable_names(("Traceparent", "X-Request-ID", "baggage", "tracestate"), guard) == ("X-Request-ID",)
+    assert len(said) == 3
+    assert all("propagator" in line for line in said)
 
 
 def test_requests_headers_of_a_class_of_its_own_are_written_by_their_own_methods() -> None:

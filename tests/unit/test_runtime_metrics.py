@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry.metrics import Observation
 
 from otel_distro.runtime import MERGES, Garbage, LoopLag, observe_garbage
 from otel_distro.runtime.process import ProcessMetrics, Stat, observe_process, open_descriptors, read_stat
@@ -133,12 +134,15 @@ def test_a_total_counts_from_the_instruments_beginning(setup: Setup) -> None:
 def test_what_is_made_before_the_first_reading_counts_from_the_providers_beginning() -> None:
     """Nothing is made until somebody reads, once, and the totals are of the whole life; in a child of the child's."""
     setup, made = Setup(), []
+    other = setup.provider.get_meter("application")
 
     def make() -> None:
-        made.append(1)
+        made.append(time.time_ns())
         observe_process(setup.meter)
+        # as another thread of the application's may meanwhile
+        other.create_observable_counter("application.total", [lambda _: [Observation(1)]])
 
-    setup.provider.before_first_reading(make)
+    setup.provider.before_first_reading(setup.meter.name, make)
     before = time.time_ns()
 
     def start() -> int:
@@ -149,7 +153,8 @@ def test_what_is_made_before_the_first_reading_counts_from_the_providers_beginni
     assert int(in_child(start)) >= before
     assert start() <= before
     assert start() <= before
-    assert made == [1]
+    assert len(made) == 1
+    assert setup.metrics()["application.total"].data_points[0].start_time_unix_nano >= made[0]
 
 
 def test_garbage_collections_are_counted_by_generation(setup: Setup) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import otel_distro
 from otel_distro.settings import Problem, Weight, describe, parse, repair
 from otel_distro.settings._aliases import NAMES
-from otel_distro.settings._names import INTERNAL, UNSUPPORTED
+from otel_distro.settings._names import UNSUPPORTED
+from otel_distro.settings._parse import INTERNAL
 
 
 def problems_of(**environ: str) -> list[Problem]:

@@ -67,6 +67,8 @@ class AsyncBody(AsyncByteStream):
         try:
             await self._stream.aclose()
         finally:
+            # an answer that the application keeps keeps no half-read generator
+            self.__dict__.pop("_next", None)
             self._exchange.end()
 
     def __del__(self) -> None:

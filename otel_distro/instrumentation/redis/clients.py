@@ -248,14 +248,14 @@ class Clients:
         if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed(context):
             return
         operation, tracer = self._commands.operation(client, args), self.tracer
-        briefs = operation.plain
-        if briefs is None or briefs.tracer is not tracer:  # type: ignore[comparison-overlap]  # a lean one is both
-            operation.meet(tracer)
-            briefs = operation.plain
+        met = operation.met
+        if met is None or met[0].tracer is not tracer:  # type: ignore[comparison-overlap]  # a lean one is both
+            met = operation.meet(tracer)
+        briefs = met[0]
         if operation.looks_up == 1:
             # as `count`, which is told of it later
-            found = reply is not None and (reply.__class__ is not dict or reply)
-            briefs = operation.found if found else operation.missed
+            if reply is None or (reply.__class__ is dict and not reply):
+                briefs = met[1]
         elif operation.looks_up:
             operation.count(reply)
         # from here on as `Operation.ended`, without the call
@@ -264,7 +264,7 @@ class Clients:
         if parent.__class__ is not SpanContext or not parent[IS_VALID]:
             parent = parent_in(context)
         scope = current_scope()
-        briefs.ended(parent, scope, end_time - int(seconds * 1e9), end_time, seconds, now)  # type: ignore[union-attr]  # they have met
+        briefs.ended(parent, scope, end_time - int(seconds * 1e9), end_time, seconds, now)
         if scope is not None:
             spent = scope.spent or scope.spending()
             if spent is not None:

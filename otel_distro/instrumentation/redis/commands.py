@@ -98,33 +98,38 @@ class RedisOperation(Operation):
         looks_up: what a reply tells about the cache: 0 nothing, 1 hit or miss, 2 one of them for each item.
         hits: counts lookups that found something.
         misses: counts those that did not.
-        found: spans of single lookups that found something, None until there was one.
-        plain: likewise of commands that look nothing up, or several.
-        missed: likewise of single lookups that did not find anything.
+        met: see `meet`; None before.
     """
 
-    __slots__ = ("found", "hits", "looks_up", "missed", "misses", "plain")
+    __slots__ = ("hits", "looks_up", "met", "misses")
 
     is_statement: ClassVar[bool] = False
 
     looks_up: int
     hits: Adds
     misses: Adds
-    found: Briefs | None
-    plain: Briefs | None
-    missed: Briefs | None
+    met: tuple[Briefs, Briefs] | None
 
     def __init__(self, name: str, attributes: dict[str, Any], histogram: Histogram | None, batch: bool) -> None:
         super().__init__(name, attributes, histogram, batch)
-        self.found = self.plain = self.missed = None
+        self.met = None
         self.looks_up = 0
         self.hits = self.misses = NOTHING
 
-    def meet(self, tracer: Starts) -> None:
-        """Make spans by this tracer from now on; the counting of single lookups waits with them."""
-        self.plain = self.briefs(tracer)
-        self.found = self.briefs(tracer, self.hits)
-        self.missed = self.briefs(tracer, self.misses)
+    def meet(self, tracer: Starts) -> tuple[Briefs, Briefs]:
+        """Make spans by this tracer from now on.
+
+        Returns:
+            Those of single lookups that found something, and of those that did not, which are counted with them. Of
+            other commands both are the same, and nothing is counted.
+        """
+        if self.looks_up == 1:
+            met = self.briefs(tracer, self.hits), self.briefs(tracer, self.misses)
+        else:
+            met = (self.briefs(tracer),) * 2
+        # in one step: another thread finds both or none
+        self.met = met
+        return met
 
     def count(self, reply: Any) -> None:
         """Count the lookups of one call."""
