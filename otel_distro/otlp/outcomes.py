@@ -183,13 +183,13 @@ class Outcomes:
         self.failed_attempt = number
         wait = self._backoff.wait(self.streak, answer.retry_after, self.chance)
         self.not_before = time.monotonic() + wait
+        self._spool.failed()
         if self.away_since is None:
             self.away_since = time.monotonic()
             self._dropped_before = self._spool.dropped.total()
             self._voice().away(answer)
         elif not ending:
             self._voice().still_away()
-        self._spool.failed()
         if answer.status is not None and self.streak > 1:
             # it answers: one of the batches that were joined may be what it cannot take
             self.alone += 1

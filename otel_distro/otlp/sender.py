@@ -257,7 +257,7 @@ class Sender:
             self._changed.notify_all()
             self._bell.ring()
             if kept or dropped:
-                self._speak().ended(kept, dropped)
+                self._say_ended(kept, dropped)
         self._later.say()
         if thread is not None and thread is not threading.current_thread():
             thread.join(min(deadline.left(), 1.0))
@@ -293,6 +293,12 @@ class Sender:
             words = self._words or Words(self.signal, str(endpoint))
             self._voice = Voice(self._later, words, endpoint.authority)
         return self._voice
+
+    def _say_ended(self, kept: int, dropped: int) -> None:
+        try:
+            self._speak().ended(kept, dropped)
+        except ImportError as error:  # of a package that was taken away under the running process
+            self._later.warn(f"OTLP {self.signal}: {dropped} were not delivered and {kept} are kept: {error}")
 
     def _after_fork(self) -> None:
         self._client.close()

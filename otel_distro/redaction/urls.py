@@ -73,8 +73,11 @@ def _without_userinfo(url: str) -> str:
     return url if at < 0 else f"{url[:start]}{REDACTED}:{REDACTED}{url[at:]}"
 
 
-# a scheme's length is bounded, or a long text of words and dots would be searched to its end from each of them
-_URL_IN_TEXT = late(r"(?:(?:\b[a-zA-Z][\w+.-]{0,31}+)?://|(?<=url: )/)[^\s'\"<>)\]]+")
+# a scheme's length is bounded, or a long text of words and dots would be searched to its end from each of them; behind
+# one that is longer, or none, another URL may begin
+_URL_IN_TEXT = late(
+    r"(?:\b[a-zA-Z][\w+.-]{0,31}+://|(?<=url: )/)[^\s'\"<>)\]]+|(?<=[\w+.-])://(?:(?!://)[^\s'\"<>)\]])+"
+)
 
 
 _STATEMENT_IN_TEXT = late(

@@ -50,12 +50,15 @@ def test_a_statement_is_searched_once(unit: str) -> None:
     [
         ("to 1http://joe:pw@host/", "to 1http://REDACTED:REDACTED@host/"),
         (f"to {'a' * 40}://joe:pw@host/", f"to {'a' * 40}://REDACTED:REDACTED@host/"),
-        ("to ://joe:pw@host/?token=x", "to ://REDACTED:REDACTED@host/?token=REDACTED"),
+        ("'://https://joe:pw@host/'", "'://https://REDACTED:REDACTED@host/'"),
+        ("to 3s://https://joe:pw@host/", "to 3s://https://REDACTED:REDACTED@host/"),
+        ("to \u00fc://https://joe:pw@host/", "to \u00fc://https://REDACTED:REDACTED@host/"),
+        (f"to {'a' * 40}://b://joe:pw@host/", f"to {'a' * 40}://b://REDACTED:REDACTED@host/"),
         ("mssql+pyodbc_with_a_long_name://joe:pw@host", "mssql+pyodbc_with_a_long_name://REDACTED:REDACTED@host"),
     ],
 )
 def test_a_url_needs_no_usual_scheme(text: str, expected: str) -> None:
-    """What stands behind `://` is redacted, whatever stands before it."""
+    """What stands behind `://` is redacted whatever its scheme is, also where another URL begins there."""
     assert redact_text(text) == expected
 
 

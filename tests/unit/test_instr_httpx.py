@@ -90,6 +90,28 @@ def test_the_url_is_told_as_httpx_writes_it(recording: Recording, echo: Echo, gi
     assert f"http://{attributes['server.address']}:{attributes['server.port']}" == echo.url
 
 
+def test_a_url_without_a_host_tells_no_password(recording: Recording) -> None:
+    """What stands behind further slashes is taken for the host, as a reader of the URL would."""
+    with httpx.HTTPTransport() as transport, pytest.raises(httpx.TransportError):
+        transport.handle_request(httpx.Request("GET", "http:////joe:pw@127.0.0.1/"))
+    assert (recording.one().attributes or {})["url.full"] == "http://REDACTED:REDACTED@127.0.0.1/"
+
+
+def test_an_answer_that_is_kept_half_read_keeps_no_connection(recording: Recording, echo: Echo) -> None:
+    """Who stops reading gives the connection up, as without us, though the answer lives on."""
+
+    async def main() -> tuple[int, int]:
+        limits, timeout = httpx.Limits(max_connections=1), httpx.Timeout(5, pool=1)
+        async with httpx.AsyncClient(limits=limits, timeout=timeout) as client:
+            kept = await client.send(client.build_request("GET", echo.url), stream=True)
+            async for _ in kept.aiter_bytes():
+                break
+            await asyncio.sleep(0.05)
+            return (await client.get(echo.url)).status_code, kept.status_code
+
+    assert asyncio.run(main()) == (200, 200)
+
+
 def test_a_name_and_password_in_an_url_stay_inside(recording: Recording, echo: Echo) -> None:
     """What stands before the host is redacted."""
     httpx.get(echo.url.replace("//", "//joe:pw@"))

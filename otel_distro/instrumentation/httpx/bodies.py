@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from httpx import AsyncByteStream, SyncByteStream
 
@@ -41,16 +41,40 @@ class SyncBody(SyncByteStream):
 
 
 class AsyncBody(AsyncByteStream):
-    """The same, asynchronous, and its own iterator: a generator would cost the event loop an entry in its books."""
-
-    _next: Callable[[], Awaitable[bytes]]
+    """The same, asynchronous."""
 
     def __init__(self, stream: AsyncByteStream, exchange: Exchange) -> None:
         self._stream = stream
         self._exchange = exchange
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        self._next = self._stream.__aiter__().__anext__
+        return _Chunks(self._stream, self._exchange)
+
+    async def aclose(self) -> None:
+        """Close httpx's stream and end the span."""
+        try:
+            await self._stream.aclose()
+        finally:
+            self._exchange.end()
+
+    def __del__(self) -> None:
+        if self._exchange.started is not None:
+            self._exchange.end()
+
+
+class _Chunks:
+    """Reads a body once; a generator would cost the event loop an entry in its books.
+
+    It belongs to who reads: when that stops, httpx's own generator is garbage, as without us, and frees the connection.
+    """
+
+    __slots__ = ("_exchange", "_next")
+
+    def __init__(self, stream: AsyncByteStream, exchange: Exchange) -> None:
+        self._next = stream.__aiter__().__anext__
+        self._exchange = exchange
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
@@ -61,16 +85,3 @@ class AsyncBody(AsyncByteStream):
         except Exception as error:
             self._exchange.fail(error)
             raise
-
-    async def aclose(self) -> None:
-        """Close httpx's stream and end the span."""
-        try:
-            await self._stream.aclose()
-        finally:
-            # an answer that the application keeps keeps no half-read generator
-            self.__dict__.pop("_next", None)
-            self._exchange.end()
-
-    def __del__(self) -> None:
-        if self._exchange.started is not None:
-            self._exchange.end()

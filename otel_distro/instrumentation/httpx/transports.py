@@ -118,7 +118,7 @@ class Transports:
             parts: Any = getattr(url, "_uri_reference", None)
             if parts.__class__ is self._parts:
                 scheme, userinfo, host, port, path, query, fragment = parts
-                if query is None and fragment is None and not userinfo:
+                if query is None and fragment is None and not userinfo and host:
                     place = (scheme, host, port, path)
             exchange = self._client.begin(request.method, url, request.headers, False, hooks is not None, hook, place)
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us

@@ -126,7 +126,8 @@ class RedisOperation(Operation):
         if self.looks_up == 1:
             met = self.briefs(tracer, self.hits), self.briefs(tracer, self.misses)
         else:
-            met = (self.briefs(tracer),) * 2
+            alike = self.briefs(tracer)
+            met = alike, alike
         # in one step: another thread finds both or none
         self.met = met
         return met
