@@ -183,10 +183,13 @@ class Outcomes:
         self.failed_attempt = number
         wait = self._backoff.wait(self.streak, answer.retry_after, self.chance)
         self.not_before = time.monotonic() + wait
-        self._spool.failed()
-        if self.away_since is None:
+        first = self.away_since is None
+        if first:
             self.away_since = time.monotonic()
             self._dropped_before = self._spool.dropped.total()
+        # before anything is said, which may fail
+        self._spool.failed()
+        if first:
             self._voice().away(answer)
         elif not ending:
             self._voice().still_away()

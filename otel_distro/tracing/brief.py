@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .processors import Processors
 
 _LOW_BITS = (1 << 64) - 1
+_SAMPLED = 1
 
 Ids = tuple[int, int]
 """Trace id and span id of a sampled span."""
@@ -280,7 +281,7 @@ class Briefs:
                 return
         else:
             trace_id, _, _, flags, _, _ = parent
-            if not (flags & 1 if self._parent_based else trace_id & _LOW_BITS < self._bound):
+            if not (flags & _SAMPLED if self._parent_based else trace_id & _LOW_BITS < self._bound):
                 self._tell(seconds, now, None)
                 return
         more: Mapping[str, AnyValue] = NOTHING

@@ -24,6 +24,7 @@ from .common import Common, PlainSpan
 from .span import UnsampledSpan, unsampled_span
 
 _LOW_BITS = (1 << 64) - 1
+_SAMPLED = TraceFlags.SAMPLED
 _RANDOM = TraceFlags.RANDOM_TRACE_ID
 _FLAGS = tuple(TraceFlags(bits) for bits in range(4))
 _new = object.__new__
@@ -145,10 +146,10 @@ class ClientSpans(Briefs):
             flags = _RANDOM
         else:
             trace_id, _, _, flags, state, _ = parent
-            sampled = flags & 1 if self._parent_based else trace_id & _LOW_BITS < self._bound
+            sampled = flags & _SAMPLED if self._parent_based else trace_id & _LOW_BITS < self._bound
             span_id = self._bits(64) or 1
         if not sampled:
-            dropped = new_span_context(SpanContext, (trace_id, span_id, False, _FLAGS[flags & 2], state, True))
+            dropped = new_span_context(SpanContext, (trace_id, span_id, False, _FLAGS[flags & _RANDOM], state, True))
             return unsampled_span(dropped)
         if scope is not None:
             told = scope.told
@@ -158,7 +159,8 @@ class ClientSpans(Briefs):
                 own = {**told, **own}
         span = _new(ClientSpan)
         # of the parent's flags only that its ids are random is passed on
-        span.context = new_span_context(SpanContext, (trace_id, span_id, False, _FLAGS[flags & 2 | 1], state, True))
+        flags = _FLAGS[flags & _RANDOM | _SAMPLED]
+        span.context = new_span_context(SpanContext, (trace_id, span_id, False, flags, state, True))
         span.common = self._attributes
         span.own = own
         span._seen = span._rare = span.end_time = None  # noqa: SLF001 - this is the constructor
