@@ -94,16 +94,20 @@ def _supervises(name: str, arguments: list[str], environ: Mapping[str, str]) -> 
     return workers.isdigit() and int(workers) > 1
 
 
-def in_forked_child(callback: Callable[[], Any], guard_failed: Callable[[str, BaseException], None]) -> None:
+def in_forked_child(
+    callback: Callable[[], Any], guard_failed: Callable[[str, BaseException], None] | None = None
+) -> None:
     """Call `callback` (a bound method) in every child of `os.fork`, as long as its object lives.
 
-    Python keeps fork hooks for ever, so only a weak reference is registered.
+    Python keeps fork hooks for ever, beyond its last collection of garbage: only weak references are registered.
 
     Args:
         callback: a bound method without arguments.
-        guard_failed: gets `("fork hook", error)` when the callback raises; nothing reaches the forking code.
+        guard_failed: a bound method that gets `("fork hook", error)` when the callback raises, as long as its object
+            lives; nothing reaches the forking code.
     """
     reference = weakref.WeakMethod(callback)
+    told = None if guard_failed is None else weakref.WeakMethod(guard_failed)
 
     def after() -> None:
         method = reference()
@@ -112,7 +116,9 @@ def in_forked_child(callback: Callable[[], Any], guard_failed: Callable[[str, Ba
         try:
             method()
         except Exception as error:  # noqa: BLE001 - a fork hook must never break os.fork()
-            guard_failed("fork hook", error)
+            tell = None if told is None else told()
+            if tell is not None:
+                tell("fork hook", error)
 
     os.register_at_fork(after_in_child=after)
 
@@ -153,19 +159,25 @@ def started(pid: int) -> str:
 class _ForkGate:
     """Keeps `os.fork` out of what a thread of ours does at this moment."""
 
-    _LONGEST = 0.5
-    """Seconds a fork or another thread waits: rather a child in danger than an application that stands still."""
+    _FORK = 5.0
+    """Seconds a fork waits at most, once for each who holds the gate: what is imported takes seconds where a container
+    has a tenth of a processor. Then rather a child in danger than an application that stands still."""
+    _THREAD = 0.5
+    """Seconds another thread of ours waits at most."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._forking: int | None = None
+        self._patience = self._FORK
         os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
 
     @contextmanager
     def closed(self) -> Iterator[None]:
         lock = self._lock
         # a callback of the application's that hangs in such a moment holds up no other thread for ever
-        closed = lock.acquire(timeout=self._LONGEST)
+        closed = lock.acquire(timeout=self._THREAD)
+        if closed:
+            self._patience = self._FORK
         try:
             yield
         finally:
@@ -173,8 +185,10 @@ class _ForkGate:
                 lock.release()
 
     def _before(self) -> None:
-        if self._lock.acquire(timeout=self._LONGEST):
+        if self._lock.acquire(timeout=self._patience):
             self._forking = threading.get_ident()
+        else:
+            self._patience = 0.0
 
     def _in_parent(self) -> None:
         if self._forking == threading.get_ident():
@@ -184,6 +198,7 @@ class _ForkGate:
     def _in_child(self) -> None:
         self._lock = threading.Lock()
         self._forking = None
+        self._patience = self._FORK
 
 
 _GATE = _ForkGate()

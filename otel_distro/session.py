@@ -93,7 +93,7 @@ def open_session(environ: MutableMapping[str, str], orig_argv: Sequence[str]) ->
     chosen, problems = _parsed(environ)
     lines = OncePerLaunch(environ, say)
     guard = Guard(level=_LEVELS[chosen.general.log_level], output=lines)
-    in_forked_child(guard.after_fork, lambda part, error: None)
+    in_forked_child(guard.after_fork)
     role = classify(orig_argv, environ)
     if role is not Role.HELPER:
         _say(problems, guard)

@@ -39,6 +39,7 @@ class LateReader:
         self._guard = guard
         self._provider: LeanMeterProvider | None = None
         self._gone = False
+        self._coming = False
         self._over = threading.Event()
         self._lock = threading.RLock()
         in_forked_child(self._in_child, guard.failed)
@@ -59,14 +60,16 @@ class LateReader:
         if self._gone or not lock.acquire(timeout=_LONGEST):
             return None
         try:
-            if self._gone or self._provider is None:
-                return None
-            self._gone = True
-            self._over.set()
+            # a fork finds this as it was before or as it is afterwards, not between
             with unforked():
+                if self._gone or self._provider is None:
+                    return None
+                self._gone = self._coming = True
+                self._over.set()
                 reader = self._guard.call("metric reader", None, self._make)
                 if reader is not None:
                     self._provider.add_metric_reader(reader)
+                self._coming = False
             return reader
         finally:
             lock.release()
@@ -88,6 +91,13 @@ class LateReader:
     def _in_child(self) -> None:
         # a thread that held it is not here
         self._lock = threading.RLock()
+        if self._coming:
+            # what was being imported stays locked here for ever, so nothing tries again
+            self._guard.failed(
+                "metrics",
+                "this process was forked while its parent made the reader of metrics, which took too long to wait for",
+                remedy="its metrics are not pushed; fork later, or call force_flush of the meter provider before",
+            )
         # where the parent's reader is here as well, that goes on by itself
         if not self._gone and self._provider is not None:
             self._over = threading.Event()

@@ -85,6 +85,42 @@ with unforked():
     assert done.stdout == "True\nparent\n", done.stderr
 
 
+def test_a_fork_that_cannot_wait_for_the_reader_of_metrics_is_said_in_the_child() -> None:
+    """A child that came to be while its parent made the reader, and has none, says so; the next fork does not wait."""
+    code = """
+import os, threading, time
+from opentelemetry import metrics
+from otel_distro import process
+process._GATE._FORK = 0.2
+[late] = metrics.get_meter_provider()._late
+made, inside, go_on = late._make, threading.Event(), threading.Event()
+def make():
+    inside.set(); go_on.wait(20)
+    return made()
+late._make = make
+thread = threading.Thread(target=late.come); thread.start(); inside.wait()
+began = time.monotonic()
+for number in range(2):
+    pid = os.fork()
+    if pid == 0:
+        metrics.get_meter_provider().force_flush(1000)
+        os._exit(0)
+    os.waitpid(pid, 0)
+print(time.monotonic() - began < 5, flush=True)
+go_on.set(); thread.join()
+pid = os.fork()
+if pid == 0:
+    metrics.get_meter_provider().force_flush(1000)
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+    with OtlpSink() as sink:
+        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "OTEL_METRICS_EXPORTER": "otlp"}
+        done = run(code, ("env", "PYTHONWARNINGS=ignore", *OURS), **settings)
+    assert done.stdout == "True\n", done.stderr
+    assert done.stderr.count("forked while its parent made the reader of metrics") == 2, done.stderr
+
+
 @pytest.fixture(scope="module")
 def found() -> Mapping[bool, Leaks]:
     """Where canaries were seen, with the redaction taken away (True) and as it is."""
