@@ -18,6 +18,7 @@ from .start import switched_off
 
 if TYPE_CHECKING:
     from .pipeline import Exporting, Pipeline
+    from .pipeline._scrapes import Scrapes
 
 _NOT_STARTED = "no launcher has started it here: otel-distro run, or opentelemetry-instrument"
 
@@ -185,11 +186,20 @@ def _parts(session: Session, pipeline: Pipeline) -> Iterator[Part]:
             kind = type(provider).__name__
             yield Part(signal, on=True, detail=f"{kind} to {', '.join(made) or 'no exporter'}")
     if pipeline.scrapes is not None:
-        metrics = chosen.metrics
-        yield Part("/metrics", on=session.serves, detail=f"{metrics.prometheus_host}:{metrics.prometheus_port}")
+        yield _scraped(session, pipeline.scrapes)
     names = chosen.general.propagators
     yield Part("propagators", on=bool(names), detail=", ".join(names) or "OTEL_PROPAGATORS=none")
     yield _health()
+
+
+def _scraped(session: Session, scrapes: Scrapes) -> Part:
+    metrics = session.settings.metrics
+    places = [scrapes.place()] if metrics.listens else []
+    if metrics.route is not None:
+        left = session.answers.left(metrics.route)
+        where = "the application's own route" if left else "on the application's port"
+        places.append((session.serves and not left, f"{metrics.route} {where}"))
+    return Part("/metrics", on=any(on for on, _ in places), detail="; ".join(detail for _, detail in places))
 
 
 def _health() -> Part:

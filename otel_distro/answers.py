@@ -49,6 +49,10 @@ class Answers(dict[str, Answer]):
             return None
         return answer
 
+    def left(self, path: str) -> bool:
+        """Whether an application that has been asked so far has this path itself."""
+        return any(kept.get(path, False) for kept in tuple(self._kept.values()))
+
     def _keeps(self, app: Any, path: str, scope: MutableMapping[str, Any]) -> bool:
         """Whether the application has a route for exactly this path; worked out once for each."""
         kept = self._kept.setdefault(app, {})
@@ -57,7 +61,11 @@ class Answers(dict[str, Answer]):
                 self._guard.call("paths of the application", False, _has_route, app, self.values(), scope)
             )
             if kept[path]:
-                self._guard.warn(f"{path} stays the application's own route", once=f"path {path}")
+                self._guard.warn(
+                    f"{path} stays the application's own route, so what this distro would answer there is not shown; "
+                    "remove that route or choose another path",
+                    once=f"path {path}",
+                )
         return kept[path]
 
 

@@ -131,7 +131,7 @@ def launch(environ: MutableMapping[str, str]) -> str:
     """The launch that this process belongs to: that of the first process that was started with the distro.
 
     Siblings that something else started (PM2's cluster mode, systemd) share the parent, which is told by pid and start
-    time.
+    time, and the directory that they were started in: pid 1 is the parent of every service of a machine.
 
     Args:
         environ: read, and written for the children.
@@ -139,8 +139,17 @@ def launch(environ: MutableMapping[str, str]) -> str:
     known = environ.get(LAUNCH)
     if not known:
         parent = os.getppid()
-        known = environ[LAUNCH] = f"{parent}-{started(parent)}"
+        known = environ[LAUNCH] = f"{parent}-{started(parent)}-{_directory()}"
     return known
+
+
+def _directory() -> str:
+    """The working directory as the kernel knows it, "" where it is gone."""
+    try:
+        found = os.stat(".")  # noqa: PTH116 - pathlib is an import of 5 ms
+    except OSError:
+        return ""
+    return f"{found.st_dev:x}.{found.st_ino:x}"
 
 
 def started(pid: int) -> str:

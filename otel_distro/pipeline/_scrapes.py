@@ -99,6 +99,12 @@ class Scrapes:
             self._route = MetricsRoute(self._scrape, self._guard)
         await self._route(scope, receive, send)
 
+    def place(self) -> tuple[bool, str]:
+        """Whether the port answers, and its address or why it does not."""
+        if self._endpoint is None or not self._begun:
+            return False, "from the first measurement on" if self._serves else "its workers answer"
+        return self._endpoint.place()
+
     def end(self, seconds: float) -> None:
         """Give the port back to the others of the group, within `seconds`."""
         if self._endpoint is not None:

@@ -90,6 +90,15 @@ class Endpoint:
         """The port this process answers on; 0 while another process of the group does, or none."""
         return 0 if self._server is None else self._server.port
 
+    def place(self) -> tuple[bool, str]:
+        """Once started: whether the port answers, and its address or why it does not; nothing without a port."""
+        server = self._server
+        if server is None:
+            return False, ""
+        if server.port == 0 and self._keeper.owns:
+            return False, f"{server.address} cannot be bound"
+        return True, server.address + ("" if server.port else ", by another process of the group")
+
     def start(self) -> None:
         """Bind the port unless another process of the group has it, and take over when that ends.
 

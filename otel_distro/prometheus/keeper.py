@@ -70,6 +70,11 @@ class Keeper:
         self._lock = -1
         self._owns = directory is None
 
+    @property
+    def owns(self) -> bool:
+        """Whether the port is this process's among those of its group; a stranger may have it all the same."""
+        return self._owns
+
     def start(self) -> None:
         """Own the port now if nobody else does, and go on trying from a thread; a second call does nothing."""
         if self._thread is not None or (self._server is None and self._directory is None):

@@ -74,9 +74,9 @@ def decimal(low: float | None = None, high: float | None = None) -> Kind:
     return Kind(_ranged("number", low, high), parse)
 
 
-def choice(*names: str) -> Kind:
-    """One of `names`, in any letter case."""
-    known = {name.lower(): name for name in names}
+def choice(*names: str, also: Mapping[str, str] | None = None) -> Kind:
+    """One of `names`, in any letter case; `also` has other words for some of them."""
+    known = {name.lower(): name for name in names} | dict(also or {})
 
     def parse(text: str) -> str:
         try:

@@ -34,19 +34,19 @@ def test_names_keep_and_a_minus_leaves_out(text: str, left_out: set[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "enabled"),
+    ("text", "enabled", "meant"),
     [
-        ("runtme", set(METRIC_GROUPS)),
-        ("own,runtme", {"own"}),
-        ("-runtme,-own", set(METRIC_GROUPS) - {"own"}),
+        ("runtme", set(METRIC_GROUPS), "runtime"),
+        ("own,runtme", {"own"}, "runtime"),
+        ("-runtme,-own", set(METRIC_GROUPS) - {"own"}, "-runtime"),
     ],
 )
-def test_an_unknown_group_is_named_once_with_what_was_meant(text: str, enabled: set[str]) -> None:
-    """What is left of the list counts; a list of unknown names alone counts as unset."""
+def test_an_unknown_group_is_named_once_with_what_was_meant(text: str, enabled: set[str], meant: str) -> None:
+    """What is left of the list counts; a list of unknown names alone counts as unset; a minus stays a minus."""
     parsed, problems = settings.parse({NAME: text})
     assert set(parsed.metric_groups.enabled) == enabled
     assert len(problems) == 1
-    assert "did you mean 'runtime'?" in str(problems[0])
+    assert f"did you mean {meant!r}?" in str(problems[0])
 
 
 def test_groups_without_effect_are_named() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from otel_distro.process import Deadline, Role, classify, program
@@ -67,3 +71,17 @@ def test_a_deadline_never_has_less_than_nothing_left() -> None:
     """Once it has passed, zero seconds remain."""
     assert Deadline(-1).left() == 0.0
     assert 0 < Deadline(60).left() <= 60
+
+
+def test_services_of_one_parent_in_different_directories_are_different_launches(tmp_path: Path) -> None:
+    """Every service of a machine is a child of pid 1; workers, wherever they are, have their parent's launch."""
+    code = "from otel_distro.process import launch; print(launch({})); print(launch({'OTEL_DISTRO_LAUNCH': 'known'}))"
+    places = [tmp_path / name for name in ("orders", "orders", "mail")]
+    for place in places:
+        place.mkdir(exist_ok=True)
+    orders, again, mail = (
+        subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True).stdout
+        for place in places
+    )
+    assert orders == again != mail
+    assert {text.splitlines()[1] for text in (orders, mail)} == {"known"}

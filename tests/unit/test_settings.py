@@ -110,6 +110,13 @@ def test_grpc_keeps_its_port_and_path() -> None:
     assert (settings.otlp_traces.endpoint, problems) == ("http://c:4317", [])
 
 
+@pytest.mark.parametrize(("text", "meant"), [("on", "on"), ("ON", "on"), ("true", "on"), ("False", "off")])
+def test_health_is_switched_by_the_words_of_any_other_switch(text: str, meant: str) -> None:
+    """`true` where `on` is meant must not leave a pod without its probes."""
+    settings, problems = parse({"OTEL_DISTRO_HEALTH": text})
+    assert (settings.health.enabled, problems) == (meant, [])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [

@@ -13,7 +13,7 @@ class Health(Record):
 
     enabled: str = variable(
         "OTEL_DISTRO_HEALTH",
-        choice("on", "off"),
+        choice("on", "off", also={"true": "on", "false": "off"}),
         "off",
         "`on` answers the health paths below without a line of the application; a route of its own stays.",
         source=OURS,

@@ -30,7 +30,9 @@ def _parse(text: str) -> tuple[str, ...]:
     left_out = {entry[1:] for entry in entries if entry.startswith("-")}
     chosen = tuple(name for name in METRIC_GROUPS if name in kept - left_out)
     if unknown:
-        hint = did_you_mean(unknown[0].removeprefix("-"), {name: name for name in METRIC_GROUPS})
+        # without its minus the name would keep this group alone
+        minus = "-" if unknown[0].startswith("-") else ""
+        hint = did_you_mean(unknown[0].removeprefix("-"), {name: minus + name for name in METRIC_GROUPS})
         reason = f"{unknown[0]!r} is not one of {', '.join(METRIC_GROUPS)}, all, none{hint}"
         raise Unusable(reason, chosen or None)
     return chosen
