@@ -46,6 +46,7 @@ class Awakening:
         self._set_up = set_up
         self._begun = threading.Lock()
         self._awake = threading.Event()
+        self._setting_up = False
         self._silences: list[Callable[[], None]] = []
 
     def wait(self, modules: Iterable[str]) -> None:
@@ -62,8 +63,8 @@ class Awakening:
         for name, holder in _LOOPS.items():
             session.hooks.on_import(name, partial(self._at_first_call, holder, "run_forever"))
         self._at_first_call("Logger", "callHandlers", logging)
+        in_forked_child(self._in_child, session.guard.failed)
         if _pushes(session.settings):
-            in_forked_child(self._wait_for_the_first_push, session.guard.failed)
             self._wait_for_the_first_push()
 
     def wake(self) -> None:
@@ -78,7 +79,9 @@ class Awakening:
         self._awake.set()
         for silence in self._silences:
             silence()
+        self._setting_up = True
         undisturbed(self._set_up)
+        self._setting_up = False
         self._session.settled()
 
     def _imported(self, module: ModuleType) -> None:
@@ -88,6 +91,17 @@ class Awakening:
     def _at_first_call(self, holder: str, name: str, module: ModuleType) -> None:
         if self._session.wake is not None:
             self._silences.append(_at_first_call(getattr(module, holder), name, self.wake))
+
+    def _in_child(self) -> None:
+        if self._setting_up:
+            # what was being imported stays locked here for ever, so nothing tries again
+            self._session.guard.failed(
+                "set-up",
+                "this process was forked while another thread of its parent set telemetry up",
+                remedy="it has no telemetry; fork later, or import opentelemetry before",
+            )
+        elif _pushes(self._session.settings):
+            self._wait_for_the_first_push()
 
     def _wait_for_the_first_push(self) -> None:
         if self._session.wake is not None:

@@ -1,8 +1,8 @@
 """The ends of a process: whatever way it goes, what waits is sent first, within one budget.
 
 `atexit` covers a normal end. SIGTERM's default ends a process without it, and uvicorn gives the signal back to the
-handler that it found, so a handler is set where the default stands. uvicorn under gunicorn puts the default back
-first, so the end of the server counts as an end as well.
+handler that it found, so a handler is set where the default stands, and once more where it stands again when a server
+of uvicorn begins: gunicorn's worker puts it back. The end of a server counts as an end as well.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ _LEAST = 0.1
 """Seconds that a flush gets even when the budget is used up: enough for a collector that answers."""
 
 
-_HOLDERS = ("otel_distro.otlp.", "otel_distro.metrics.")
-"""Packages with locks that a flush needs, held for a millisecond at most."""
+_HOLDERS = ("otel_distro.otlp.", "otel_distro.metrics.", "otel_distro.ledger")
+"""Modules with locks that a flush needs, or with spans on their way from one queue to the next, for a millisecond at
+most."""
 _AGAIN = 0.005
 _MOST_AGAIN = 40
 """How often SIGTERM comes again, and after how many seconds, when it fell into one of them."""
@@ -65,17 +66,20 @@ class Exits:
     def watch(self) -> None:
         """Register with `atexit`, and with SIGTERM where nobody else has."""
         atexit.register(self._end, self._shutdown)
-        if threading.current_thread() is not threading.main_thread():
-            return
-        try:
-            if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, self._on_sigterm)
-        except (ValueError, OSError) as error:
-            self._guard.failed("SIGTERM handler", error)
+        self._take_sigterm()
 
     def watch_uvicorn(self, module: ModuleType) -> None:
-        """Flush when a server of `uvicorn.server` has shut down; called when that module has been imported."""
-        original = module.Server.shutdown
+        """Flush when a server of `uvicorn.server` has shut down; called when that module has been imported.
+
+        uvicorn gives SIGTERM back to the handler that it found when it began to serve. gunicorn's worker of uvicorn has
+        put the default there by then, by which the process would end without a word about what is left.
+        """
+        serve, original = module.Server.serve, module.Server.shutdown
+
+        @functools.wraps(serve)
+        async def serving(server: Any, *args: Any, **kwargs: Any) -> Any:
+            self._take_sigterm()
+            return await serve(server, *args, **kwargs)
 
         @functools.wraps(original)
         async def shutdown(server: Any, *args: Any, **kwargs: Any) -> Any:
@@ -84,6 +88,7 @@ class Exits:
             finally:
                 await self._end_beside_the_loop()
 
+        module.Server.serve = serving
         module.Server.shutdown = shutdown
 
     def watch_multiprocessing(self, module: ModuleType) -> None:
@@ -94,6 +99,16 @@ class Exits:
             module.Finalize(None, exits._end, args=(exits._flush,), exitpriority=-100)
 
         module.register_after_fork(self, in_child)
+
+    def _take_sigterm(self) -> None:
+        """Handle SIGTERM where the default stands; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        try:
+            if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+                signal.signal(signal.SIGTERM, self._on_sigterm)
+        except (ValueError, OSError) as error:
+            self._guard.failed("SIGTERM handler", error)
 
     async def _end_beside_the_loop(self) -> None:
         """Flush while the loop runs on; neither the application's executor nor a dead collector can hold it up."""
@@ -119,7 +134,7 @@ class Exits:
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         if _in_a_holder(frame) and self._comes_again(number):
             return
-        self._end(self._flush)
+        self._end(self._shutdown)
         # the process still ends by the signal, so that whoever sent it sees that
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

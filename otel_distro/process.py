@@ -168,16 +168,21 @@ def started(pid: int) -> str:
 class _ForkGate:
     """Keeps `os.fork` out of what a thread of ours does at this moment."""
 
-    _FORK = 5.0
-    """Seconds a fork waits at most, once for each who holds the gate: what is imported takes seconds where a container
-    has a tenth of a processor. Then rather a child in danger than an application that stands still."""
+    _LONGEST = 30.0
+    """Seconds a fork waits at most, once for each who holds the gate: what is imported in a moment takes seconds where
+    a container has a hundredth of a processor. Then rather a child in danger than an application that stands still."""
+    _STUCK = 5.0
+    """Seconds a fork waits for one who uses no processor time meanwhile: a callback of the application's that hangs."""
+    _LOOK = 0.25
+    """Seconds between two looks at that time."""
     _THREAD = 0.5
     """Seconds another thread of ours waits at most."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._forking: int | None = None
-        self._patience = self._FORK
+        self._holder = 0
+        self._given_up = False
         os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
 
     @contextmanager
@@ -186,7 +191,7 @@ class _ForkGate:
         # a callback of the application's that hangs in such a moment holds up no other thread for ever
         closed = lock.acquire(timeout=self._THREAD)
         if closed:
-            self._patience = self._FORK
+            self._holder, self._given_up = threading.get_native_id(), False
         try:
             yield
         finally:
@@ -194,10 +199,23 @@ class _ForkGate:
                 lock.release()
 
     def _before(self) -> None:
-        if self._lock.acquire(timeout=self._patience):
+        if self._lock.acquire(blocking=False) or self._waited():
             self._forking = threading.get_ident()
-        else:
-            self._patience = 0.0
+
+    def _waited(self) -> bool:
+        """Wait as long as the holder gets on; whether the gate is ours then."""
+        since = moved = time.monotonic()
+        used = _processor_ticks(self._holder)
+        while not self._given_up:
+            if self._lock.acquire(timeout=self._LOOK):
+                return True
+            now = time.monotonic()
+            ticks = _processor_ticks(self._holder)
+            if ticks != used:
+                used, moved = ticks, now
+            # who comes next waits no more for this one
+            self._given_up = now - moved > self._STUCK or now - since > self._LONGEST
+        return False
 
     def _in_parent(self) -> None:
         if self._forking == threading.get_ident():
@@ -207,7 +225,18 @@ class _ForkGate:
     def _in_child(self) -> None:
         self._lock = threading.Lock()
         self._forking = None
-        self._patience = self._FORK
+        self._given_up = False
+
+
+def _processor_ticks(thread: int) -> int:
+    """Processor time that a thread of this process has used, in the kernel's ticks; 0 where that cannot be told."""
+    try:
+        with open(f"/proc/self/task/{thread}/stat", encoding="latin-1") as file:  # noqa: PTH123 - as above
+            # after the command in parentheses: user and system time are the 12th and 13th field
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 _GATE = _ForkGate()

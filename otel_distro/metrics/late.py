@@ -53,11 +53,23 @@ class LateReader:
         except RuntimeError:
             return  # the interpreter ends: what was measured leaves with the end
 
+    @property
+    def there(self) -> bool:
+        """Whether the reader was made, as far as it could be, or never will be: nothing is waited for any more."""
+        return self._gone and not self._coming
+
     def come(self) -> MetricReader | None:
-        """Be there: the reader is made and added to the provider, once; returned by the call that does it."""
+        """Be there: the reader is made and added to the provider, once; returned by the call that does it.
+
+        Another call waits for that one: a flush and the end need the reader.
+        """
+        if self.there:
+            return None
         lock = self._lock
         # reentrant, for a signal's handler, and never for long: whoever makes it may wait for a module's import
-        if self._gone or not lock.acquire(timeout=_LONGEST):
+        if not lock.acquire(timeout=_LONGEST):
+            reason = f"the reader of metrics is still being made after {_LONGEST:g} s"
+            self._guard.failed("metrics", reason, remedy="what was measured is not pushed before it is there")
             return None
         try:
             # a fork finds this as it was before or as it is afterwards, not between
@@ -76,7 +88,7 @@ class LateReader:
 
     def end(self) -> None:
         """Be there for the last collection where the application has measured anything, else never."""
-        if self._gone or self._measured():
+        if self._coming or self._gone or self._measured():
             self.come()
         else:
             self._gone = True

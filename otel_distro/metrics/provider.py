@@ -159,7 +159,7 @@ class LeanMeterProvider(MeterProvider):
         deadline = time.monotonic() + timeout_millis / 1000
         for late in self._late:
             late.come()
-        good = True
+        good = all(late.there for late in self._late)
         for reader in self._collections:
             left = max(1.0, (deadline - time.monotonic()) * 1000)
             good = self._guard.call("metric reader", False, reader.force_flush, left) is not False and good

@@ -45,7 +45,7 @@ def send(sock: socket.socket, data: bytes, deadline: Deadline) -> None:
         return
     waiting = memoryview(data)
     while waiting:
-        _limit(sock, socket.SO_SNDTIMEO, deadline)
+        _limit(sock, socket.SO_SNDTIMEO, left(deadline))
         try:
             waiting = waiting[sock.send(waiting) :]
         except BlockingIOError:
@@ -62,9 +62,9 @@ def receive(sock: socket.socket, buffer: Any, deadline: Deadline) -> int:
     if not by_kernel(sock):
         sock.settimeout(left(deadline))
         return sock.recv_into(buffer)
-    _limit(sock, socket.SO_RCVTIMEO, deadline)
+    flags = _patience(sock, deadline)
     try:
-        return sock.recv_into(buffer)
+        return sock.recv_into(buffer, 0, flags)
     except BlockingIOError:
         raise TimeoutError("the kernel's timeout") from None
 
@@ -77,9 +77,9 @@ def peek(sock: socket.socket, most: int, deadline: Deadline) -> bytes:
     Raises:
         TimeoutError: nothing within the deadline.
     """
-    _limit(sock, socket.SO_RCVTIMEO, deadline)
+    flags = _patience(sock, deadline)
     try:
-        return sock.recv(most, socket.MSG_PEEK)
+        return sock.recv(most, socket.MSG_PEEK | flags)
     except BlockingIOError:
         raise TimeoutError("the kernel's timeout") from None
     except ConnectionError:
@@ -103,8 +103,20 @@ def by_kernel(sock: socket.socket) -> bool:
     return _KERNEL and type(sock) is socket.socket
 
 
-def _limit(sock: socket.socket, option: int, deadline: Deadline) -> None:
-    seconds = left(deadline)
+def _patience(sock: socket.socket, deadline: Deadline) -> int:
+    """Let the next receiving wait until the deadline; the flags for it.
+
+    After the deadline what is there is still taken: a process that was stopped meanwhile (a paused machine) finds the
+    answer here, and must not send again what has been taken.
+    """
+    seconds = deadline.left()
+    if seconds <= 0:
+        return socket.MSG_DONTWAIT
+    _limit(sock, socket.SO_RCVTIMEO, seconds)
+    return 0
+
+
+def _limit(sock: socket.socket, option: int, seconds: float) -> None:
     if sock.gettimeout() is not None:
         sock.settimeout(None)
     whole = int(seconds)

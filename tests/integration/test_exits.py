@@ -57,10 +57,10 @@ def test_an_unhandled_exception_is_an_end_too() -> None:
     assert "RuntimeError: x" in done.stderr
 
 
-def test_sigterm_flushes_and_still_ends_by_the_signal() -> None:
+def test_sigterm_shuts_down_and_still_ends_by_the_signal() -> None:
     """Whoever sent SIGTERM sees a process that was ended by it."""
     done = run("os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)")
-    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "flush\n")
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "shutdown\n")
 
 
 def test_a_handler_of_the_applications_own_is_left_alone() -> None:
@@ -98,10 +98,13 @@ def test_the_flushes_of_one_end_share_the_budget() -> None:
 
 
 class Server:
-    """Stands in the place of uvicorn's class; only its `shutdown` matters here, the real one is tested end to end."""
+    """Stands in the place of uvicorn's class; the real one is tested end to end."""
 
     def __init__(self) -> None:
         self.down: list[Any] = []
+
+    async def serve(self, sockets: Any = None) -> Any:
+        return sockets, signal.getsignal(signal.SIGTERM)
 
     async def shutdown(self, sockets: Any = None) -> str:
         self.down.append(sockets)
@@ -115,6 +118,17 @@ def test_a_uvicorn_server_flushes_after_its_shutdown() -> None:
     server = Server()
     assert asyncio.run(server.shutdown(sockets=[1])) == "down"
     assert (server.down, given) == ([[1]], [2.0])
+
+
+def test_a_uvicorn_server_gives_sigterm_back_to_us() -> None:
+    """Where gunicorn's worker has put the default back, our handler is what uvicorn finds, and gives the signal to."""
+    exits, _ = make()
+    exits.watch_uvicorn(SimpleNamespace(Server=Server))  # type: ignore[arg-type]
+    found = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        assert asyncio.run(Server().serve(sockets=[1])) == ([1], exits._on_sigterm)
+    finally:
+        signal.signal(signal.SIGTERM, found)
 
 
 def test_a_failing_flush_stays_inside() -> None:

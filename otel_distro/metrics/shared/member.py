@@ -65,6 +65,7 @@ class Member:
         self.damaged = False
         self._streams: dict[int, bytes] = {}
         self._end = 0
+        self._pid = os.getpid()
         self._directory = directory
         self._index = os.open(directory / (name + INDEX), os.O_RDWR | os.O_NOFOLLOW)
         self._parsed = len(records.MAGIC)
@@ -121,9 +122,12 @@ class Member:
         return self._content(EXEMPLARS, wanted).ljust(wanted, b"\0")
 
     def close(self) -> None:
-        """Close the index, which is the only file that is kept open."""
+        """Close the index, which is the only file that is kept open, and give up a lock that was seized."""
         index, self._index = self._index, -1
         if index >= 0:
+            # a child that was forked meanwhile has the lock as well, and must not give up its parent's
+            if os.getpid() == self._pid:
+                runtime.unlock(index)
             os.close(index)
 
     def _content(self, suffix: str, size: int) -> bytes:

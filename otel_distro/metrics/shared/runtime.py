@@ -199,6 +199,7 @@ def _remove_stale(path: Path) -> int:
         remove(path)
         return 1
     finally:
+        unlock(lock)
         os.close(lock)
 
 
