@@ -11,8 +11,6 @@ _BY_PREFIX: Final = (
     ("http.server.response.body.", "http-sizes"),
     ("http.client.request.body.", "http-sizes"),
     ("http.client.response.body.", "http-sizes"),
-    ("http.server.sse.", "streams"),
-    ("http.server.websocket.", "streams"),
     ("sse.", "streams"),
     ("websocket.", "streams"),
     ("http.server.", "http-server"),

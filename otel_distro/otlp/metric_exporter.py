@@ -107,9 +107,14 @@ class OtlpMetricExporter:
         """Wait until what was exported so far has been delivered; False if it was not."""
         return self._export.flush(timeout_millis)
 
-    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
-        """Deliver, keep or count what waits, within the timeout and the distro's own."""
-        self._export.shutdown(min(timeout_millis, self._shutdown_timeout))
+    def shutdown(self, timeout_millis: float = 30_000, *, timeout: float | None = None, **_: Any) -> None:
+        """Deliver, keep or count what waits, within the timeout and the distro's own.
+
+        Args:
+            timeout_millis: as the interface has it.
+            timeout: milliseconds as well, by the name that upstream's periodic reader gives it.
+        """
+        self._export.shutdown(min(timeout_millis if timeout is None else timeout, self._shutdown_timeout))
 
     def stats(self) -> tuple[SenderStats, ...]:
         """What the target got."""

@@ -133,6 +133,20 @@ def test_sigterm_beside_a_collector_that_hangs_keeps_or_says_what_waits(
     assert (kept == 100) if spool else ("100 spans were not delivered" in said), said
 
 
+@pytest.mark.parametrize("how", ["", "os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)"], ids=["exit", "SIGTERM"])
+def test_metrics_that_a_hanging_collector_did_not_take_are_said(how: str) -> None:
+    """The last push is waited for within the budget, and counted as lost when that is over."""
+    code = "from opentelemetry import metrics; metrics.get_meter('races').create_counter('work').add(1)"
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        done = run(
+            f"import os, signal, time\n{code}\n{how}",
+            OTEL_METRICS_EXPORTER="otlp",
+            OTEL_TRACES_EXPORTER="none",
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{hanging.getsockname()[1]}",
+        )
+    assert "points were not delivered" in done.stderr
+
+
 PAUSED = """
 import os, signal, threading, time
 from opentelemetry import trace
