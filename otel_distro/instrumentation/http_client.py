@@ -213,13 +213,15 @@ class HttpClient:
         self.response_headers = self._capture("http.response.header.", http.capture_client_response_headers, toolbox)
 
     def exclude(self, patterns: Iterable[str]) -> None:
-        """Make no telemetry for URLs in which one of these regular expressions is found."""
+        """Make no telemetry for URLs in which one of these regular expressions is found, and for no others."""
         wanted = tuple(patterns)
-        if wanted:
-            # imported by those who exclude something
-            from .asgi.exclusion import compile_patterns
+        if not wanted:
+            self._excluded = None
+            return
+        # imported by those who exclude something
+        from .url_exclusion import excluding
 
-            self._excluded = compile_patterns(wanted, self.guard)
+        self._excluded = excluding(wanted, self.guard)
 
     def begin(  # noqa: C901, PLR0912, PLR0915, PLR0917 - keywords and calls would cost what the short way saves
         self,
@@ -332,7 +334,7 @@ class HttpClient:
         if not patterns:
             return None
         # imported by those who capture something
-        from .asgi.headers import capture
+        from .captured_headers import capture
 
         captured = capture(prefix, patterns, toolbox.settings.http.sanitize_headers, toolbox.guard)
         if captured is None:
@@ -350,11 +352,6 @@ def silent() -> bool:
     """Whether the current code asks for no telemetry of HTTP clients: `begin` would return None."""
     context = current()
     return bool(context) and bool(context.get(SUPPRESS_HTTP_KEY) or suppressed(context))
-
-
-def patterns_of(text: str) -> tuple[str, ...]:
-    """Regular expressions of URLs in the form that contrib takes: one text, separated by commas."""
-    return tuple(part for raw in text.split(",") if (part := raw.strip()))
 
 
 def record_redacted(span: Span, error: Exception) -> None:

@@ -13,7 +13,7 @@ from opentelemetry.trace import Span
 from .base import Toolbox
 from .calls import tracer_of
 from .hooks import Hooks, HookSet
-from .http_client import VERSIONS, Exchange, HttpClient, Write, pairs_of_mapping, patterns_of
+from .http_client import VERSIONS, Exchange, HttpClient, Write, pairs_of_mapping
 from .takeover import Takeover
 
 _CONTRIB = "opentelemetry.instrumentation.requests"
@@ -123,6 +123,8 @@ class RequestsInstrumentation:
         self._wrap()
         self._hooks.use(options)
         if options.get("excluded_urls") is not None:
+            from .url_exclusion import patterns_of
+
             self._client.exclude(patterns_of(options["excluded_urls"]))
         if options.get("tracer_provider") is not None:
             self._client.tracer = tracer_of(options["tracer_provider"], self.name)

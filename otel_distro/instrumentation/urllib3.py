@@ -14,7 +14,7 @@ from otel_distro._compat import SUPPRESS_HTTP_KEY
 from .base import Toolbox
 from .calls import current, tracer_of
 from .hooks import Hooks, HookSet
-from .http_client import VERSIONS, Exchange, HttpClient, pairs_of_mapping, patterns_of, silent
+from .http_client import VERSIONS, Exchange, HttpClient, pairs_of_mapping, silent
 from .takeover import Takeover
 
 _CONTRIB = "opentelemetry.instrumentation.urllib3"
@@ -134,6 +134,8 @@ class Urllib3Instrumentation:
         self._hooks.use(options)
         self._url_filter = options.get("url_filter")
         if options.get("excluded_urls") is not None:
+            from .url_exclusion import patterns_of
+
             self._client.exclude(patterns_of(options["excluded_urls"]))
         if options.get("tracer_provider") is not None:
             self._client.tracer = tracer_of(options["tracer_provider"], self.name)

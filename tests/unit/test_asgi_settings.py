@@ -47,6 +47,34 @@ def test_an_expression_that_does_not_compile_is_left_out():
         assert rig.lines == []
 
 
+@pytest.mark.parametrize("texts", ["(?i)/P/1,/p/3", "/(?P<id>p/1),/(?P<id>p/3)", "x,(p)/1,(/)p\\1?3"])
+def test_expressions_that_cannot_be_joined_exclude_each_by_itself(texts):
+    """Expressions with flags of their own, groups of one name or groups by number mean what each means alone."""
+    with rigged({"OTEL_PYTHON_EXCLUDED_URLS": texts}) as rig:
+        app = one_route()
+        for number in (1, 2, 3):
+            get(app, f"/p/{number}")
+        assert rig.only().attributes["url.path"] == "/p/2"
+        assert rig.lines == []
+
+
+@pytest.mark.parametrize("names", ["(?i)X-Ten.*,x-inner", "(?P<n>x-tenant),(?P<n>x-inner)"])
+def test_names_that_cannot_be_joined_capture_each_by_itself(names):
+    """Captured headers, and those whose values are hidden, may have flags and groups of their own as well."""
+    settings = {
+        "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": names,
+        "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS": "(?i)INNER,(?i)other",
+    }
+    with rigged(settings) as rig:
+        get(one_route(), "/p/1", headers={"x-tenant": "acme", "x-inner": "s", "x-else": "s"})
+        captured = {k: list(v) for k, v in rig.only().attributes.items() if ".header." in k}
+        assert captured == {
+            "http.request.header.x-tenant": ["acme"],
+            "http.request.header.x-inner": ["[REDACTED]"],
+        }
+        assert rig.lines == []
+
+
 def test_captured_headers():
     """Headers are captured by name or expression; credentials and cookies only without their values."""
     settings = {

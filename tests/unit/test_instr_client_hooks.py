@@ -57,6 +57,25 @@ def test_requests(echo: Echo) -> None:
     assert "instrument" not in vars(contrib.RequestsInstrumentor)
 
 
+@pytest.mark.parametrize("name", ["requests", "urllib3"])
+def test_an_empty_text_takes_excluded_urls_away(echo: Echo, name: str) -> None:
+    """`excluded_urls=""` given to contrib's instrumentor leaves no URL excluded, also none of the settings."""
+    contrib = importlib.import_module(f"opentelemetry.instrumentation.{name}")
+    recording = Recording({"OTEL_PYTHON_EXCLUDED_URLS": "status/200"})
+    kind, instrumentor = {
+        "requests": (RequestsInstrumentation, "RequestsInstrumentor"),
+        "urllib3": (Urllib3Instrumentation, "URLLib3Instrumentor"),
+    }[name]
+    with instrumented(kind, recording) as instrumentation, urllib3.PoolManager() as pool:
+        instrumentation.instrument(contrib)
+        getattr(contrib, instrumentor)().instrument(excluded_urls="")
+        if name == "requests":
+            requests.get(f"{echo.url}/status/200", timeout=5)
+        else:
+            pool.request("GET", f"{echo.url}/status/200")
+    assert (recording.one().attributes or {})["http.response.status_code"] == 200
+
+
 def test_context_that_a_request_hook_sets_stays_for_the_request(echo: Echo) -> None:
     """What a hook makes current goes out with the request, and is current below it and in the response's hook."""
     contrib = importlib.import_module("opentelemetry.instrumentation.requests")

@@ -211,6 +211,20 @@ def test_excluded_urls_are_silent(client: tuple[Any, Call, str], echo: Echo, gen
     assert "traceparent" not in echo.asked[0]
 
 
+@pytest.mark.parametrize("texts", ["(?i)STATUS/201,other", "(?P<n>status/201),(?P<n>other)", "(?i)STATUS/201"])
+def test_expressions_with_flags_and_groups_exclude(
+    client: tuple[Any, Call, str], echo: Echo, texts: str, record: Record
+) -> None:
+    """Expressions that cannot be joined into one exclude as any other, for every client."""
+    kind, call, _ = client
+    recording = record({"OTEL_PYTHON_EXCLUDED_URLS": texts})
+    with instrumented(kind, recording):
+        call("GET", f"{echo.url}/status/201")
+        call("GET", f"{echo.url}/status/200")
+    assert [(span.attributes or {})["http.response.status_code"] for span in recording.spans] == [200]
+    assert recording.failures == []
+
+
 @pytest.mark.parametrize("suppress", [suppress_instrumentation, suppress_http_instrumentation])
 def test_suppressed_code_is_silent(client: tuple[Any, Call, str], echo: Echo, suppress: Any, record: Record) -> None:
     """Code that asked for no telemetry gets none."""

@@ -11,9 +11,10 @@ from typing import Any
 
 from opentelemetry.trace import ProxyTracerProvider
 
+from otel_distro.instrumentation.url_exclusion import excluding, patterns_of
+
 from .call import Call, served
 from .exchange import MARK, Exchange
-from .exclusion import compile_patterns
 from .messages import Receive, Send, hooked_receive, hooked_send
 from .options import NO_OPTIONS, Options, Scope
 from .patches import Patches
@@ -78,8 +79,7 @@ def _excluded(given: Any, servers: Servers) -> Callable[[str], bool] | None:
     if given is None:
         return None
     if isinstance(given, str):
-        patterns = [pattern.strip() for pattern in given.split(",") if pattern.strip()]
-        return compile_patterns(patterns, servers.guard) or (lambda _: False)
+        return excluding(patterns_of(given), servers.guard) or (lambda _: False)
     return getattr(given, "url_disabled", None)
 
 

@@ -17,15 +17,15 @@ from otel_distro._compat import SPAN_KEY, context_variable
 from otel_distro.context import reset_scope, set_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
+from otel_distro.instrumentation.captured_headers import Capture
 from otel_distro.instrumentation.request_ids import ID_CHARACTERS, LONGEST_ID, RequestIds
+from otel_distro.instrumentation.url_exclusion import Exclusion
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
 from otel_distro.tracing.span import UnsampledSpan
 
 from .endings import Endings
 from .exchange import INCOMPLETE, MARK, Exchange, begun
-from .exclusion import Exclusion
-from .headers import Capture
 from .messages import Send
 from .options import Message, MessageHook, RequestHook, Scope
 from .origin import Origin, Origins, facts_of

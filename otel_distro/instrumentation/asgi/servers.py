@@ -12,11 +12,11 @@ from opentelemetry.trace import NoOpTracerProvider, Tracer, TracerProvider
 from otel_distro._version import __version__
 from otel_distro.instrumentation import binding
 from otel_distro.instrumentation.base import Toolbox
+from otel_distro.instrumentation.captured_headers import capture
 from otel_distro.instrumentation.request_ids import server_ids
+from otel_distro.instrumentation.url_exclusion import Exclusion, excluding
 
 from .exchange import Exchange
-from .exclusion import Exclusion, compile_patterns
-from .headers import capture
 from .metrics import Groups, Instruments
 from .native import SCHEMA_URL, Native, config_of
 from .options import NO_OPTIONS, Options
@@ -148,7 +148,7 @@ class Servers:
         http = self._toolbox.settings.http
         test = options.excluded
         if test is None:
-            test = compile_patterns(_or(http.fastapi_excluded_urls, http.excluded_urls), self.guard)
+            test = excluding(_or(http.fastapi_excluded_urls, http.excluded_urls), self.guard)
         return None if test is None else Exclusion(test)
 
 

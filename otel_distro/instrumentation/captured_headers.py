@@ -9,25 +9,14 @@ from opentelemetry.util.types import AnyValue
 
 from otel_distro.bounded import BoundedCache
 from otel_distro.guard import Guard
-from otel_distro.patterns import late
+from otel_distro.patterns import late, usable
 
 HIDDEN = "[REDACTED]"
 _REMEMBERED = 16_384  # characters of names
 # hidden whatever the user captures: credentials, cookies and what proxies put credentials into
 _SECRET = late(r"authori[sz]ation|authenticat|cookie|token|secret|passw|credential|api[-_]?key|session|signature|jwt")
 _UNKNOWN = ("", False)
-
-
-def _compiled(patterns: Iterable[str], guard: Guard) -> re.Pattern[str] | None:
-    usable: list[str] = []
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            guard.failed("captured headers", error, remedy=f"{pattern!r} is left out")
-        else:
-            usable.append(f"(?:{pattern})")
-    return re.compile("|".join(usable), re.IGNORECASE) if usable else None
+_PART = "captured headers"
 
 
 class Capture:
@@ -36,12 +25,12 @@ class Capture:
     Args:
         prefix: of the attributes, `http.request.header.` or `http.response.header.`.
         patterns: of whole names in lower case.
-        hidden: finds the names of further headers whose values are hidden.
+        hidden: find the names of further headers whose values are hidden.
     """
 
     __slots__ = ("_hidden", "_keys", "_patterns", "_prefix")
 
-    def __init__(self, prefix: str, patterns: re.Pattern[str], hidden: re.Pattern[str] | None) -> None:
+    def __init__(self, prefix: str, patterns: Sequence[re.Pattern[str]], hidden: Sequence[re.Pattern[str]]) -> None:
         self._prefix = prefix
         self._patterns = patterns
         self._hidden = hidden
@@ -66,9 +55,9 @@ class Capture:
     def _look_at(self, raw: bytes) -> tuple[str, bool] | None:
         name = raw.decode("latin-1").lower()
         key: tuple[str, bool] | None = None
-        if self._patterns.fullmatch(name):
-            hidden = _SECRET().search(name) or (self._hidden is not None and self._hidden.search(name))
-            key = (self._prefix + name, bool(hidden))
+        if any(pattern.fullmatch(name) for pattern in self._patterns):
+            hidden = _SECRET().search(name) is not None or any(pattern.search(name) for pattern in self._hidden)
+            key = (self._prefix + name, hidden)
         return self._keys.keep(raw, key, len(raw) + 32)
 
 
@@ -81,5 +70,5 @@ def capture(prefix: str, patterns: Iterable[str], hidden: Iterable[str], guard: 
         hidden: regular expressions that match anywhere in a name whose value is hidden; credentials always are.
         guard: gets expressions that do not compile.
     """
-    wanted = _compiled(patterns, guard)
-    return None if wanted is None else Capture(prefix, wanted, _compiled(hidden, guard))
+    wanted = usable(patterns, _PART, guard, re.IGNORECASE)
+    return Capture(prefix, wanted, usable(hidden, _PART, guard, re.IGNORECASE)) if wanted else None

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 
 from otel_distro.bounded import BoundedCache
 from otel_distro.guard import Guard
+from otel_distro.patterns import usable
 
 _REMEMBERED = 65_536  # characters of URLs
-_PART = "excluded URLs"
 
 
-def compile_patterns(patterns: Iterable[str], guard: Guard) -> Callable[[str], bool] | None:
+def patterns_of(text: str) -> tuple[str, ...]:
+    """Regular expressions of URLs in the form that contrib takes: one text, separated by commas."""
+    return tuple(part for raw in text.split(",") if (part := raw.strip()))
+
+
+def excluding(patterns: Iterable[str], guard: Guard) -> Callable[[str], bool] | None:
     """A test of URLs against regular expressions that may match anywhere; None where there are none.
 
     Args:
         patterns: one that does not compile is left out and said.
         guard: gets it.
     """
-    usable: list[str] = []
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            guard.failed(_PART, error, remedy=f"{pattern!r} is left out")
-        else:
-            usable.append(f"(?:{pattern})")
-    if not usable:
-        return None
-    search = re.compile("|".join(usable)).search
-    return lambda url: search(url) is not None
+    found = usable(patterns, "excluded URLs", guard)
+    if len(found) == 1:
+        search = found[0].search
+        return lambda url: search(url) is not None
+    return (lambda url: any(pattern.search(url) for pattern in found)) if found else None
 
 
 class Exclusion:
