@@ -12,13 +12,11 @@ from opentelemetry.trace import SpanContext, SpanKind, TracerProvider
 from otel_distro import _compat
 from otel_distro._compat import IS_VALID, SPAN_KEY, SUPPRESS_KEY
 from otel_distro._version import __version__
+from otel_distro.conventions import SCHEMA_URL
 from otel_distro.guard import Guard
 from otel_distro.tracing.context import span_context_in
 
 from .binding import Starts, tracing
-
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
-"""The semantic conventions that the clients follow."""
 
 CLIENT = SpanKind.CLIENT
 

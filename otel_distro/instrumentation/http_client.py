@@ -17,6 +17,7 @@ from opentelemetry.trace import Span, SpanContext, StatusCode
 from otel_distro._compat import IS_VALID, OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_HTTP_KEY, SUPPRESS_KEY
 from otel_distro.bounded import BoundedCache
 from otel_distro.context import Scope, current_scope
+from otel_distro.conventions import HTTP_DURATION_BOUNDARIES
 from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_text, redact_url
 from otel_distro.tracing import LeanSpan
@@ -27,9 +28,6 @@ from .base import Toolbox
 from .calls import CLIENT, current, error_type, meter_of, parent_in, suppressed, tracer_of
 from .http_target import Target
 from .request_ids import SetHeader, passing_on
-
-DURATION_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""Seconds; the advisory bucket boundaries of `http.client.request.duration`."""
 
 _MAX_TARGETS = 1_000
 VERSIONS: Mapping[Any, str] = {11: "1.1", 10: "1.0", 20: "2", 30: "3"}
@@ -200,7 +198,7 @@ class HttpClient:
             "http.client.request.duration",
             unit="s",
             description="Duration of HTTP client requests.",
-            explicit_bucket_boundaries_advisory=DURATION_BOUNDARIES,
+            explicit_bucket_boundaries_advisory=HTTP_DURATION_BOUNDARIES,
         )
         self._known_methods = frozenset(http.known_methods)
         self._targets: BoundedCache[tuple[Any, ...], Target] = BoundedCache(_MAX_TARGETS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from otel_distro import settings
 from otel_distro._version import __version__
 from otel_distro.components import Component
+from otel_distro.conventions import SCHEMA_URL
 from otel_distro.export_durations import ExportDurations
 from otel_distro.guard import Guard
 from otel_distro.metrics import LeanMeterProvider, Merge
@@ -18,7 +19,6 @@ from ._base import Exporting, Pipeline
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
 
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 _RUNTIME, _OWN = "otel_distro.runtime", "otel_distro.own"
 _NOUNS = {"traces": "span", "metrics": "metric", "logs": "log"}
 _WAYS = {"grpc": "grpc", "http/json": "http_json", "http/protobuf": "http"}

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
-from otel_distro.instrumentation.asgi.metrics import DURATION_BOUNDARIES
+from otel_distro.conventions import HTTP_DURATION_BOUNDARIES
 from tests.asgi_rig import drive, get, rigged, scope_of
 
 DURATION = "http.server.request.duration"
@@ -51,7 +51,7 @@ def test_duration(rig):
     }
     assert point.count == 3
     assert 0 < point.sum < 3
-    assert tuple(point.explicit_bounds) == DURATION_BOUNDARIES
+    assert tuple(point.explicit_bounds) == HTTP_DURATION_BOUNDARIES
 
 
 def test_failures_are_told_apart(rig):

@@ -11,8 +11,6 @@ from typing import Any
 
 from opentelemetry.trace import ProxyTracerProvider
 
-from otel_distro.instrumentation.url_exclusion import excluding, patterns_of
-
 from .call import Call, served
 from .exchange import MARK, Exchange
 from .messages import Receive, Send, hooked_receive, hooked_send
@@ -79,6 +77,9 @@ def _excluded(given: Any, servers: Servers) -> Callable[[str], bool] | None:
     if given is None:
         return None
     if isinstance(given, str):
+        # imported by those who exclude something
+        from otel_distro.instrumentation.url_exclusion import excluding, patterns_of
+
         return excluding(patterns_of(given), servers.guard) or (lambda _: False)
     return getattr(given, "url_disabled", None)
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 from opentelemetry.metrics import Meter
 
 from otel_distro.bounded import BoundedCache
+from otel_distro.conventions import HTTP_DURATION_BOUNDARIES
 from otel_distro.instrumentation.binding import NOTHING, Adds, Records, counter_series, histogram_series
 
 from .streams import Streams
-
-DURATION_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""Seconds; the advisory bucket boundaries of `http.server.request.duration`."""
 
 _SERIES = 4_096
 _GROUPS = 64
@@ -36,7 +34,7 @@ class Instruments:
             "http.server.request.duration",
             unit="s",
             description="Duration of HTTP server requests.",
-            explicit_bucket_boundaries_advisory=DURATION_BOUNDARIES,
+            explicit_bucket_boundaries_advisory=HTTP_DURATION_BOUNDARIES,
         )
         self.active = meter.create_up_down_counter(
             "http.server.active_requests", unit="{request}", description="Number of active HTTP server requests."

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import _logs
 
+from otel_distro.conventions import SCHEMA_URL
+
 from .exchange import MARK, NOT_ASKED, Exchange
 from .options import Scope
 from .patches import Patches
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from otel_distro.guard import Guard
 
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 _PART = "FastAPI's own telemetry"
 
 

@@ -17,9 +17,7 @@ from otel_distro._compat import SPAN_KEY, context_variable
 from otel_distro.context import reset_scope, set_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
-from otel_distro.instrumentation.captured_headers import Capture
 from otel_distro.instrumentation.request_ids import ID_CHARACTERS, LONGEST_ID, RequestIds
-from otel_distro.instrumentation.url_exclusion import Exclusion
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
 from otel_distro.tracing.span import UnsampledSpan
@@ -35,6 +33,8 @@ if TYPE_CHECKING:
     from opentelemetry.instrumentation.propagators import ResponsePropagator
 
     from otel_distro.answers import Answers
+    from otel_distro.instrumentation.captured_headers import Capture
+    from otel_distro.instrumentation.url_exclusion import Exclusion
 
     from .native import NativeApp
     from .streams import Streams

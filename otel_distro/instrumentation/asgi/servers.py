@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider, Tracer, TracerProvider
 
 from otel_distro._version import __version__
+from otel_distro.conventions import SCHEMA_URL
 from otel_distro.instrumentation import binding
 from otel_distro.instrumentation.base import Toolbox
-from otel_distro.instrumentation.captured_headers import capture
 from otel_distro.instrumentation.request_ids import server_ids
-from otel_distro.instrumentation.url_exclusion import Exclusion, excluding
 
 from .exchange import Exchange
 from .metrics import Groups, Instruments
-from .native import SCHEMA_URL, Native, config_of
+from .native import Native, config_of
 from .options import NO_OPTIONS, Options
 from .origin import Origins
 from .server import Server
 from .streams import Streams
 from .summary import Summary
+
+if TYPE_CHECKING:
+    from otel_distro.instrumentation.captured_headers import Capture
+    from otel_distro.instrumentation.url_exclusion import Exclusion
 
 SCOPE_NAME = "otel_distro.instrumentation.fastapi"
 ATTRIBUTE = "_otel_distro_server"
@@ -61,7 +64,7 @@ class Servers:
 
     def tracer(self) -> Tracer:
         """The tracer of the distro's own provider."""
-        return self._toolbox.tracer_provider.get_tracer(SCOPE_NAME, __version__, SCHEMA_URL)
+        return _tracer_of(self._toolbox.tracer_provider)
 
     def of(self, app: Any, options: Options = NO_OPTIONS) -> Server | None:
         """The server of an application, made at its first request; None when it makes no telemetry.
@@ -108,8 +111,8 @@ class Servers:
             request_ids=server_ids(self._toolbox.settings.requests, guard),
             tracer=None if tracer is None else binding.tracing(tracer),
             exclusion=self._exclusion(options),
-            captured_request=capture("http.request.header.", requested, hidden, guard),
-            captured_response=capture("http.response.header.", responded, hidden, guard),
+            captured_request=self._capture("http.request.header.", requested, hidden),
+            captured_response=self._capture("http.response.header.", responded, hidden),
             request_hook=options.server_request_hook,
             receive_hook=options.client_request_hook,
             send_hook=options.client_response_hook,
@@ -128,9 +131,7 @@ class Servers:
         provider: TracerProvider = (
             options.tracer_provider or config.get("tracer_provider") or self._toolbox.tracer_provider
         )
-        if isinstance(provider, NoOpTracerProvider):
-            return None
-        return provider.get_tracer(SCOPE_NAME, __version__, SCHEMA_URL)
+        return None if isinstance(provider, NoOpTracerProvider) else _tracer_of(provider)
 
     def _instruments_of(self, options: Options, config: Any) -> Instruments | None:
         key: Any = (
@@ -146,10 +147,26 @@ class Servers:
 
     def _exclusion(self, options: Options) -> Exclusion | None:
         http = self._toolbox.settings.http
-        test = options.excluded
-        if test is None:
-            test = excluding(_or(http.fastapi_excluded_urls, http.excluded_urls), self.guard)
+        test, patterns = options.excluded, _or(http.fastapi_excluded_urls, http.excluded_urls)
+        if test is None and not patterns:
+            return None
+        # imported by those who exclude something
+        from otel_distro.instrumentation.url_exclusion import Exclusion, excluding
+
+        test = test or excluding(patterns, self.guard)
         return None if test is None else Exclusion(test)
+
+    def _capture(self, prefix: str, patterns: tuple[str, ...], hidden: tuple[str, ...]) -> Capture | None:
+        if not patterns:
+            return None
+        # imported by those who capture something
+        from otel_distro.instrumentation.captured_headers import capture
+
+        return capture(prefix, patterns, hidden, self.guard)
+
+
+def _tracer_of(provider: TracerProvider) -> Tracer:
+    return provider.get_tracer(SCOPE_NAME, __version__, SCHEMA_URL)
 
 
 def _or(first: tuple[str, ...] | None, second: tuple[str, ...]) -> tuple[str, ...]:

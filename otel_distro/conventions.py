@@ -1,0 +1,11 @@
+"""What OpenTelemetry's semantic conventions 1.44 lay down for more than one of our instrumentations."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+"""Of the conventions that our tracers, meters and loggers follow."""
+
+HTTP_DURATION_BOUNDARIES: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Seconds; the advisory bucket boundaries of `http.server.request.duration` and `http.client.request.duration`."""
