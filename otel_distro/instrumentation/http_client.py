@@ -19,10 +19,11 @@ from otel_distro.bounded import BoundedCache
 from otel_distro.context import Scope, current_scope
 from otel_distro.conventions import HTTP_DURATION_BOUNDARIES
 from otel_distro.propagation import Propagation
-from otel_distro.redaction import redact_text, redact_url
+from otel_distro.redaction import redact_url
 from otel_distro.tracing import LeanSpan
 from otel_distro.tracing.client import ClientSpan, ClientSpans
-from otel_distro.tracing.context import attach, detach, reset_context
+from otel_distro.tracing.context import attach, detach, error_status, reset_context
+from otel_distro.tracing.records import exception_attributes
 
 from .base import Toolbox
 from .calls import CLIENT, current, error_type, meter_of, parent_in, suppressed, tracer_of
@@ -353,18 +354,13 @@ def silent() -> bool:
 
 
 def record_redacted(span: Span, error: Exception) -> None:
-    """Record an exception and the status ERROR; URLs in its message, and in the stack trace, are redacted."""
-    # late: a process without errors does not need it
-    from otel_distro.stacks import formatted
-
-    try:
-        text = str(error)
-        stack = formatted(error)
-    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise anything
-        text, stack = "<unprintable>", ""
-    text = redact_text(text)
-    span.record_exception(error, {"exception.message": text, "exception.stacktrace": redact_text(stack)})
-    span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {text}")
+    """Record an exception and the status ERROR; what is secret in its message, and in the stack trace, is redacted."""
+    if isinstance(span, LeanSpan):
+        span.fail(error)
+    else:
+        # `record_exception` of another make would format the stack once more, and tell secrets where it fails
+        span.add_event("exception", exception_attributes(error, escaped=False))
+        span.set_status(error_status(error))
 
 
 def pairs_of_mapping(headers: Any) -> Headers:

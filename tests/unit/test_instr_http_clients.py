@@ -18,6 +18,7 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation, s
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_distro.instrumentation.aiohttp_client import AiohttpClientInstrumentation
+from otel_distro.instrumentation.http_client import record_redacted
 from otel_distro.instrumentation.httpx import HttpxInstrumentation
 from otel_distro.instrumentation.requests import RequestsInstrumentation
 from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
@@ -184,6 +185,25 @@ def test_a_refused_connection_is_raised_and_marked(client: tuple[Any, Call, str]
     assert "joe:hidden" not in str((span.attributes or {})["url.full"])
     ((attributes, _),) = recording.points("http.client.request.duration")
     assert attributes["error.type"] == type(raised.value).__qualname__
+
+
+class _Untraceable(httpx.ConnectError):
+    @property
+    def __cause__(self) -> BaseException | None:  # type: ignore[override]
+        raise RuntimeError("no cause")
+
+
+def test_a_stack_that_cannot_be_formatted_costs_no_message() -> None:
+    """Where only the stack trace fails, the event and the status keep the exception's own text, redacted."""
+
+    sdk = importlib.import_module("opentelemetry.sdk.trace")
+    for provider in (Recording().tracer_provider, sdk.TracerProvider(shutdown_on_exit=False)):
+        span = provider.get_tracer("test").start_span("call")
+        record_redacted(span, _Untraceable("no way to http://joe:hidden@host/"))
+        (event,) = span.events
+        assert event.attributes["exception.message"] == "no way to http://REDACTED:REDACTED@host/"
+        assert span.status.description == "_Untraceable: no way to http://REDACTED:REDACTED@host/"
+        assert "hidden" not in str(event.attributes)
 
 
 def test_unknown_methods_are_other(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
