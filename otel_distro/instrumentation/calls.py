@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.context import Context
@@ -10,7 +10,7 @@ from opentelemetry.metrics import Meter, MeterProvider
 from opentelemetry.trace import SpanContext, SpanKind, TracerProvider
 
 from otel_distro import _compat
-from otel_distro._compat import IS_VALID, SPAN_KEY, SUPPRESS_KEY
+from otel_distro._compat import IS_VALID, SPAN_KEY
 from otel_distro._version import __version__
 from otel_distro.conventions import SCHEMA_URL
 from otel_distro.guard import Guard
@@ -34,8 +34,11 @@ def meter_of(provider: MeterProvider, library: str) -> Meter:
     return provider.get_meter(f"otel_distro.instrumentation.{library}", __version__, SCHEMA_URL)
 
 
-def error_type(error: BaseException) -> str:
-    """`error.type` of an exception: the name of its class, as contrib writes it."""
+def class_name(error: BaseException) -> str:
+    """`error.type` of a client's call: the name of the exception's class alone, as contrib writes it.
+
+    A server's has the module as well; see `exception_type`.
+    """
     return type(error).__name__
 
 
@@ -58,8 +61,3 @@ def parent_in(context: Context) -> SpanContext | None:
     """What `span_context_in` gives, without a call for spans that have a field `context`."""
     parent: Any = getattr(context.get(SPAN_KEY), "context", None)
     return parent if parent.__class__ is SpanContext and parent[IS_VALID] else span_context_in(context)
-
-
-def suppressed(context: Mapping[str, Any]) -> bool:
-    """Whether the context asks for no telemetry at all."""
-    return bool(context.get(SUPPRESS_KEY) or context.get("suppress_instrumentation"))

@@ -18,7 +18,7 @@ from otel_distro.spent import Spent
 from otel_distro.tracing.brief import Briefs, Steps
 
 from .binding import NOTHING, Records, Starts, histogram_series
-from .calls import CLIENT, error_type, parent_in
+from .calls import CLIENT, class_name, parent_in
 
 # Databases answer faster than HTTP servers; these are the boundaries the semantic conventions advise.
 DURATION_BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
@@ -176,7 +176,7 @@ class Operation:
             error: the driver's own exception.
             status_code: the database's code for it, where there is one.
         """
-        kind = error_type(error)
+        kind = class_name(error)
         seconds = perf_counter() - started
         self.failure(kind, status_code).record(seconds, span)
         if span.is_recording():

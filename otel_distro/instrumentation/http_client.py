@@ -22,11 +22,11 @@ from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_url
 from otel_distro.tracing import LeanSpan
 from otel_distro.tracing.client import ClientSpan, ClientSpans
-from otel_distro.tracing.context import attach, detach, error_status, reset_context
+from otel_distro.tracing.context import attach, detach, error_status, reset_context, suppressed_in
 from otel_distro.tracing.records import exception_attributes
 
 from .base import Toolbox
-from .calls import CLIENT, current, error_type, meter_of, parent_in, suppressed, tracer_of
+from .calls import CLIENT, class_name, current, meter_of, parent_in, tracer_of
 from .http_target import Target
 from .request_ids import SetHeader, passing_on
 
@@ -148,7 +148,7 @@ class Exchange:
         """The request, or the reading of its answer, ended with `error`."""
         if self.started is None:
             return
-        kind = error_type(error)
+        kind = class_name(error)
         self._answer = (*self._answer[:2], kind)
         try:
             if self.span.is_recording():
@@ -350,7 +350,7 @@ class HttpClient:
 def silent() -> bool:
     """Whether the current code asks for no telemetry of HTTP clients: `begin` would return None."""
     context = current()
-    return bool(context) and bool(context.get(SUPPRESS_HTTP_KEY) or suppressed(context))
+    return bool(context) and bool(context.get(SUPPRESS_HTTP_KEY) or suppressed_in(context))
 
 
 def record_redacted(span: Span, error: Exception) -> None:

@@ -17,7 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, Status, StatusCode
 
 from otel_distro import _compat
-from otel_distro._compat import IS_VALID, SPAN_KEY, SUPPRESS_KEY
+from otel_distro._compat import IS_VALID, OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_KEY
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,11 +82,12 @@ def span_context_in(context: Context) -> SpanContext | None:
 def suppressed() -> bool:
     """Whether the current code asked for no telemetry (an exporter at work, `suppress_instrumentation()`)."""
     context = _current()
-    return bool(context) and (SUPPRESS_KEY in context or "suppress_instrumentation" in context) and _told(context)
+    return bool(context) and (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed_in(context)
 
 
-def _told(context: Context) -> bool:
-    return bool(context.get(SUPPRESS_KEY) or context.get("suppress_instrumentation"))
+def suppressed_in(context: Context) -> bool:
+    """Whether `context` asks for no telemetry; who asks often looks first whether one of the two keys is there at all."""
+    return bool(context.get(SUPPRESS_KEY) or context.get(OLD_SUPPRESS_KEY))
 
 
 class use_span:  # noqa: N801 - named like the function of the API that it stands in for
@@ -187,6 +188,7 @@ __all__ = [
     "reset_context",
     "span_context_in",
     "suppressed",
+    "suppressed_in",
     "text_of",
     "use_span",
 ]

@@ -52,24 +52,29 @@ def is_link(context: object, attributes: object) -> bool:
     return bool(context[IS_VALID] or attributes or context[STATE])
 
 
+def exception_type(error: BaseException) -> str:
+    """`exception.type`: the class with its module, unless that is built in (semantic conventions, "Exceptions")."""
+    kind = type(error)
+    module = kind.__module__
+    return f"{module}.{kind.__qualname__}" if module and module != "builtins" else kind.__qualname__
+
+
 def exception_attributes(error: BaseException, escaped: bool) -> dict[str, AnyValue]:
     """Attributes of the event `exception`, redacted; text that an exception refuses to give is replaced."""
     # late: a process without errors does not need them
     from otel_distro.redaction import redact_exception
     from otel_distro.stacks import formatted
 
-    kind = type(error)
-    module = kind.__module__
     try:
         stack = formatted(error)
     except Exception:  # noqa: BLE001 - a broken __cause__, __notes__ or source loader must not raise here
-        stack = f"{kind.__qualname__}: {text_of(error)}"
+        stack = f"{type(error).__qualname__}: {text_of(error)}"
     return {
-        "exception.type": f"{module}.{kind.__qualname__}" if module and module != "builtins" else kind.__qualname__,
+        "exception.type": exception_type(error),
         "exception.message": redact_exception(text_of(error)),
         "exception.stacktrace": redact_exception(stack),
         "exception.escaped": str(escaped),
     }
 
 
-__all__ = ["LeanEvent", "LeanLink", "exception_attributes", "is_link"]
+__all__ = ["LeanEvent", "LeanLink", "exception_attributes", "exception_type", "is_link"]

@@ -20,6 +20,7 @@ from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.request_ids import ID_CHARACTERS, LONGEST_ID, RequestIds
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
+from otel_distro.tracing.records import exception_type
 from otel_distro.tracing.span import UnsampledSpan
 
 from .endings import Endings
@@ -325,11 +326,11 @@ class Server:
         """
         status = exchange.status_code
         if isinstance(error, Exception):
-            return None if self._normal_disconnect(error) else type_of(error)
+            return None if self._normal_disconnect(error) else exception_type(error)
         if exchange.origin.word == "WS":
             return None
         if status is None:
-            return INCOMPLETE if error is None else type_of(error)
+            return INCOMPLETE if error is None else exception_type(error)
         return str(status) if status >= 500 else None
 
 
@@ -346,9 +347,3 @@ class _ResponseSetter(Setter[Any]):
 
 
 _RESPONSE_SETTER = _ResponseSetter()
-
-
-def type_of(error: BaseException) -> str:
-    """The full name of an exception's type, without the module for built-in ones."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -14,9 +14,9 @@ from otel_distro._compat import IS_VALID, OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_K
 from otel_distro.context import current_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
-from otel_distro.instrumentation.calls import CLIENT, current, parent_in, suppressed
+from otel_distro.instrumentation.calls import CLIENT, current, parent_in
 from otel_distro.instrumentation.hooks import Hooks
-from otel_distro.tracing.context import span_context_in
+from otel_distro.tracing.context import suppressed_in
 
 from .commands import Commands, Lookups, RedisOperation
 
@@ -181,7 +181,7 @@ class Clients:
     def _begin(self, client: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Begun | None:
         try:
             context = current()
-            if (context and suppressed(context)) or not args:
+            if (context and suppressed_in(context)) or not args:
                 return None
             hooks = None
             if self._hooks.wanted:
@@ -189,7 +189,7 @@ class Clients:
                 if hooks is None:
                     return None
             operation = self._commands.operation(client, args)
-            parent = span_context_in(context) if context else None
+            parent = parent_in(context) if context else None
             span = self.tracer.begin(operation.name, CLIENT, parent, operation.attributes.copy())
             if hooks is not None and hooks.request is not None:
                 hooks.request(span, client, args, options)
@@ -202,13 +202,13 @@ class Clients:
         try:
             context = current()
             commands = _queued(pipeline)
-            if (context and suppressed(context)) or not commands:
+            if (context and suppressed_in(context)) or not commands:
                 return None
             operation, text = self._commands.batch(pipeline, commands, "MULTI" if _atomic(pipeline) else "PIPELINE")
             attributes = {**operation.attributes, "db.query.text": text}
             if len(commands) > 1:
                 attributes["db.operation.batch.size"] = len(commands)
-            parent = span_context_in(context) if context else None
+            parent = parent_in(context) if context else None
             lookups = self._commands.lookups(pipeline, commands)
             return self.tracer.begin(operation.name, CLIENT, parent, attributes), operation, perf_counter(), lookups
         except Exception as error:  # noqa: BLE001 - the pipeline runs as it would without us
@@ -245,7 +245,7 @@ class Clients:
     def _ended_briefly(self, client: Any, args: tuple[Any, ...], started: float, reply: Any) -> None:
         """A command that went well: all that is to be told of it is looked up and made now."""
         now, end_time, context = perf_counter(), time_ns(), current()
-        if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed(context):
+        if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed_in(context):
             return
         operation, tracer = self._commands.operation(client, args), self.tracer
         met = operation.met
@@ -273,7 +273,7 @@ class Clients:
 
     def _failed_briefly(self, client: Any, args: tuple[Any, ...], started: float, error: BaseException) -> None:
         context = current()
-        if suppressed(context):
+        if suppressed_in(context):
             return
         operation = self._commands.operation(client, args)
         if isinstance(error, self._watch_error):

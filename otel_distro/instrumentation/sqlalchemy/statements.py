@@ -20,10 +20,9 @@ from opentelemetry.trace import Span
 from otel_distro._compat import OLD_SUPPRESS_KEY, SUPPRESS_KEY
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
-from otel_distro.instrumentation.calls import CLIENT, current, suppressed
+from otel_distro.instrumentation.calls import CLIENT, current, parent_in
 from otel_distro.instrumentation.database import Operation
-from otel_distro.tracing.context import attach, detach
-from otel_distro.tracing.context import span_context_in as parent_in
+from otel_distro.tracing.context import attach, detach, suppressed_in
 
 from .engines import Engines
 
@@ -126,7 +125,7 @@ class Statements:
                 raise
             try:
                 context = current()
-                if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed(context):
+                if (SUPPRESS_KEY in context or OLD_SUPPRESS_KEY in context) and suppressed_in(context):
                     return result
                 state, operation = states.get(id(dialect)), None
                 if state is not None:
@@ -140,7 +139,7 @@ class Statements:
 
     def _failed(self, conn: Any, statement: Any, started: float, error: BaseException) -> None:
         context, cause = current(), _cause(error)
-        if not suppressed(context):
+        if not suppressed_in(context):
             operation = self._learn(conn, statement, batch=False)
             operation.failed(self.tracer, context, started, cause, status_code(cause))
 
@@ -157,7 +156,7 @@ class Statements:
             started = 0.0
             try:
                 context = current()
-                if not (context and suppressed(context)):
+                if not (context and suppressed_in(context)):
                     operation = self._learn(conn, statement, batch=bool(parameters) and len(parameters) > 1)
                     begun = self.tracer.begin(operation.name, CLIENT, parent_in(context), operation.attributes.copy())
                     if self._has_extras or operation.batch:
