@@ -6,6 +6,7 @@ import importlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -20,6 +21,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from otel_distro import sampling, settings
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.base import Instrumentation, Toolbox
+from otel_distro.instrumentation.table import OURS
 from otel_distro.ledger import Ledger
 from otel_distro.metrics import LeanMeterProvider
 from otel_distro.otlp.encode_traces import SpanEncoder
@@ -171,11 +173,16 @@ class Recording:
         return [f"{failure.part}: {failure.reason}" for failure in self.guard.failures]
 
 
+def library_of(kind: type[Instrumentation]) -> ModuleType:
+    """The library that an instrumentation is for, imported."""
+    return next(importlib.import_module(own.modules[0]) for own in OURS if own.name == kind.name)
+
+
 @contextmanager
 def instrumented(kind: type[Instrumentation], recording: Recording) -> Iterator[Any]:
     """The library of `kind`, instrumented for the length of the block."""
     instrumentation = kind(recording.toolbox)
-    instrumentation.instrument(importlib.import_module(kind.modules[0]))
+    instrumentation.instrument(library_of(kind))
     try:
         yield instrumentation
     finally:

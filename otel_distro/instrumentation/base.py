@@ -38,18 +38,14 @@ class Instrumentation(Protocol):
 
     Attributes:
         name: the entry-point name under which users know and disable it (`fastapi`, `sqlalchemy`, `redis`, ...).
-        modules: importing any of these is the moment to call `instrument`.
-        replaces: entry-point names of contrib's instrumentors that must not be loaded beside it.
     """
 
     name: ClassVar[str]
-    modules: ClassVar[tuple[str, ...]]
-    replaces: ClassVar[tuple[str, ...]]
 
     def __init__(self, toolbox: Toolbox) -> None: ...
 
     def instrument(self, module: ModuleType) -> None:
-        """Patch `module`, which has just been imported; called once for each of `modules`, and idempotent."""
+        """Patch `module`, which has just been imported; called once for each of the table's modules, and idempotent."""
 
     def uninstrument(self) -> None:
         """Take every patch back."""

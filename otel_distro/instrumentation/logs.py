@@ -15,8 +15,6 @@ class LoggingInstrumentation:
     """
 
     name: ClassVar[str] = "logging"
-    modules: ClassVar[tuple[str, ...]] = ("logging",)
-    replaces: ClassVar[tuple[str, ...]] = ("logging", "structlog")
 
     def __init__(self, toolbox: Toolbox) -> None:
         del toolbox

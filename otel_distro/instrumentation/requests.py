@@ -28,8 +28,6 @@ class RequestsInstrumentation:
     """
 
     name: ClassVar[str] = "requests"
-    modules: ClassVar[tuple[str, ...]] = ("requests", _CONTRIB)
-    replaces: ClassVar[tuple[str, ...]] = ("requests",)
 
     def __init__(self, toolbox: Toolbox) -> None:
         self._guard = toolbox.guard

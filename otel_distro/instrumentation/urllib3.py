@@ -30,8 +30,6 @@ class Urllib3Instrumentation:
     """
 
     name: ClassVar[str] = "urllib3"
-    modules: ClassVar[tuple[str, ...]] = ("urllib3", _CONTRIB)
-    replaces: ClassVar[tuple[str, ...]] = ("urllib3",)
 
     def __init__(self, toolbox: Toolbox) -> None:
         self._guard = toolbox.guard

@@ -86,7 +86,7 @@ def suppressed() -> bool:
 
 
 def suppressed_in(context: Context) -> bool:
-    """Whether `context` asks for no telemetry; who asks often looks first whether one of the two keys is there at all."""
+    """Whether `context` asks for no telemetry; frequent callers look first whether one of the two keys is there."""
     return bool(context.get(SUPPRESS_KEY) or context.get(OLD_SUPPRESS_KEY))
 
 

@@ -25,8 +25,6 @@ class Recording:
     """An instrumentation that tells what it was asked to patch."""
 
     name: ClassVar[str] = "recording"
-    modules: ClassVar[tuple[str, ...]] = ("json.tool",)
-    replaces: ClassVar[tuple[str, ...]] = ("sqlalchemy",)
     seen: ClassVar[list[str]] = []
 
     def __init__(self, toolbox: Toolbox) -> None:
@@ -115,7 +113,7 @@ def test_one_that_breaks_is_said_and_the_import_works(hooks: ImportHooks) -> Non
 
 @pytest.mark.parametrize("own", OURS, ids=lambda own: own.name)
 def test_the_table_says_what_the_classes_say(own: Own) -> None:
-    """The table, which is read without importing the classes, agrees with them."""
+    """The table, which is read without importing the classes, has their names."""
     path, _, name = own.target.partition(":")
     found = getattr(import_module(path), name)
-    assert (own.name, own.modules, own.replaces) == (found.name, found.modules, found.replaces)
+    assert own.name == found.name

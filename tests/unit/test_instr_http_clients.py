@@ -23,7 +23,7 @@ from otel_distro.instrumentation.httpx import HttpxInstrumentation
 from otel_distro.instrumentation.requests import RequestsInstrumentation
 from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
 from tests.http_echo import Echo, serve
-from tests.recording import Recording, instrumented
+from tests.recording import Recording, instrumented, library_of
 
 Call = Callable[..., int]
 
@@ -279,7 +279,7 @@ def test_uninstrumented_means_silent(client: tuple[Any, Call, str], echo: Echo, 
     kind, call, _ = client
     recording = record()
     with instrumented(kind, recording) as instrumentation:
-        instrumentation.instrument(importlib.import_module(kind.modules[0]))
+        instrumentation.instrument(library_of(kind))
     call("GET", f"{echo.url}/status/200")
     assert recording.spans == []
     assert "traceparent" not in echo.asked[0]
@@ -298,7 +298,7 @@ def test_upstreams_provider_works_as_well(client: tuple[Any, Call, str], echo: E
         provider, recording.meter_provider, recording.toolbox.settings, recording.guard
     )
     instrumentation = kind(toolbox)
-    instrumentation.instrument(importlib.import_module(kind.modules[0]))
+    instrumentation.instrument(library_of(kind))
     try:
         call("GET", f"{echo.url}/status/404")
     finally:

@@ -25,7 +25,7 @@ from otel_distro.instrumentation.requests import RequestsInstrumentation, writer
 from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
 from tests.asgi_rig import get, one_route, rigged
 from tests.http_echo import Echo, serve
-from tests.recording import Recording, instrumented
+from tests.recording import Recording, instrumented, library_of
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -212,7 +212,7 @@ def test_clients_send_the_id_along(kind: type[Instrumentation], call: Any, echo:
     recording = Recording()
     scope = RequestScope("r1")
     with instrumented(kind, recording):
-        module = importlib.import_module(kind.modules[0])
+        module = library_of(kind)
         echo.asked.clear()
         call(module, echo.url, {})
         open_scope(scope)
@@ -237,7 +237,7 @@ def test_a_traceparent_of_the_applications_own_is_replaced(kind: type[Instrument
         with instrumented(kind, recording):
             echo.asked.clear()
             for _ in range(2):  # the first finds out whether there is a short way
-                call(importlib.import_module(kind.modules[0]), echo.url, {"traceparent": "mine"})
+                call(library_of(kind), echo.url, {"traceparent": "mine"})
     finally:
         close_scope(scope)
     for span, headers in zip(recording.spans, echo.asked, strict=True):
@@ -256,7 +256,7 @@ def test_the_propagators_own_header_carries_no_id(kind: type[Instrumentation], c
         with instrumented(kind, recording):
             echo.asked.clear()
             for _ in range(2):
-                call(importlib.import_module(kind.modules[0]), echo.url, {})
+                call(library_of(kind), echo.url, {})
     finally:
         close_scope(scope)
     assert [len(headers["traceparent"]) for headers in echo.asked] == [55, 55]

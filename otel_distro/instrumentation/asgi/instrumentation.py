@@ -29,17 +29,6 @@ class FastApiInstrumentation:
     """
 
     name: ClassVar[str] = "fastapi"
-    modules: ClassVar[tuple[str, ...]] = (
-        "starlette.background",
-        "starlette.routing",
-        "starlette.applications",
-        "starlette.middleware.opentelemetry",
-        "fastapi.applications",
-        "opentelemetry.instrumentation.asgi",
-        "opentelemetry.instrumentation.fastapi",
-        "opentelemetry.instrumentation.starlette",
-    )
-    replaces: ClassVar[tuple[str, ...]] = ("fastapi", "starlette", "asgi")
 
     def __init__(self, toolbox: Toolbox) -> None:
         self._servers = Servers(toolbox)
@@ -47,7 +36,7 @@ class FastApiInstrumentation:
         self._guard = toolbox.guard
 
     def instrument(self, module: ModuleType) -> None:
-        """Patch one of `modules`, which has just been imported; again is harmless."""
+        """Patch one of the table's modules, which has just been imported; again is harmless."""
         steps: dict[str, Callable[[ModuleType], None]] = {
             "starlette.background": self._background,
             "starlette.routing": self._routing,

@@ -30,8 +30,6 @@ class HttpxInstrumentation:
     """
 
     name: ClassVar[str] = "httpx"
-    modules: ClassVar[tuple[str, ...]] = ("httpx", _CONTRIB)
-    replaces: ClassVar[tuple[str, ...]] = ("httpx",)
 
     def __init__(self, toolbox: Toolbox) -> None:
         self._guard = toolbox.guard

@@ -31,8 +31,6 @@ class RedisInstrumentation:
     """
 
     name: ClassVar[str] = "redis"
-    modules: ClassVar[tuple[str, ...]] = ("redis", _CONTRIB)
-    replaces: ClassVar[tuple[str, ...]] = ("redis",)
 
     def __init__(self, toolbox: Toolbox) -> None:
         meter = meter_of(toolbox.meter_provider, self.name)

@@ -30,8 +30,6 @@ class SqlalchemyInstrumentation:
     """
 
     name: ClassVar[str] = "sqlalchemy"
-    modules: ClassVar[tuple[str, ...]] = ("sqlalchemy", _CONTRIB, *_DRIVERS)
-    replaces: ClassVar[tuple[str, ...]] = ("sqlalchemy",)
 
     def __init__(self, toolbox: Toolbox) -> None:
         meter = meter_of(toolbox.meter_provider, self.name)
