@@ -23,16 +23,16 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, Instrume
 from opentelemetry.trace import propagation as trace_propagation
 from opentelemetry.util._importlib_metadata import entry_points
 
-SPAN_KEY: str = trace_propagation._SPAN_KEY  # noqa: SLF001
+SPAN_KEY: str = trace_propagation._SPAN_KEY
 """The key of the current span in a `Context`; made unique at import, so it cannot be spelled out."""
 
-BAGGAGE_KEY: str = baggage_api._BAGGAGE_KEY  # noqa: SLF001
+BAGGAGE_KEY: str = baggage_api._BAGGAGE_KEY
 """The key of the baggage in a `Context`; made unique at import as well."""
 
-SUPPRESS_KEY: str = context_api._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001
+SUPPRESS_KEY: str = context_api._SUPPRESS_INSTRUMENTATION_KEY
 """A true value under this key in the current `Context` means: make no telemetry."""
 
-SUPPRESS_HTTP_KEY: str = context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY  # noqa: SLF001
+SUPPRESS_HTTP_KEY: str = context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY
 """The same for HTTP clients alone: the layer above makes the span."""
 
 OLD_SUPPRESS_KEY: Final = "suppress_instrumentation"
@@ -72,7 +72,7 @@ class _ForeignRuntime:
     __slots__ = ("get", "reset", "set")
 
     def __init__(self) -> None:
-        runtime = context_api._RUNTIME_CONTEXT  # noqa: SLF001
+        runtime = context_api._RUNTIME_CONTEXT
         self.get = runtime.get_current
         self.set = runtime.attach
         self.reset = runtime.detach
@@ -80,7 +80,7 @@ class _ForeignRuntime:
 
 def context_variable() -> ContextVariable:
     """Where the OpenTelemetry API keeps the current `Context`: its `ContextVar`, or a stand-in for another runtime."""
-    runtime = context_api._RUNTIME_CONTEXT  # noqa: SLF001
+    runtime = context_api._RUNTIME_CONTEXT
     variable = getattr(runtime, "_current_context", None)
     if type(runtime) is ContextVarsRuntimeContext and isinstance(variable, ContextVar):
         return variable
@@ -90,7 +90,7 @@ def context_variable() -> ContextVariable:
 def parts_of_propagator(textmap: TextMapPropagator) -> Sequence[TextMapPropagator]:
     """The propagators a composite one asks in turn; any other propagator alone."""
     if type(textmap) is CompositePropagator:
-        return tuple(textmap._propagators)  # noqa: SLF001
+        return tuple(textmap._propagators)
     return (textmap,)
 
 
@@ -102,7 +102,7 @@ def overrides(processor: SpanProcessor, method: str) -> bool:
 
 def notify_ending(processor: SpanProcessor, span: Span) -> None:
     """Tell a processor that a span is ending."""
-    processor._on_ending(span)  # noqa: SLF001
+    processor._on_ending(span)
 
 
 if TYPE_CHECKING:

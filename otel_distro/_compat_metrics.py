@@ -5,7 +5,6 @@ than a megabyte: only who collects does.
 
 Contract tests: `tests/unit/test_compat_metrics.py`.
 """
-# ruff: noqa: SLF001
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def _built_in(finder: object) -> bool:
 
 def _declared(path: str) -> Iterator[Point]:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - no pathlib in a start
             text = file.read()
     except OSError:
         return

@@ -23,7 +23,9 @@ examples:
   otel-distro run python app.py
   otel-distro run --service-name shop uvicorn shop.orders:app --workers 4
 """
-_PYTHON_ONLY = {"CONFIGURATOR", "CONTEXT", "DISABLED_INSTRUMENTATIONS", "DISTRO", "EXCLUDED_URLS", "ID_GENERATOR"}
+_PYTHON_ONLY = frozenset(
+    {"CONFIGURATOR", "CONTEXT", "DISABLED_INSTRUMENTATIONS", "DISTRO", "EXCLUDED_URLS", "ID_GENERATOR"}
+)
 _STOCK = os.path.join("opentelemetry", "instrumentation", "auto_instrumentation")  # noqa: PTH118 - pathlib is an import of 5 ms
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
@@ -96,8 +98,8 @@ def _find(name: str, search: str) -> str | None:
     if os.sep in name:
         return name if os.path.isfile(name) else None  # noqa: PTH113 - pathlib is an import of 5 ms
     for directory in search.split(os.pathsep):
-        candidate = os.path.join(directory or os.curdir, name)  # noqa: PTH118
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113
+        candidate = os.path.join(directory or os.curdir, name)  # noqa: PTH118 - as above
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113 - as above
             return candidate
     return None
 
@@ -108,14 +110,14 @@ def python_path(present: str) -> str:
     The working directory is not added, as the stock launcher does: a `random.py` there would shadow Python's own in
     every program and child. The stock launcher's directory goes: it would set everything up a second time.
     """
-    ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_auto")  # noqa: PTH100, PTH118, PTH120
+    ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_auto")  # noqa: PTH100, PTH118, PTH120 - as above
     others = [entry for entry in present.split(os.pathsep) if entry != ours and not entry.endswith(_STOCK)]
     return os.pathsep.join([ours, *others] if present else [ours])
 
 
 def _isolating_option(command: list[str]) -> str | None:
     """The option with which a Python would never look for our `sitecustomize`."""
-    if not os.path.basename(command[0]).startswith("python"):  # noqa: PTH119
+    if not os.path.basename(command[0]).startswith("python"):  # noqa: PTH119 - as above
         return None
     rest = iter(command[1:])
     for argument in rest:

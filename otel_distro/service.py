@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PARENT_SERVICE_NAME = "OTEL_DISTRO_PARENT_SERVICE_NAME"
 """Set in a program's environment for the workers that it spawns, whose command line no longer names it."""
 
-_SERVERS = {"uvicorn", "gunicorn", "hypercorn", "granian", "daphne", "fastapi"}
+_SERVERS = frozenset({"uvicorn", "gunicorn", "hypercorn", "granian", "daphne", "fastapi"})
 _MAX_NAME = 255
 
 
@@ -55,7 +55,7 @@ def service_name(orig_argv: Sequence[str]) -> str:
         name = _served(command[1:]) if script in _SERVERS else script.removesuffix(".py")
     else:
         name = ""
-    return name[:_MAX_NAME] or f"unknown_service:{os.path.basename(sys.executable) or 'python'}"  # noqa: PTH119
+    return name[:_MAX_NAME] or f"unknown_service:{os.path.basename(sys.executable) or 'python'}"  # noqa: PTH119 - as above
 
 
 def _served(arguments: Sequence[str]) -> str:
@@ -66,5 +66,5 @@ def _served(arguments: Sequence[str]) -> str:
             if module.replace(".", "").replace("_", "").isalnum() and not module.replace(".", "").isdigit():
                 return module
         elif argument.endswith(".py"):
-            return os.path.basename(argument).removesuffix(".py")  # noqa: PTH119
+            return os.path.basename(argument).removesuffix(".py")  # noqa: PTH119 - as above
     return ""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _NAME = "otel_distro"
+_LOOKED_AT = ("OTEL_PYTHON_CONTEXT", "OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH")
+_BUILT_IN = frozenset({"", "tracecontext", "baggage", "none"})
+"""Propagators that need no look: the API has them, and no name at all is none."""
 
 
 def start() -> None:
@@ -70,10 +73,6 @@ def switched_off(environ: Mapping[str, str]) -> bool:
         return False
     unusual = {name.strip() for name in environ.get("OTEL_PROPAGATORS", "").split(",")} - _BUILT_IN
     return not unusual and not any(name in environ for name in _LOOKED_AT)
-
-
-_LOOKED_AT = ("OTEL_PYTHON_CONTEXT", "OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH")
-_BUILT_IN = {"", "tracecontext", "baggage", "none"}
 
 
 def _run_hooks(group: str, session: Session) -> None:

@@ -300,15 +300,15 @@ class HttpClient:
         # a constructor would cost twice as much
         exchange = _new(Exchange)
         exchange._client = self  # noqa: SLF001 - this is the constructor
-        exchange._scope = scope  # noqa: SLF001
-        exchange._target = target  # noqa: SLF001
-        exchange._answer = _UNANSWERED  # noqa: SLF001
+        exchange._scope = scope  # noqa: SLF001 - as above
+        exchange._target = target  # noqa: SLF001 - as above
+        exchange._answer = _UNANSWERED  # noqa: SLF001 - as above
         exchange.span = span
         if above:
-            exchange._token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True}))  # noqa: SLF001
+            exchange._token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True}))  # noqa: SLF001 - as above
         else:
             # costs half as much to make anew as to copy
-            exchange._token = attach(  # noqa: SLF001
+            exchange._token = attach(  # noqa: SLF001 - as above
                 Context({SPAN_KEY: span} if alone else {**context, SPAN_KEY: span})
             )
         exchange.started = perf_counter()

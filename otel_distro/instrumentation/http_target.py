@@ -31,10 +31,10 @@ class Ending(Common):
     Args:
         name: of the spans.
         attributes: of the spans.
-        duration: see below.
+        duration: the series of `http.client.request.duration` that such requests are recorded in, in seconds.
 
     Attributes:
-        duration: the series of `http.client.request.duration`.
+        duration: as given.
         waits: it may be told later, with the entries; otherwise it has been told.
     """
 

@@ -73,7 +73,7 @@ def open_descriptors(directory: str = _DESCRIPTORS, elsewhere: str = _DESCRIPTOR
     except OSError:
         pass
     try:
-        return len(os.listdir(elsewhere)) - 1  # noqa: PTH208
+        return len(os.listdir(elsewhere)) - 1  # noqa: PTH208 - as above
     except OSError:
         return None
 

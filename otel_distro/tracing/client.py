@@ -164,13 +164,13 @@ class ClientSpans(Briefs):
         span.common = self._attributes
         span.own = own
         span._seen = span._rare = span.end_time = None  # noqa: SLF001 - this is the constructor
-        span._plain = True  # noqa: SLF001
+        span._plain = True  # noqa: SLF001 - as above
         span.name = self._name
         span.parent = parent
         span.kind = self._kind
         span.resource = processors.resource
         span.instrumentation_scope = self._scope
-        span._processors = processors  # noqa: SLF001
+        span._processors = processors  # noqa: SLF001 - as above
         span.start_time = time_ns()
         return span
 

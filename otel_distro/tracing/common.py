@@ -67,9 +67,9 @@ class _Rare:
         return self._default if rare is None else rare.get(self._name, self._default)
 
     def __set__(self, span: PlainSpan, value: object) -> None:
-        if span._rare is None:  # noqa: SLF001
-            span._rare = {}  # noqa: SLF001
-        span._rare[self._name] = value  # noqa: SLF001
+        if span._rare is None:  # noqa: SLF001 - as above
+            span._rare = {}  # noqa: SLF001 - as above
+        span._rare[self._name] = value  # noqa: SLF001 - as above
 
 
 def _rarely(default: object) -> Any:

@@ -359,9 +359,9 @@ def new_span(  # noqa: PLR0917 - keywords would cost what the short way saves
     span.dropped_events = 0
     span.dropped_links = 0
     span._own_events = None  # noqa: SLF001 - this is the constructor
-    span._own_links = None  # noqa: SLF001
-    span._on_exception = RECORD_AND_STATUS  # noqa: SLF001
-    span._processors = processors  # noqa: SLF001
+    span._own_links = None  # noqa: SLF001 - as above
+    span._on_exception = RECORD_AND_STATUS  # noqa: SLF001 - as above
+    span._processors = processors  # noqa: SLF001 - as above
     return span
 
 

@@ -205,11 +205,11 @@ class LeanTracer(Tracer):
         span.alike = NOTHING_ALIKE
         span.facts = None
         span._told = NOTHING  # noqa: SLF001 - as said
-        span._plain = True  # noqa: SLF001
-        span.route = span._given_name = span._common = span._said = span._seen = span._rare = span.end_time = None  # noqa: SLF001
+        span._plain = True  # noqa: SLF001 - as above
+        span.route = span._given_name = span._common = span._said = span._seen = span._rare = span.end_time = None  # noqa: SLF001 - as above
         span.resource = processors.resource
         span.instrumentation_scope = self.scope
-        span._processors = processors  # noqa: SLF001
+        span._processors = processors  # noqa: SLF001 - as above
         return span
 
     def start_span(  # noqa: PLR0917 - the API's

@@ -26,7 +26,7 @@ def traced(original: Task, tracer: Starts, guard: Guard) -> Task:
         guard: gets a tracer that raises.
     """
 
-    async def __call__(self: Any) -> None:  # noqa: N807
+    async def __call__(self: Any) -> None:  # noqa: N807 - it stands in for the class's own
         parent = current_span_context()
         if parent is None:
             await original(self)

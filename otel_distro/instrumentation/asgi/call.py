@@ -35,7 +35,7 @@ def served(  # noqa: C901 - one coroutine a request and no calls between, becaus
     without = _without(original, servers)
 
     # a coroutine function, because ASGI servers tell version 3 from version 2 by that
-    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, N807
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, N807 - it stands in for the class's own
         kind = scope.get("type")
         if MARK in scope or kind not in _SERVED:
             if kind == "lifespan":

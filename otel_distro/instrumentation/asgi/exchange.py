@@ -468,8 +468,8 @@ def begun(kind: type[Exchange], server: Server, prefix: str) -> Exchange:
     exchange.values = exchange.told = NOTHING
     exchange.watched = exchange.routed_by_fastapi = False
     exchange.done = True
-    exchange._data = NOT_ASKED  # noqa: SLF001
-    exchange._prefix = prefix  # noqa: SLF001
+    exchange._data = NOT_ASKED  # noqa: SLF001 - as above
+    exchange._prefix = prefix  # noqa: SLF001 - as above
     return exchange
 
 

@@ -37,7 +37,7 @@ def observed(exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> 
 
 
 def answering(exchange: Exchange, scope: Scope, send: Send) -> Send:
-    """`send` of a request that is not watched: its response tells its id, and its end is told to who waits for that.
+    """`send` of a request that is not watched: puts the id into the response and settles the exchange at its end.
 
     Args:
         exchange: of the request.

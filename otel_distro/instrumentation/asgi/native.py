@@ -86,9 +86,9 @@ class Native:
 
     def __init__(self, api: Any, asgi: Any, version: str) -> None:
         self.version = version
-        self.context_key: str = api._REQUEST_TELEMETRY_KEY  # noqa: SLF001
-        self.report: Callable[..., None] = asgi._exception  # noqa: SLF001
-        self.exchange_class = _exchange_class(api._RequestTelemetry, api.TelemetryData)  # noqa: SLF001
+        self.context_key: str = api._REQUEST_TELEMETRY_KEY
+        self.report: Callable[..., None] = asgi._exception
+        self.exchange_class = _exchange_class(api._RequestTelemetry, api.TelemetryData)
 
     def app(self, config: Mapping[str, Any] | None, guard: Guard) -> NativeApp:
         """What this application wants.
@@ -155,7 +155,7 @@ def keep_exporters(app: object, ours: Mapping[str, Any], guard: Guard) -> None:
     try:
         from fastapi.telemetry import _runtime
 
-        configured = _runtime._configured  # noqa: SLF001
+        configured = _runtime._configured
         for signal, provider in ours.items():
             if not any(name == signal and known is provider for name, known in configured):
                 configured.append((signal, provider))

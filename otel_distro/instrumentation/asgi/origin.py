@@ -47,15 +47,15 @@ class Origin:
     """The common part of requests.
 
     Args:
-        word: see below.
-        attributes: likewise.
-        group: likewise.
-        origins: that it is one of.
+        word: the span name's first word: the method, `HTTP` for unknown methods, `WS` for WebSockets.
+        attributes: of the spans, which all of them share: not to be written to.
+        group: of the metrics that these requests are counted in.
+        origins: knows callers and paths, and how both are encoded.
 
     Attributes:
-        word: the span name's first word: the method, `HTTP` for unknown methods, `WS` for WebSockets.
-        attributes: of the span, not to be written to.
-        group: where the metrics are.
+        word: as given.
+        attributes: as given.
+        group: as given.
         may_have_body: a method whose requests usually have one.
     """
 

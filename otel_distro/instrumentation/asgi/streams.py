@@ -4,7 +4,7 @@ Semantic conventions 1.44 have no metrics for either, so the names are ours, bui
 `http.server.*`: `sse.server.active_connections`, `sse.server.connection.duration`, `sse.server.events`, and
 `websocket.server.active_connections`, `websocket.server.connection.duration`, `websocket.server.messages`.
 
-A plain response comes here never: only a body in several parts is looked at, from its first part on.
+A plain response never comes here: only a body in several parts is looked at, from its first part on.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class AsyncBody(AsyncByteStream):
 class _Chunks:
     """Reads a body once; a generator would cost the event loop an entry in its books.
 
-    It belongs to who reads: when that stops, httpx's own generator is garbage, as without us, and frees the connection.
+    Only the reader holds it: when that stops, httpx's generator is garbage, as without us, and frees the connection.
     """
 
     __slots__ = ("_exchange", "_next")

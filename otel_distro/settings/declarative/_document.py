@@ -13,7 +13,7 @@ from typing import Any
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _NAME = re.compile(r"(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
-_NULLS = {"", "~", "null", "Null", "NULL"}
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _DEEPEST = 60
 
 

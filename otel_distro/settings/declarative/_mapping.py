@@ -10,7 +10,7 @@ from . import _exporters
 from ._node import Found, Node
 
 _DISTRIBUTIONS = ("otel-distro", "otel_distro")
-_FOUND_ANYWAY = {"host", "process", "service"}
+_FOUND_ANYWAY = frozenset({"host", "process", "service"})
 _LANGUAGES = ("cpp", "dotnet", "erlang", "go", "java", "js", "php", "ruby", "rust", "swift")
 _HTTP = "OTEL_INSTRUMENTATION_HTTP_"
 _PARENTS = {
@@ -77,7 +77,7 @@ def _resource(node: Node | None, found: Found) -> None:
         found.set("OTEL_RESOURCE_ATTRIBUTES", ",".join(entries), node.at("attributes"))
     detection = node.child("detection/development")
     if detection is not None:
-        names = [name for detector in detection.children("detectors") for name in detector.keys()]  # noqa: SIM118
+        names = [name for detector in detection.children("detectors") for name in detector.keys()]  # noqa: SIM118 - a node is no mapping
         asked = [name for name in names if name not in _FOUND_ANYWAY]
         if asked:
             found.set("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", ",".join(asked), detection.at("detectors"))
@@ -89,7 +89,7 @@ def _propagator(node: Node | None, found: Found) -> None:
     if node is None:
         found.set("OTEL_PROPAGATORS", "none", "propagator")
         return
-    names = [name for entry in node.children("composite") for name in entry.keys()]  # noqa: SIM118
+    names = [name for entry in node.children("composite") for name in entry.keys()]  # noqa: SIM118 - a node is no mapping
     names += (node.take("composite_list") or "").split(",")
     node.done()
     chosen = list(dict.fromkeys(stripped for name in names if (stripped := name.strip())))
