@@ -37,7 +37,7 @@ class Account(Protocol):
         ...
 
     def count(self, entries: list[Entry], /) -> None:
-        """Put these into metrics; after they have been given to who sends them."""
+        """Put these into metrics; after they have been given to their sender."""
         ...
 
 

@@ -23,7 +23,7 @@ class LoggingInstrumentation:
         """Nothing: see `otel_distro.logs.set_up`."""
 
     def uninstrument(self) -> None:
-        """Nothing: an application's lines do not change under way."""
+        """Nothing: an application's lines do not change while it runs."""
 
 
 __all__ = ["LoggingInstrumentation"]

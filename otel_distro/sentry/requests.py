@@ -285,7 +285,7 @@ class Requests:
 
 
 def _leave(_: Exception) -> None:
-    """It goes on to who answers it."""
+    """It goes on to whoever answers it."""
 
 
 def _is_async(handler: Any) -> bool:

@@ -298,14 +298,14 @@ class Exchange(RequestScope):
         return 0 if self.watched and self.origin.word == "WS" else self.server.summary.repeats
 
     def hold(self, told: Told) -> bool:
-        """Tell `told` about the request's end; False where that has come, or is told already."""
+        """Tell `told` about the request's end; False where the end has come, or another is to be told already."""
         if self.done or self.held is not None:
             return False
         self.held = told
         return True
 
     def settle(self, scope: Scope) -> None:
-        """Say at the end of a request that is not watched, once, what is to be said of it.
+        """Tell the end of a request that is not watched, once: to whom `hold` promised it, and repeated statements.
 
         Args:
             scope: of the connection.

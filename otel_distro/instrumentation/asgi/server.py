@@ -223,7 +223,7 @@ class Server:
         exchange.token = _set(Context(values))
 
     def _pass_on(self, exchange: Exchange, headers: Headers, current: Context) -> None:
-        """Without tracing the caller's context still goes through to whom the application calls."""
+        """Pass the caller's context on to the services that the application calls, without a span of our own."""
         exchange.server_span = None
         exchange.recording = exchange.late = False
         values: dict[str, object] = dict(current)

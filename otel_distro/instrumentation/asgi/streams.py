@@ -65,7 +65,7 @@ class Stream:
 
 
 class EventStream(Stream):
-    """An answer of server-sent events."""
+    """A response of server-sent events."""
 
     __slots__ = ()
 
@@ -81,7 +81,7 @@ class EventStream(Stream):
 
 
 class NoStream(Stream):
-    """Stands in for an answer in parts that is none, such as a file."""
+    """Stands in for a response in parts that is no stream, such as a file."""
 
     __slots__ = ()
 

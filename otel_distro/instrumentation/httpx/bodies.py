@@ -63,7 +63,7 @@ class AsyncBody(AsyncByteStream):
 
 
 class _Chunks:
-    """Reads a body once; a generator would cost the event loop an entry in its books.
+    """Reads a body once; the event loop would have to keep track of a generator.
 
     Only the reader holds it: when that stops, httpx's generator is garbage, as without us, and frees the connection.
     """

@@ -152,7 +152,7 @@ class Transports:
 
 
 def _parts_of(url: Any) -> type | None:
-    """What an URL of httpx is taken apart into; None where that is not the tuple that is known."""
+    """What a URL of httpx is taken apart into; None where that is not the tuple that is known."""
     parts = getattr(url, "_uri_reference", None)
     known = getattr(parts, "_fields", None) == ("scheme", "userinfo", "host", "port", "path", "query", "fragment")
     return type(parts) if known else None

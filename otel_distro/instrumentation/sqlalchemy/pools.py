@@ -1,4 +1,4 @@
-"""Pool metrics: what a pool holds is read when metrics are collected, how long it lets wait is measured at checkout.
+"""Pool metrics: what a pool holds is read when metrics are collected, how long a connection is waited for, at checkout.
 
 Source: semantic conventions, "Database client connection pool metrics".
 """
