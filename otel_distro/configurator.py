@@ -103,6 +103,8 @@ def _configure(session: Session) -> None:
     _join_health(session, made)
     if session.settings.distro.pipeline != "upstream" and pipeline.meter_provider is not None:
         session.hooks.on_import("opentelemetry.sdk.metrics", _adopt)
+    if session.settings.distro.pipeline != "upstream" and pipeline.logger_provider is not None:
+        session.hooks.on_import("opentelemetry.sdk._logs", _adopt_logs)
     session.hooks.on_import("uvicorn.server", Warming(session.guard).watch_uvicorn)
     if pipeline.loops is not None:
         session.hooks.on_import("asyncio.base_events", pipeline.loops.watch_asyncio)
@@ -116,6 +118,13 @@ def _adopt(_: ModuleType) -> None:
 
     adopt()
     adopt_exporter()
+
+
+def _adopt_logs(_: ModuleType) -> None:
+    """The same for log records."""
+    from .logs.adopted import adopt
+
+    adopt()
 
 
 def _tell_children(session: Session) -> None:

@@ -23,6 +23,8 @@ Piece = tuple[Any, Any, bytes]
 
 _EVENT, _OLD_EVENT = "otel.event.name", "event.name"
 _LEVELS_KEPT = 64
+_NONE = 1 << 63
+"""Above every level: no record goes the short way."""
 
 
 class PlainEncoder(Protocol):
@@ -68,6 +70,13 @@ class Direct:
         self._emit = emit
         self._provider = provider
         self._levels: dict[str, tuple[int, bytes]] = {}
+        self._shared: tuple[Callable[[LeanLogRecord], object], ...] = ()
+
+    def share(self, emit: Callable[[LeanLogRecord], object]) -> None:
+        """Give every record to `emit` as well, from now on: all of them go the long way."""
+        self._shared = (*self._shared, emit)
+        # what every record is asked anyway: who shares nothing pays nothing for it
+        self._least = _NONE
 
     def take(self, record: logging.LogRecord, context: Any) -> None:
         """Queue a record, unless it is about sending: of a logger that `stays`, or from an exporter's thread.
@@ -78,6 +87,8 @@ class Direct:
         """
         number, name = record.levelno, record.name
         if number < self._least or (name[:1] == "o" and stays(name)) or (suppressed() and exporting()):
+            if self._shared:
+                self._take_shared(record, context)
             return
         resource: Resource = self._provider.resource
         values = record.__dict__
@@ -101,6 +112,14 @@ class Direct:
         scope: InstrumentationScope = self._scopes.get(name) or self._translator.scope(name)
         body = message_of(record)
         self._add((resource, scope, self._plain(int(record.created * 1e9), level[1], body, told, fields, context)))
+
+    def _take_shared(self, record: logging.LogRecord, context: Any) -> None:
+        if record.levelno < self._translator.least or stays(record.name) or (suppressed() and exporting()):
+            return
+        made = self._translator.translate(record, context, self._provider.resource)
+        self._emit(made)
+        for emit in self._shared:
+            emit(made)
 
     def _learn(self, number: int, name: str) -> tuple[int, bytes]:
         known = number, self._encoder.severity(*self._translator.level(number, name))

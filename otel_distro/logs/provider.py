@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from .records import LeanLogRecord, limited
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LogRecordProcessor
 
+    from .others import OtherProcessor, OtherProcessors
+
 Sink = Callable[[LeanLogRecord], object]
 
 
@@ -38,6 +41,9 @@ class LeanLoggerProvider(LoggerProvider):
     Attributes:
         resource: what every record carries; replaced in a forked child.
         flushes: send what waits within the seconds they are given.
+        others: the processors of others; None as long as there are none.
+        on_first: called with what takes records for `others`, when the first of them is added.
+        on_added: called with each of them when it is added.
     """
 
     def __init__(
@@ -56,11 +62,15 @@ class LeanLoggerProvider(LoggerProvider):
         self.sinks = sinks
         self.guard = guard
         self._resource_for_child = resource_for_child
-        self._processors: tuple[LogRecordProcessor, ...] = ()
+        self._adding = threading.Lock()
         self.flushes: tuple[Callable[[float], object], ...] = ()
+        self.others: OtherProcessors | None = None
+        self.on_first: Callable[[Sink], object] | None = None
+        self.on_added: Callable[[OtherProcessor], object] | None = None
         in_forked_child(self._after_fork, guard.failed)
 
     def _after_fork(self) -> None:
+        self._adding = threading.Lock()
         self.resource = self._resource_for_child(self.resource)
 
     def get_logger(
@@ -74,35 +84,36 @@ class LeanLoggerProvider(LoggerProvider):
         return LeanLogger(self, InstrumentationScope(name, version, schema_url, attributes))
 
     def add_log_record_processor(self, log_record_processor: LogRecordProcessor) -> None:
-        """Call a processor of others as well, with upstream's own records."""
-        self._processors = (*self._processors, log_record_processor)
-        self.sinks = (*self.sinks, _to(log_record_processor, self.guard))
+        """Call a processor of others as well, with upstream's own records, also with those of `logging`."""
+        with self._adding:
+            others = self.others
+            if others is None:
+                from .others import OtherProcessors
+
+                others = OtherProcessors(self.guard, most_attributes=self.most_attributes, longest=self.longest)
+                if self.on_first is not None:
+                    self.on_first(others.emit)
+            added = others.add(log_record_processor)
+            self.others = others
+        if self.on_added is not None:
+            self.on_added(added)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Send what waits; False where that was not done in time."""
         deadline = Deadline(timeout_millis / 1000)
         answers = [flush(deadline.left()) for flush in self.flushes]
-        answers += [
-            self.guard.call("log record processor", False, each.force_flush, int(deadline.left() * 1000))
-            for each in self._processors
-        ]
+        if self.others is not None:
+            answers.append(self.others.flush(deadline.left()))
         return all(answer is not False for answer in answers)
 
     def shutdown(self) -> None:
         """End the processors of others; the distro's own queue ends with the process."""
-        for processor in self._processors:
-            self.guard.call("log record processor", None, processor.shutdown)
+        if self.others is not None:
+            self.others.end(_SHUTDOWN)
 
 
-def _to(processor: LogRecordProcessor, guard: Guard) -> Sink:
-    def sink(record: LeanLogRecord) -> None:
-        from opentelemetry.sdk._logs import ReadWriteLogRecord
-
-        readable = record.readable()
-        made = ReadWriteLogRecord(readable.log_record, record.resource, record.instrumentation_scope)
-        guard.call("log record processor", None, processor.on_emit, made)
-
-    return sink
+_SHUTDOWN = 30.0
+"""Seconds for the processors of others where nobody says how long (upstream's own default)."""
 
 
 class LeanLogger(Logger):
@@ -125,9 +136,11 @@ class LeanLogger(Logger):
         severity_number: SeverityNumber | None = None,
         event_name: str | None = None,
     ) -> bool:
-        """Whether anybody takes records."""
-        del context, severity_number, event_name
-        return bool(self._provider.sinks)
+        """Whether anybody takes records; processors of others are asked."""
+        provider = self._provider
+        if provider.sinks or provider.others is None:
+            return bool(provider.sinks)
+        return provider.others.enabled(context, self._scope, severity_number, event_name)
 
     def emit(
         self,
@@ -156,8 +169,11 @@ class LeanLogger(Logger):
                     attributes,
                     exception,
                 )
-            for sink in self._provider.sinks:
+            provider = self._provider
+            for sink in provider.sinks:
                 sink(made)
+            if provider.others is not None:
+                provider.others.emit(made, getattr(record, "context", None) if context is None else context)
         except Exception as error:  # noqa: BLE001 - the specification: no exception reaches the application
             self._provider.guard.failed("log records of the OpenTelemetry API", error)
 

@@ -153,7 +153,7 @@ class Tap:
     def __init__(self, translator: Translator, queues: Sequence[LogQueue | EncodedLogQueue], resource: Any) -> None:
         self._translate = translator.translate
         self._least = translator.least
-        self._emits = tuple(queue.emit for queue in queues)
+        self._emits: tuple[Callable[[LeanLogRecord], object], ...] = tuple(queue.emit for queue in queues)
         self._provider = resource
 
     def take(self, record: logging.LogRecord, context: Any) -> None:
@@ -165,15 +165,17 @@ class Tap:
         for emit in self._emits:
             emit(made)
 
+    def share(self, emit: Callable[[LeanLogRecord], object]) -> None:
+        """Give every record to `emit` as well, from now on."""
+        self._emits = (*self._emits, emit)
 
-def take_of(
-    translator: Translator, queues: Sequence[LogQueue | EncodedLogQueue], provider: Any
-) -> Callable[[logging.LogRecord, Any], None]:
+
+def tap_of(translator: Translator, queues: Sequence[LogQueue | EncodedLogQueue], provider: Any) -> Tap | Direct:
     """What takes each record of `logging`: the short way where our exporter is the only one and nothing is cut."""
     only = queues[0] if len(queues) == 1 else None
     if isinstance(only, EncodedLogQueue) and translator.is_plain:
-        return Direct(translator, only.encoder, only.add, only.emit, provider).take
-    return Tap(translator, queues, provider).take
+        return Direct(translator, only.encoder, only.add, only.emit, provider)
+    return Tap(translator, queues, provider)
 
 
-__all__ = ["EncodedLogQueue", "LogQueue", "Tap", "for_logs", "take_of"]
+__all__ = ["EncodedLogQueue", "LogQueue", "Tap", "for_logs", "tap_of"]

@@ -112,9 +112,11 @@ class LeanLogRecord:
         return self
 
     def readable(self) -> ReadableLogRecord:
-        """The same as upstream's own, for exporters and processors of others."""
+        """The same as upstream's own, for exporters and processors of others, without what our encoder hides."""
         from opentelemetry._logs import LogRecord
         from opentelemetry.sdk._logs import ReadableLogRecord
+
+        from otel_distro.otlp._values import shown
 
         record = LogRecord(
             timestamp=self.timestamp or None,
@@ -122,7 +124,7 @@ class LeanLogRecord:
             severity_text=self.severity_text,
             severity_number=self.severity_number,
             body=self.body,
-            attributes=self.attributes,
+            attributes={name: shown(name, value) for name, value in self.attributes.items()},
             event_name=self.event_name,
         )
         record.trace_id, record.span_id = self.trace_id, self.span_id

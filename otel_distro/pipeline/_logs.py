@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from otel_distro.logs.provider import LeanLoggerProvider
-from otel_distro.logs.queue import for_logs, take_of
+from otel_distro.logs.queue import for_logs, tap_of
 from otel_distro.logs.records import Translator
 
 from . import _exporters, _own
 from ._base import Exporting
 
 if TYPE_CHECKING:
+    from otel_distro.logs.others import OtherProcessor
+
     from ._base import Pipeline
     from .lean import Ground
 
@@ -38,6 +41,7 @@ def add(ground: Ground, pipeline: Pipeline) -> None:
         longest=chosen.attribute_length,
     )
     provider.flushes = tuple(queue.flush for queue in queues)
+    provider.on_added = partial(_end_with_ours, pipeline)
     pipeline.logger_provider = provider
     if queues and chosen.auto:
         translator = Translator(
@@ -46,7 +50,15 @@ def add(ground: Ground, pipeline: Pipeline) -> None:
             most_attributes=most,
             longest=chosen.attribute_length,
         )
-        pipeline.take_log = take_of(translator, queues, provider)
+        tap = tap_of(translator, queues, provider)
+        pipeline.take_log = tap.take
+        provider.on_first = tap.share
+
+
+def _end_with_ours(pipeline: Pipeline, added: OtherProcessor) -> None:
+    """A processor of others has its turn, in a thread of its own, in every flush and at the end of the process."""
+    pipeline.flushes.append((added.part, added.flush))
+    pipeline.endings.append((added.part, added.end))
 
 
 def _build(ground: Ground) -> list[tuple[str, Any]]:

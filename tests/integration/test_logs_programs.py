@@ -213,3 +213,33 @@ log.info("after")
     for message in ("before", *[f"child {number}" for number in range(5)], "after"):
         assert (written.count(message), sent.count(message)) == (1, 1), message
     assert written.count("busy") == sent.count("busy")
+
+
+PROCESSORS = """
+import logging, os
+from opentelemetry._logs import get_logger, get_logger_provider
+from opentelemetry.sdk._logs import Logger, LoggerProvider, LogRecordProcessor
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, ConsoleLogRecordExporter
+class Marks(LogRecordProcessor):
+    def on_emit(self, log_record): log_record.log_record.attributes["marked"] = True
+    def force_flush(self, timeout_millis=30000): raise RuntimeError("no")
+    def shutdown(self): os.write(1, b"shut down\\n")
+provider = get_logger_provider()
+assert isinstance(provider, LoggerProvider) and isinstance(get_logger("x"), Logger)
+provider.add_log_record_processor(Marks())
+def shown(record): return record.log_record.body + str(dict(record.log_record.attributes)) + "\\n"
+show = ConsoleLogRecordExporter(formatter=shown)
+provider.add_log_record_processor(BatchLogRecordProcessor(show, schedule_delay_millis=60000))
+logging.root.setLevel(20)
+logging.getLogger("job").info("stdlib", extra={"n": 1})
+get_logger("job").emit(body="api")
+"""
+
+
+def test_processors_of_others_see_every_record_and_have_sent_it_at_the_end() -> None:
+    """As with the SDK: records of logging and of the API, one after the other, flushed and shut down at the exit."""
+    with OtlpSink() as sink:
+        done = run(PROCESSORS, OTEL_LOGS_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+        assert [record.body for record in sink.logs] == ["stdlib", "api"]
+    shown = set(done.stdout.splitlines())
+    assert shown == {"stdlib{'n': 1, 'marked': True}", "api{'marked': True}", "shut down"}, done.stderr

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import pytest
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+from opentelemetry.sdk import _logs as sdk_logs
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler, LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context, use_span
@@ -19,9 +20,10 @@ from otel_distro import settings
 from otel_distro._compat import SUPPRESS_ALL
 from otel_distro.context import RequestScope, close_scope, open_scope, set_context, set_user
 from otel_distro.guard import Guard
+from otel_distro.logs.adopted import adopt
 from otel_distro.logs.direct import Direct
 from otel_distro.logs.provider import LeanLoggerProvider
-from otel_distro.logs.queue import EncodedLogQueue, LogQueue, Tap, for_logs, take_of
+from otel_distro.logs.queue import EncodedLogQueue, LogQueue, Tap, for_logs, tap_of
 from otel_distro.logs.records import LeanLogRecord, Translator, severity_of
 from otel_distro.otlp.encode_logs import LogEncoder
 from tests.logs_rig import joined, logger_with, quiet
@@ -146,7 +148,7 @@ def _sent(log: Any, **options: Any) -> list[Any]:
         queue = for_logs(exporter, batch=parsed.logs.batch, guard=guard, name="otlp", ours=True)
         assert isinstance(queue, EncodedLogQueue)
         provider, translator = provider_of(queue.emit, guard=guard), Translator(**options)
-        take = Tap(translator, [queue], provider).take if long else take_of(translator, [queue], provider)
+        take = Tap(translator, [queue], provider).take if long else tap_of(translator, [queue], provider).take
         assert isinstance(getattr(take, "__self__", None), Tap if long or not translator.is_plain else Direct)
         scope = RequestScope("r")
         open_scope(scope)
@@ -429,6 +431,40 @@ def test_the_api_never_raises() -> None:
     assert len(said) == 1
 
 
+class Notes(LogRecordProcessor):
+    """A processor that notes what it sees, and writes an attribute and the body."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seen: list[tuple[Any, dict[str, Any]]] = []
+        self.calls: list[str] = []
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        record = log_record.log_record
+        self.seen.append((record.body, dict(record.attributes or {})))
+        record.attributes[self.name] = True  # type: ignore[index]  # upstream's are mutable here
+        record.body = f"{record.body}+{self.name}"
+
+    def shutdown(self) -> None:
+        self.calls.append("shutdown")
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        self.calls.append("flush")
+        return True
+
+
+class Raises(Notes):
+    """A processor that is of no use."""
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        raise RuntimeError(self.name)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        raise RuntimeError(self.name)
+
+    shutdown = on_emit  # type: ignore[assignment]
+
+
 def test_a_processor_of_others_can_be_added() -> None:
     """Whoever adds a processor to the provider gets upstream's own records, flushes and shutdowns."""
     exporter = InMemoryLogRecordExporter()
@@ -441,3 +477,86 @@ def test_a_processor_of_others_can_be_added() -> None:
     assert [readable.log_record.body for readable in exporter.get_finished_logs()] == ["b"]
     provider.shutdown()
     assert not provider_of().get_logger("x").enabled()
+
+
+def test_what_a_processor_of_others_changes_the_next_one_sees() -> None:
+    """Specification, logs SDK, OnEmit: one record for all of them, in their order; one that raises stops none."""
+    guard, said = quiet()
+    provider, first, last = provider_of(guard=guard), Notes("first"), Notes("last")
+    for processor in (first, Raises("broken"), last):
+        provider.add_log_record_processor(processor)
+    provider.get_logger("x").emit(body="b", attributes={"n": 1})
+    assert first.seen == [("b", {"n": 1})]
+    assert last.seen == [("b+first", {"n": 1, "first": True})]
+    assert not provider.force_flush(1000)
+    provider.shutdown()
+    provider.shutdown()
+    assert last.calls == ["flush", "flush", "shutdown"]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"longest": 100}])
+def test_processors_of_others_get_the_records_of_logging_that_leave(options: dict[str, Any]) -> None:
+    """From when the first is added, by the short way and the long one; what stays, stays, and ours leave as before."""
+    guard, _ = quiet()
+    exporter, notes = Handed(), Notes("seen")
+    queue = for_logs(exporter, batch=settings.parse({})[0].logs.batch, guard=guard, name="otlp", ours=True)
+    provider = provider_of(queue.emit, guard=guard)
+    tap = tap_of(Translator(least=20, **options), [queue], provider)
+    provider.on_first = tap.share
+    set_context(api_key="canary")
+    with joined(tap.take), logger_with(logging.NullHandler()) as logger, use_span(NonRecordingSpan(SPAN)):
+        logger.info("before")
+        provider.add_log_record_processor(notes)
+        logger.info("charged %d", 5, extra={"order": 7, "password": "canary"})
+        logger.debug("too low")
+        with logger_with(logging.NullHandler(), name="otel_distro") as own:
+            own.error("stays")
+    assert [body for body, _ in notes.seen] == ["charged 5"]
+    assert notes.seen[0][1]["order"] == 7
+    assert "canary" not in str(notes.seen)
+    assert queue.force_flush(1000)
+    assert b"charged 5" in b"".join(exporter.bodies)
+    assert b"seen" not in b"".join(exporter.bodies)
+    assert guard.failures == ()
+
+
+def test_what_a_processor_of_others_logs_does_not_come_to_it_again() -> None:
+    """A processor that logs in `on_emit` is no endless recursion; its record leaves by our queue."""
+    whole = Whole()
+    logger = logging.getLogger("test.talks")
+
+    class Talks(Notes):
+        def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+            super().on_emit(log_record)
+            logger.error("talks")
+
+    talks = Talks("talks")
+    whole.provider.on_first = whole.tap.share
+    whole.provider.add_log_record_processor(talks)
+    with joined(whole.tap.take), logger_with(logging.NullHandler(), name=logger.name):
+        logger.error("one")
+    assert [record.body for record in whole.sent()] == ["one", "talks"]
+    assert [body for body, _ in talks.seen] == ["one"]
+
+
+def test_a_processor_of_others_may_say_that_it_wants_nothing() -> None:
+    """`Logger.enabled` asks the processors where nobody else takes records."""
+
+    class Wants(Notes):
+        def enabled(self, *, severity_number: SeverityNumber | None = None, **asked: Any) -> bool:  # type: ignore[override]
+            return severity_number is SeverityNumber.ERROR
+
+    provider = provider_of()
+    provider.add_log_record_processor(Wants("few"))
+    logger = provider.get_logger("x")
+    assert logger.enabled(severity_number=SeverityNumber.ERROR)
+    assert not logger.enabled(severity_number=SeverityNumber.INFO)
+
+
+def test_the_provider_is_the_sdks_to_everyone_who_asks() -> None:
+    """`isinstance` finds provider and loggers of the SDK, as for spans and metrics."""
+    adopt()
+    provider = provider_of()
+    assert isinstance(provider, LoggerProvider)
+    assert isinstance(provider.get_logger("x"), sdk_logs.Logger)
