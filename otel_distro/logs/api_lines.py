@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .fields import STANDARD
+from .values import plain
 
 if TYPE_CHECKING:
     from .join import Join
@@ -32,7 +33,9 @@ class ApiLines:
         logger = logging.getLogger(scope.name)
         if not logger.isEnabledFor(level):
             return
-        body = record.body if isinstance(record.body, (str, dict)) else "" if record.body is None else str(record.body)
+        body = (
+            record.body if isinstance(record.body, (str, dict)) else "" if record.body is None else _text(record.body)
+        )
         line = logger.makeRecord(scope.name, level, "", 0, body or record.event_name or "", (), None)
         if record.event_name:
             line.__dict__["event.name"] = record.event_name
@@ -40,6 +43,11 @@ class ApiLines:
             if name not in STANDARD:
                 line.__dict__[name] = value
         self._join.pass_on(logger, line)
+
+
+def _text(body: Any) -> str:
+    """A list, a number or bytes as far as a line has room for them."""
+    return str(plain(body))
 
 
 def _level(severity: int) -> int:

@@ -36,7 +36,7 @@ class LeanLoggerProvider(LoggerProvider):
         sinks: each gets every record; they may not raise.
         guard: gets what goes wrong with a record.
         most_attributes: of a record; further ones are left out and counted.
-        longest: characters of an attribute's text; None for the bound that all log text has.
+        longest: characters of an attribute's text, bytes of its bytes; None for any, within the bound of a record.
 
     Attributes:
         resource: what every record carries; replaced in a forked child.
@@ -114,6 +114,9 @@ class LeanLoggerProvider(LoggerProvider):
 
 _SHUTDOWN = 30.0
 """Seconds for the processors of others where nobody says how long (upstream's own default)."""
+
+
+_TOO_LARGE = "a record takes more than 4 MB or is nested deeper than 64 levels; the rest of it is left out"
 
 
 class LeanLogger(Logger):
@@ -201,24 +204,28 @@ class LeanLogger(Logger):
         attributes: Mapping[str, Any] | None,
         exception: BaseException | None,
     ) -> LeanLogRecord:
-        from .values import field, plain
+        from .any_values import AnyValues
 
         severity_number, severity_text, body, event_name = told
-        held = {name: field(name, value) for name, value in (attributes or {}).items()}
+        provider, values = self._provider, AnyValues()
+        body = values.body(body)
+        held, dropped = values.attributes(attributes or {})
+        if values.full:
+            provider.guard.failed("log records of the OpenTelemetry API", _TOO_LARGE)
         if exception is not None:
             from .exceptions import attributes_of
 
             # what the caller said of the exception wins (specification, logs API, "Emit a LogRecord")
             held = {**attributes_of(exception), **held}
-        provider, dropped = self._provider, 0
         if len(held) > provider.most_attributes or provider.longest is not None:
-            held, dropped = limited(held, provider.most_attributes, provider.longest)
+            held, more = limited(held, provider.most_attributes, provider.longest)
+            dropped += more
         return LeanLogRecord(
             timestamp=timestamp or 0,
             observed_timestamp=observed_timestamp or time_ns(),
             severity_number=severity_number,
             severity_text=severity_text,
-            body=plain(body),
+            body=body,
             attributes=held,
             span=span,
             resource=provider.resource,

@@ -217,7 +217,7 @@ class Translator:
 def limited(attributes: Mapping[str, Any], most: int, longest: int | None) -> tuple[dict[str, Any], int]:
     """The first `most` attributes with their texts cut at `longest`, and how many found no room.
 
-    Source: specification, "Attribute Limits": a text in a list is cut like any other.
+    Source: specification, "Attribute Limits": bytes are cut like text, also inside lists and mappings.
     """
     kept = dict(islice(attributes.items(), most))
     if longest is not None:
@@ -226,8 +226,10 @@ def limited(attributes: Mapping[str, Any], most: int, longest: int | None) -> tu
 
 
 def _cut(value: Any, longest: int) -> Any:
-    if isinstance(value, str):
+    if isinstance(value, (str, bytes)):
         return value[:longest]
+    if isinstance(value, dict):
+        return {name: _cut(item, longest) for name, item in value.items()}
     return [_cut(item, longest) for item in value] if isinstance(value, (list, tuple)) else value
 
 

@@ -243,3 +243,19 @@ def test_processors_of_others_see_every_record_and_have_sent_it_at_the_end() -> 
         assert [record.body for record in sink.logs] == ["stdlib", "api"]
     shown = set(done.stdout.splitlines())
     assert shown == {"stdlib{'n': 1, 'marked': True}", "api{'marked': True}", "shut down"}, done.stderr
+
+
+def test_values_of_the_api_leave_as_they_are() -> None:
+    """Bytes, doubles, long lists and texts by OTLP; the line beside it keeps its bounds."""
+    code = """
+from opentelemetry._logs import get_logger
+get_logger("x").emit(body=["x" * 20000, b"b", float("inf")], attributes={"many": list(range(100)), "session.id": "s"})
+"""
+    with OtlpSink() as sink:
+        done = run(code, OTEL_DISTRO_LOGS="json,otlp", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+        (record,) = sink.logs
+    assert record.body == ["x" * 20_000, b"b", float("inf")]
+    assert record.attributes["many"] == list(range(100))
+    line = json.loads(done.stderr)
+    assert len(line["message"]) < 20_000
+    assert len(line["many"]) == 65

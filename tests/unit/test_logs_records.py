@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import pytest
@@ -21,6 +23,7 @@ from otel_distro._compat import SUPPRESS_ALL
 from otel_distro.context import RequestScope, close_scope, open_scope, set_context, set_user
 from otel_distro.guard import Guard
 from otel_distro.logs.adopted import adopt
+from otel_distro.logs.any_values import LARGEST
 from otel_distro.logs.direct import Direct
 from otel_distro.logs.provider import LeanLoggerProvider
 from otel_distro.logs.queue import EncodedLogQueue, LogQueue, Tap, for_logs, tap_of
@@ -560,3 +563,76 @@ def test_the_provider_is_the_sdks_to_everyone_who_asks() -> None:
     provider = provider_of()
     assert isinstance(provider, LoggerProvider)
     assert isinstance(provider.get_logger("x"), sdk_logs.Logger)
+
+
+CHAT = [{"role": "user", "parts": [{"type": "text", "content": "x" * 20_000}]}] * 80
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\x00\xff",
+        float("inf"),
+        0.5,
+        [b"a", [True, None]],
+        list(range(200)),
+        CHAT,
+        {str(n): n for n in range(100)},
+        "y" * 20_000,
+    ],
+)
+def test_the_api_keeps_any_value_as_it_is(value: Any) -> None:
+    """Specification, AnyValue: bytes, doubles and nesting; no length and no count but those of the settings."""
+    record = emitted(body=value, attributes={"value": value})
+    assert record.body == value
+    assert record.attributes == {"value": value}
+    deep: Any = "end"
+    for _ in range(30):
+        deep = {"down": [deep]}
+    assert emitted(body=deep).body == deep
+
+
+def test_values_of_the_api_that_are_none_of_the_specifications_are_brought_to_them() -> None:
+    """Tuples and sets are lists, any mapping is a map, and objects are what log records show of them."""
+    given = MappingProxyType({"t": (1, 2), "s": {3}, "a": bytearray(b"b"), "o": object(), 5: deque([1])})
+    assert emitted(body=given).body == {"t": [1, 2], "s": [3], "a": b"b", "o": "<object>", "5": [1]}
+
+
+def test_secrets_in_values_of_the_api_do_not_leave_at_any_depth() -> None:
+    """By name in maps and attributes, and inside texts however long these are."""
+    told = {"messages": [{"password": "canary"}, "x" * 20_000 + " token=canary"], "api_key": b"canary"}
+    record = emitted(body=told, attributes={"told": told, "access_token": 5})
+    assert "canary" not in f"{record.body}{record.attributes}"
+    assert record.attributes["access_token"] == "REDACTED"
+
+
+def test_a_record_of_the_api_is_bounded_as_a_whole_and_says_so() -> None:
+    """Four megabytes; what finds no room is left out, counted and said once, and nothing foreign takes its place."""
+    guard, said = quiet()
+    found: list[LeanLogRecord] = []
+    logger = provider_of(found.append, guard=guard).get_logger("x")
+    round_about: list[Any] = []
+    round_about += [round_about, round_about]
+    logger.emit(body="x" * (LARGEST + 1), attributes={"a": 1, "b": 2})
+    logger.emit(body=round_about)
+    logger.emit(body=[b"y" * LARGEST, "z"])
+    first, _, last = found
+    assert (len(first.body), first.attributes, first.dropped_attributes) == (LARGEST - 64, {}, 2)
+    assert [len(part) for part in last.body] == [LARGEST - 128]
+    assert len(said) == 1
+    assert guard.failures[0].count == 3
+
+
+def test_the_length_limit_holds_at_any_depth_of_an_attribute() -> None:
+    """OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT cuts texts and bytes in lists and maps, and never the body."""
+    taken: list[LeanLogRecord] = []
+    provider = LeanLoggerProvider(
+        resource=RESOURCE,
+        resource_for_child=lambda resource: resource,
+        sinks=(taken.append,),
+        guard=quiet()[0],
+        longest=2,
+    )
+    provider.get_logger("api").emit(body="abc", attributes={"m": {"t": "abc", "l": [b"abc", 12345]}})
+    assert taken[0].body == "abc"
+    assert taken[0].attributes == {"m": {"t": "ab", "l": [b"ab", 12345]}}
