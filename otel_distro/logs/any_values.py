@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, cast
 
-from otel_distro.redaction import REDACTED, is_secret_field, redact_message
+from otel_distro.redaction import REDACTED, is_secret_attribute, redact_message
 
 from .values import plain, type_name
 
@@ -55,7 +55,7 @@ class AnyValues:
                 self.full = True
                 break
             name = self._name(given_name)
-            found[name] = REDACTED if value is not None and is_secret_field(name) else self._value(value, 0)
+            found[name] = REDACTED if value is not None and is_secret_attribute(name) else self._value(value, 0)
         return found, max(0, len(given) - len(found))
 
     def _value(self, value: object, depth: int) -> Any:
@@ -117,7 +117,7 @@ class AnyValues:
                 self.full = True
                 break
             name = self._name(key)
-            found[name] = REDACTED if part is not None and is_secret_field(name) else self._value(part, depth)
+            found[name] = REDACTED if part is not None and is_secret_attribute(name) else self._value(part, depth)
         return found
 
     def _name(self, key: Any) -> str:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Self
 
 from otel_distro.guard import LOGGER_NAME
-from otel_distro.redaction import REDACTED, is_secret_field, redact_message
+from otel_distro.redaction import REDACTED, is_secret_attribute, redact_message
 
 from .values import LONGEST, field, plain, text
 
@@ -136,7 +136,7 @@ def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None) ->
     values = record.__dict__
     for name in names_of(values):
         value = values[name]
-        if is_secret_field(name):
+        if is_secret_attribute(name):
             found[name] = None if value is None else REDACTED
         elif value.__class__ is str and len(value) <= LONGEST:
             found[name] = redact_message(value)

@@ -16,7 +16,7 @@ from time import gmtime, strftime
 from typing import TYPE_CHECKING, Any
 
 from otel_distro.bounded import BoundedCache
-from otel_distro.redaction import REDACTED, is_secret_field
+from otel_distro.redaction import REDACTED, is_secret_attribute
 
 from .fields import CONTEXT, CORRELATION, MOST_FIELDS, SPAN_ID, TRACE_ID, extras_of, message_of, names_of, stays
 from .values import plain, text
@@ -141,7 +141,7 @@ class JsonLines:
     def _learn(self, name: str) -> tuple[str, bool]:
         """A field's name encoded, and whether it tells a secret."""
         shown = f"extra.{name}" if name in _OWN else name
-        return self._keys.keep(name, (f",{quoted(shown)}:", is_secret_field(name)))
+        return self._keys.keep(name, (f",{quoted(shown)}:", is_secret_attribute(name)))
 
     @staticmethod
     def _mixed(context: Record | None, record: logging.LogRecord) -> str:
@@ -175,7 +175,7 @@ def context_fields(context: Record | dict[str, Any]) -> dict[str, Any]:
             fields["user.email"] = user.email
     for name, value in context.values.items():
         shown = f"context.{name}" if name in _OWN or name in fields else name
-        fields[shown] = REDACTED if is_secret_field(name) else value
+        fields[shown] = REDACTED if is_secret_attribute(name) else value
     return fields
 
 

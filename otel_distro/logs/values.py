@@ -10,7 +10,7 @@ from enum import EnumMeta
 from math import isfinite
 from typing import Any, cast
 
-from otel_distro.redaction import REDACTED, is_secret_field, redact_message
+from otel_distro.redaction import REDACTED, is_secret_attribute, redact_message
 
 LONGEST = 16_384
 """Characters of one text; what follows is cut off."""
@@ -65,7 +65,7 @@ def plain(value: object) -> Any:
 
 def field(name: str, value: object) -> Any:
     """The same for a named field, whose name may tell that it is a secret."""
-    return REDACTED if is_secret_field(name) and value is not None else plain(value)
+    return REDACTED if is_secret_attribute(name) and value is not None else plain(value)
 
 
 def type_name(value: object) -> str:
@@ -140,7 +140,7 @@ class _Walk:
                 break
             name = key if type(key) is str else str(self.plain(key, _DEEPEST))
             item = dict.get(value, key)
-            shown[name] = REDACTED if is_secret_field(name) and item is not None else self.plain(item, depth + 1)
+            shown[name] = REDACTED if is_secret_attribute(name) and item is not None else self.plain(item, depth + 1)
         return shown
 
     def _list(self, value: Any, base: Any, depth: int) -> list[Any]:

@@ -88,7 +88,7 @@ _FIELD = late(
     re.IGNORECASE,
 )
 _CONVENTIONAL = frozenset({"session.id", "session.previous_id"})
-"""Attributes of the semantic conventions that are identifiers by definition."""
+"""Attributes of the semantic conventions that are identifiers by definition, unless the user's list has them."""
 
 
 def use(policy: Policy) -> None:
@@ -129,15 +129,16 @@ def is_secret_parameter(name: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def is_secret_field(name: str) -> bool:
-    """Whether the name of a log's field speaks of a secret: `password` does, `tokens` and `code` do not."""
+    """Whether a name in a text, or of a variable, speaks of a secret: `password` does, `tokens` and `code` do not."""
     plain = name[:256]
     return _decides(plain, lambda: _FIELD().search(plain) is not None)
 
 
 @lru_cache(maxsize=1024)
 def is_secret_attribute(name: str) -> bool:
-    """Whether the value of a span's attribute of this name does not leave."""
-    return name not in _CONVENTIONAL and is_secret_field(name)
+    """Whether the value of an attribute, or of a log's field, of this name does not leave: `session.id` does."""
+    plain = name[:256]
+    return _decides(plain, lambda: plain not in _CONVENTIONAL and _FIELD().search(plain) is not None)
 
 
 def _decides(name: str, ours: Callable[[], bool]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from otel_distro.redaction import REDACTED, is_secret_field, redact_exception, redact_message
+from otel_distro.redaction import REDACTED, is_secret_attribute, is_secret_field, redact_exception, redact_message
 
 from .words import without_literals, words
 
@@ -60,7 +60,7 @@ class Scrub:
         if isinstance(attributes, dict):
             for name in list(attributes):
                 hidden = name.startswith(_PARAMETER) or name in _PERSONAL
-                if (hidden and not self._personal) or is_secret_field(name):
+                if (hidden and not self._personal) or is_secret_attribute(name):
                     del attributes[name]
         return log
 

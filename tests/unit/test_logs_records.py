@@ -507,11 +507,16 @@ def test_processors_of_others_get_the_records_of_logging_that_leave(options: dic
     provider = provider_of(queue.emit, guard=guard)
     tap = tap_of(Translator(least=20, **options), [queue], provider)
     provider.on_first = tap.share
-    set_context(api_key="canary")
     with joined(tap.take), logger_with(logging.NullHandler()) as logger, use_span(NonRecordingSpan(SPAN)):
         logger.info("before")
         provider.add_log_record_processor(notes)
-        logger.info("charged %d", 5, extra={"order": 7, "password": "canary"})
+        scope = RequestScope("r")
+        open_scope(scope)
+        try:
+            set_context(api_key="canary")
+            logger.info("charged %d", 5, extra={"order": 7, "password": "canary"})
+        finally:
+            close_scope(scope)
         logger.debug("too low")
         with logger_with(logging.NullHandler(), name="otel_distro") as own:
             own.error("stays")

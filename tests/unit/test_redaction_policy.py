@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_distro.guard import Guard
+from otel_distro.logs.any_values import AnyValues
+from otel_distro.logs.fields import extras_of
+from otel_distro.logs.json_lines import JsonLines
 from otel_distro.otlp.exporters import build_encoder
 from otel_distro.redaction import policy, redact_query, redact_url
 from tests.tracing_rig import Collected, provider
@@ -89,6 +93,25 @@ def test_an_attribute_whose_name_speaks_of_a_secret_leaves_without_its_value(pro
     assert hidden == {"user.password", "api_key", "pin", "access_token"}
     assert (shown["session.id"], shown["plain"], shown["has_token"]) == ("s1", "p", True)
     assert "canary" not in str(shown)
+
+
+def test_the_conventions_session_id_is_no_secret_anywhere_but_for_whom_says_so(guard: Guard) -> None:
+    """A span's attribute, a log's field and an attribute of the logs API alike; the user's own list wins."""
+
+    def shown() -> tuple[object, ...]:
+        record = logging.makeLogRecord({"session.id": "s1", "sessionid": "canary"})
+        return (
+            exported(session__id="s1")["session.id"],
+            extras_of(record)["session.id"],
+            json.loads(JsonLines(service="s").format(record))["session.id"],
+            AnyValues().attributes({"session.id": "s1"})[0]["session.id"],
+            AnyValues().body({"session.id": "s1"})["session.id"],
+        )
+
+    assert set(shown()) == {"s1"}
+    assert extras_of(logging.makeLogRecord({"sessionid": "canary"})) == {"sessionid": "REDACTED"}
+    policy.use(policy.build(("session",), (), None, guard))
+    assert set(shown()) == {"REDACTED"}
 
 
 def test_the_users_lists_hide_and_keep(guard: Guard) -> None:
