@@ -109,12 +109,13 @@ def _formatted(record: logging.LogRecord) -> str:
 def names_of(values: dict[str, Any]) -> tuple[str, ...]:
     """Names of `extra` in a record's `__dict__`; those that begin with an underscore are a library's own.
 
-    `logging` sets its own attributes first, unless the record's class is unusual, and correlation comes last.
+    `logging` sets its own attributes first, unless the record's class is unusual.
     """
     # a copy: another thread's handler may add to the record meanwhile
     names = tuple(values)
     if names[0] == "name":
-        names = names[STANDARD_COUNT:-CORRELATION] if names[-1] == CONTEXT else names[STANDARD_COUNT:]
+        # names of correlation are anywhere: an `extra` may have brought some of them
+        names = names[STANDARD_COUNT:]
     return _kept(names) if len(names) <= _MOST_LOOKED_AT else _kept(names[:_MOST_LOOKED_AT])
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -29,7 +31,7 @@ from otel_distro.logs.provider import LeanLoggerProvider
 from otel_distro.logs.queue import EncodedLogQueue, LogQueue, Tap, for_logs, tap_of
 from otel_distro.logs.records import LeanLogRecord, Translator, severity_of
 from otel_distro.otlp.encode_logs import LogEncoder
-from tests.logs_rig import joined, logger_with, quiet
+from tests.logs_rig import joined, json_lines, logger_with, pipe, quiet
 
 SPAN = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
 RESOURCE = Resource({"service.name": "shop"})
@@ -264,6 +266,27 @@ def test_secrets_and_hostile_objects_do_not_leave() -> None:
     assert b"c4n4ry" not in encoded
     assert first.attributes["thing"].endswith("Hostile>")
     assert "TypeError in formatting" in second.body
+
+
+@pytest.mark.parametrize(
+    "brought",
+    [
+        ("otelTraceID", "otelSpanID", "k", "z", "y"),
+        ("k", "z", "y", "otelTraceSampled", "otelServiceName"),
+        ("otelServiceName", "otelTraceID", "otelSpanID", "k", "z", "y", "_otel_context"),
+        ("k", "z", "y"),
+    ],
+)
+def test_fields_leave_beside_names_of_correlation_in_any_order(brought: tuple[str, ...]) -> None:
+    """An `extra` may hold names that correlation sets; the other fields leave, and on a line, too."""
+    whole = Whole()
+    with pipe() as (reading, stream), json_lines(), joined(whole.tap.take):
+        with logger_with(logging.StreamHandler(stream)) as logger:
+            logger.warning("x", extra=dict.fromkeys(brought, "v"))
+        line = json.loads(os.read(reading, 10_000))
+    (record,) = whole.sent()
+    assert record.attributes == {"k": "v", "z": "v", "y": "v"}
+    assert {name: line[name] for name in "kzy"} == record.attributes
 
 
 def test_code_attributes_and_limits_are_settings() -> None:
