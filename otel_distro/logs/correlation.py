@@ -14,7 +14,6 @@ Release = Callable[[logging.Logger, logging.LogRecord, Any], object]
 """`release(logger, record, span context or None)` lets a record go on that was held."""
 
 _current = context_variable().get
-_NO_IDS = (None, "0", "0", False)
 
 
 class Correlation:
@@ -25,32 +24,58 @@ class Correlation:
         contextual: whether `_otel_context` is wanted too.
     """
 
-    __slots__ = ("_contextual", "_last", "_service")
+    __slots__ = ("_contextual", "_last", "_none", "_service")
 
     def __init__(self, service: str, *, contextual: bool) -> None:
-        self._service = service
         self._contextual = contextual
-        self._last: tuple[Any, str, str, bool] = _NO_IDS
+        self._service = service
+        self._none: tuple[Any, str, str, bool, str] = (None, "0", "0", False, service)
+        # no span's context is this
+        self._last: tuple[Any, str, str, bool, str] = (False, "0", "0", False, service)
 
     def put_on(self, record: logging.LogRecord) -> Any:
-        """Put them on `record`; returns the current span's context where it is valid, else None."""
+        """Put them on `record`; returns the current span's context where it is valid, else None.
+
+        A record of another process that was made inside a trace keeps its ids; then its span's context is returned.
+        """
         values = record.__dict__
+        if "otelTraceID" in values and self._is_received(values):
+            return self._keep(values)
         span: Any = _current().get(SPAN_KEY)
-        context = None if span is None else span.get_span_context()
-        last = self._last
-        if context is None or not context[IS_VALID]:
+        if span is None:
             if record.exc_info:
                 return self._put_noted(record)
-            last, context = _NO_IDS, None
-        elif last[0] is not context:
+            last = self._none
+        else:
+            context = span.get_span_context()
+            last = self._last
             # one request's lines mostly come one after the other
-            sampled = bool(context[FLAGS] & 1)
-            self._last = last = (context, f"{context[TRACE_ID]:032x}", f"{context[SPAN_ID]:016x}", sampled)
-        _, values["otelTraceID"], values["otelSpanID"], values["otelTraceSampled"] = last
-        values["otelServiceName"] = self._service
+            if last[0] is not context:
+                if context is None or not context[IS_VALID]:
+                    if record.exc_info:
+                        return self._put_noted(record)
+                    last = self._none
+                else:
+                    self._last = last = self._ids(context)
+        found, values["otelTraceID"], values["otelSpanID"], values["otelTraceSampled"], values["otelServiceName"] = last
         if self._contextual:
             values["_otel_context"] = current_record()
-        return context
+        return found
+
+    def _ids(self, context: Any) -> tuple[Any, str, str, bool, str]:
+        sampled = bool(context[FLAGS] & 1)
+        return context, f"{context[TRACE_ID]:032x}", f"{context[SPAN_ID]:016x}", sampled, self._service
+
+    @staticmethod
+    def _is_received(values: dict[str, Any]) -> bool:
+        from .received import is_received
+
+        return is_received(values)
+
+    def _keep(self, values: dict[str, Any]) -> Any:
+        from .received import keep
+
+        return keep(values, self._service, contextual=self._contextual)
 
     def _put_noted(self, record: logging.LogRecord) -> Any:
         """An ASGI server logs an exception when the request's context is gone; the exception still tells."""
@@ -58,11 +83,8 @@ class Correlation:
         told = record.exc_info
         context: Any
         context, known = noted(told[1] if isinstance(told, tuple) and len(told) == 3 else None)
-        ids = _NO_IDS
-        if context is not None and context[IS_VALID]:
-            ids = (context, f"{context[TRACE_ID]:032x}", f"{context[SPAN_ID]:016x}", bool(context[FLAGS] & 1))
-        _, values["otelTraceID"], values["otelSpanID"], values["otelTraceSampled"] = ids
-        values["otelServiceName"] = self._service
+        ids = self._ids(context) if context is not None and context[IS_VALID] else self._none
+        _, values["otelTraceID"], values["otelSpanID"], values["otelTraceSampled"], values["otelServiceName"] = ids
         if self._contextual:
             values["_otel_context"] = current_record() or known
         return context

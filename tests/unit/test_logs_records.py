@@ -289,6 +289,67 @@ def test_fields_leave_beside_names_of_correlation_in_any_order(brought: tuple[st
     assert {name: line[name] for name in "kzy"} == record.attributes
 
 
+def _received(**told: Any) -> logging.LogRecord:
+    """A record as Python's socket server recipe makes it of what another process sent."""
+    sent: dict[str, Any] = {"name": "job", "levelno": 30, "levelname": "WARNING", "msg": "far away", "args": None}
+    return logging.makeLogRecord({**sent, "process": os.getpid() + 1, **told})
+
+
+THEIRS = {"otelTraceID": f"{0x123:032x}", "otelSpanID": f"{0x45:016x}", "otelTraceSampled": True}
+
+
+def _handled(record: logging.LogRecord) -> tuple[LeanLogRecord, dict[str, Any]]:
+    """The record that leaves and the line, where a receiver handles it inside a span of its own."""
+    whole = Whole()
+    with pipe() as (reading, stream), json_lines(), joined(whole.tap.take), use_span(NonRecordingSpan(SPAN)):
+        with logger_with(logging.StreamHandler(stream)) as logger:
+            logger.handle(record)
+        line = json.loads(os.read(reading, 10_000))
+    (made,) = whole.sent()
+    return made, line
+
+
+def test_a_record_of_another_process_keeps_its_trace_and_its_request() -> None:
+    """A receiver's own span is not that of the sender, whose ids, user and request leave and are on the line."""
+    context = {"request_id": "r1", "user": "u1", "tenant": "acme", "context.api_key": "canary"}
+    record, line = _handled(_received(**THEIRS, otelServiceName="theirs", order=7, _otel_context=context))
+    assert (record.trace_id, record.span_id, record.trace_flags) == (0x123, 0x45, 1)
+    assert (line["trace_id"], line["span_id"]) == (THEIRS["otelTraceID"], THEIRS["otelSpanID"])
+    assert (line["user"], line["request_id"], line["tenant"]) == ("u1", "r1", "acme")
+    told = {"order": 7, "request.id": "r1", "user.id": "u1", "tenant.id": "acme", "context.api_key": "REDACTED"}
+    assert record.attributes == told
+    assert "canary" not in str(line)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {**THEIRS, "process": os.getpid()},
+        {**THEIRS, "process": None},
+        {**THEIRS, "otelTraceID": "0"},
+        {**THEIRS, "otelTraceID": "0" * 32},
+        {**THEIRS, "otelTraceID": '","level":"' + "0" * 22},
+        {**THEIRS, "otelTraceID": 5},
+        {},
+    ],
+)
+def test_a_record_without_a_trace_of_another_process_gets_that_of_the_running_code(told: dict[str, Any]) -> None:
+    """What is no trace id, and what this process put there itself, is replaced."""
+    record, line = _handled(_received(**told))
+    assert (record.trace_id, record.span_id) == (0xABC, 0xDEF)
+    assert line["trace_id"] == f"{0xABC:032x}"
+
+
+@pytest.mark.parametrize("span_id", [None, 5, "x", '"' * 16, "0" * 16])
+@pytest.mark.parametrize("context", ["text", [1], {1: 2}, {"user": [1], "n": object()}, {}])
+def test_what_else_another_process_put_on_a_record_may_be_anything(span_id: Any, context: Any) -> None:
+    """Only text of the expected form is taken; a line and a record come out all the same."""
+    told = {**THEIRS, "otelSpanID": span_id, "otelTraceSampled": "yes", "_otel_context": context}
+    record, line = _handled(_received(**told))
+    assert (record.trace_id, record.span_id, record.trace_flags) == (0x123, 0, 0)
+    assert (line["trace_id"], line["span_id"], line["message"]) == (THEIRS["otelTraceID"], "0", "far away")
+
+
 def test_code_attributes_and_limits_are_settings() -> None:
     """File, line and function go with a record where asked for; attributes beyond the limit are dropped and counted."""
     whole = Whole(code=True, most_attributes=4, longest=3)
