@@ -1,7 +1,8 @@
-"""What an application gave to the OpenTelemetry logs API, as the values of the specification, redacted.
+"""What an application gave to the OpenTelemetry logs API, or logged instead of a text, as the specification's values.
 
-Unlike `values`, which are made for lines, it keeps bytes, fractions of every kind, and every item; what is bounded is
-the depth and the size of a whole record. Source: specification, common, "AnyValue" and "Attribute limits".
+Redacted as everything. Unlike `values`, which are made for lines, it keeps bytes, fractions of every kind, and every
+item; what is bounded is the depth and the size of a whole record. Source: specification, common, "AnyValue" and
+"Attribute limits".
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from .values import plain, type_name
 
 LARGEST = 4_000_000
 """Bytes of memory, about, of one record's body and attributes: what a collector's gRPC receiver takes in a request."""
+
+TOO_LARGE = "a record takes more than 4 MB or is nested deeper than 64 levels; the rest of it is left out"
+"""What is said where something was left out."""
 
 _DEEPEST = 64  # as attributes of spans
 _ITEM = 64  # bytes of memory, about, that a value takes besides its text
@@ -137,4 +141,4 @@ def _parts_of(value: Any, kind: type) -> Any:
     return iter(value) if isinstance(value, (Sequence, AbstractSet)) else None
 
 
-__all__ = ["LARGEST", "AnyValues"]
+__all__ = ["LARGEST", "TOO_LARGE", "AnyValues"]

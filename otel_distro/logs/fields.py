@@ -69,6 +69,22 @@ class Rendered(str):
 
 
 _EVENT_KEYS = ("event", "message", "msg")
+_EVENT_NAMES = ("otel.event.name", "event.name")
+
+
+def is_value(record: logging.LogRecord) -> bool:
+    """Whether the message is no text and no event's fields, but a value of its own: a map, a list, a number, None.
+
+    Source: upstream's handler (opentelemetry-python #4216), which makes such a message the body as it is.
+    """
+    message: object = record.msg
+    if record.args or isinstance(message, str):
+        return False
+    if isinstance(message, dict):
+        return all(type(message.get(key)) is not str for key in (*_EVENT_KEYS, *_EVENT_NAMES))
+    # a class of the application's, by `setLogRecordFactory`, may put messages together in its own way
+    usual = record.__class__ is logging.LogRecord
+    return usual and (message is None or isinstance(message, (list, tuple, int, float, bytes)))
 
 
 def message_of(record: logging.LogRecord) -> str:
@@ -92,11 +108,11 @@ def _formatted(record: logging.LogRecord) -> str:
     if type(message) is Rendered:
         return message.event
     if isinstance(message, dict):
-        for key in _EVENT_KEYS:
+        for key in (*_EVENT_KEYS, *_EVENT_NAMES):
             found = message.get(key)
             if type(found) is str:
                 return found
-        return ""
+        return str(plain(message))
     try:
         return record.getMessage()
     except RecursionError:
@@ -125,12 +141,13 @@ def _kept(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple([name for name in names if name not in STANDARD and isinstance(name, str) and name[:1] != "_"])
 
 
-def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None) -> dict[str, Any]:
+def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None, *, merged: bool = True) -> dict[str, Any]:
     """The fields of `extra` as plain data, and those of a message that is a dict; at most 128.
 
     Args:
         record: of `logging`.
         found: where they are put; a dict of their own if None.
+        merged: False to leave those of a message out.
     """
     if found is None:
         found = {}
@@ -148,7 +165,7 @@ def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None) ->
         if len(found) >= MOST_FIELDS:
             break
     message: object = record.msg
-    if message.__class__ is not str:
+    if message.__class__ is not str and merged:
         if type(message) is Rendered:
             message = message.fields
         if isinstance(message, dict):
@@ -175,6 +192,7 @@ __all__ = [
     "TRACE_ID",
     "Rendered",
     "extras_of",
+    "is_value",
     "message_of",
     "names_of",
     "stays",

@@ -116,9 +116,6 @@ _SHUTDOWN = 30.0
 """Seconds for the processors of others where nobody says how long (upstream's own default)."""
 
 
-_TOO_LARGE = "a record takes more than 4 MB or is nested deeper than 64 levels; the rest of it is left out"
-
-
 class LeanLogger(Logger):
     """Emits records of one scope.
 
@@ -204,14 +201,14 @@ class LeanLogger(Logger):
         attributes: Mapping[str, Any] | None,
         exception: BaseException | None,
     ) -> LeanLogRecord:
-        from .any_values import AnyValues
+        from .any_values import TOO_LARGE, AnyValues
 
         severity_number, severity_text, body, event_name = told
         provider, values = self._provider, AnyValues()
         body = values.body(body)
         held, dropped = values.attributes(attributes or {})
         if values.full:
-            provider.guard.failed("log records of the OpenTelemetry API", _TOO_LARGE)
+            provider.guard.failed("log records of the OpenTelemetry API", TOO_LARGE)
         if exception is not None:
             from .exceptions import attributes_of
 

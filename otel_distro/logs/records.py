@@ -12,13 +12,15 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_distro._compat import FLAGS, SPAN_ID, TRACE_ID
+from otel_distro.guard import Guard
 
-from .fields import CONTEXT, CORRELATION, STANDARD_COUNT, extras_of, message_of
+from .fields import CONTEXT, CORRELATION, STANDARD_COUNT, extras_of, is_value, message_of
 from .values import text
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
 
+_USUAL = STANDARD_COUNT + CORRELATION
 _SEVERITIES = tuple(SeverityNumber(number) for number in range(25))
 _TEXTS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 
@@ -47,7 +49,7 @@ class LeanLogRecord:
         observed_timestamp: likewise.
         severity_number: of the data model.
         severity_text: the level's name.
-        body: the message.
+        body: the message, mostly text.
         attributes: plain data or what the OpenTelemetry API was given.
         dropped_attributes: how many found no room.
         trace_id: 0 outside a trace.
@@ -140,6 +142,7 @@ class Translator:
         code: whether file, line and function go with it.
         most_attributes: further ones are left out and counted.
         longest: characters of an attribute's text; None for the bound that all log text has.
+        guard: counts messages that are values of their own and too large.
 
     Attributes:
         least: as above.
@@ -147,7 +150,16 @@ class Translator:
         scopes: by the logger's name, as far as they are known.
     """
 
-    def __init__(self, *, least: int = 0, code: bool = False, most_attributes: int = 128, longest: int | None = None):
+    def __init__(
+        self,
+        *,
+        least: int = 0,
+        code: bool = False,
+        most_attributes: int = 128,
+        longest: int | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        self._guard = guard
         self.least = least
         self._code = code
         self.most_attributes = most_attributes
@@ -181,9 +193,10 @@ class Translator:
         context = values.get(CONTEXT)
         attributes: dict[str, Any] = dict(context.attributes) if context is not None else {}
         event_name = None
-        usual = STANDARD_COUNT + CORRELATION if CONTEXT in values else STANDARD_COUNT
-        if len(values) > usual or record.msg.__class__ is not str:
-            extras_of(record, attributes)
+        value = record.msg.__class__ is not str
+        if value or len(values) > (_USUAL if CONTEXT in values else STANDARD_COUNT):
+            value = value and is_value(record)
+            extras_of(record, attributes, merged=not value)
             event_name = attributes.pop("otel.event.name", None) or attributes.pop("event.name", None)
         if record.exc_info or record.exc_text:
             attributes.update(_exception_of(record))
@@ -197,10 +210,19 @@ class Translator:
         created = int(record.created * 1e9)
         number, name = self.level(record.levelno, record.levelname)
         scope = self.scopes.get(record.name) or self.scope(record.name)
-        body = message_of(record)
+        body = self._value(record.msg) if value else message_of(record)
         return LeanLogRecord(
             created, created, number, name, body, attributes, span, resource, scope, event_name, dropped
         )
+
+    def _value(self, message: object) -> Any:
+        from .any_values import TOO_LARGE, AnyValues
+
+        values = AnyValues()
+        body = values.body(message)
+        if values.full and self._guard is not None:
+            self._guard.failed("log records", TOO_LARGE)
+        return body
 
     def level(self, number: int, name: str) -> tuple[SeverityNumber, str]:
         """Severity and its text for a level of `logging`."""

@@ -49,6 +49,7 @@ def add(ground: Ground, pipeline: Pipeline) -> None:
             code=chosen.code_attributes,
             most_attributes=most,
             longest=chosen.attribute_length,
+            guard=ground.guard,
         )
         tap = tap_of(translator, queues, provider)
         pipeline.take_log = tap.take

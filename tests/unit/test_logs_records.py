@@ -289,6 +289,57 @@ def test_fields_leave_beside_names_of_correlation_in_any_order(brought: tuple[st
     assert {name: line[name] for name in "kzy"} == record.attributes
 
 
+@pytest.mark.parametrize(
+    "message",
+    [{"dict": "body", "n": [1]}, {"n": list(range(200))}, {}, ["a", 1], (1, 2), 5, 0.5, True, None, b"b"],
+)
+def test_a_message_that_is_no_text_is_the_body_as_it_is(message: Any) -> None:
+    """As upstream's handler has it; the fields of `extra` stay attributes, and a line has a text."""
+    whole = Whole()
+    with pipe() as (reading, stream), json_lines(), joined(whole.tap.take):
+        with logger_with(logging.StreamHandler(stream)) as logger:
+            logger.info(message, extra={"order": 7})
+        line = json.loads(os.read(reading, 10_000))
+    (record,) = whole.sent()
+    assert record.body == (list(message) if isinstance(message, tuple) else message)
+    assert record.attributes == {"order": 7}
+    assert line["message"]
+
+
+@pytest.mark.parametrize(
+    ("message", "body", "event"),
+    [
+        ({"event": "sold", "n": 1}, "sold", None),
+        ({"message": "sold", "n": 1}, "sold", None),
+        ({"msg": "sold", "n": 1}, "sold", None),
+        ({"event.name": "sold", "n": 1}, "sold", "sold"),
+    ],
+)
+def test_a_dict_that_tells_an_event_is_its_text_and_attributes(message: Any, body: str, event: str | None) -> None:
+    """What structlog and its like log: the event is the body, the rest are attributes."""
+    whole = Whole()
+    with joined(whole.tap.take), logger_with(logging.NullHandler()) as logger:
+        logger.info(message)
+    (record,) = whole.sent()
+    assert (record.body, record.attributes, record.event_name) == (body, {"n": 1}, event)
+
+
+def test_secrets_in_a_message_that_is_no_text_do_not_leave() -> None:
+    """By name and in texts, in the body and on the line; what is too large is counted."""
+    guard, _ = quiet()
+    whole = Whole(guard=guard)
+    with pipe() as (reading, stream), json_lines(), joined(whole.tap.take):
+        with logger_with(logging.StreamHandler(stream)) as logger:
+            logger.info({"user": {"password": "canary"}, "url": "http://a:canary@h/"})
+        line = os.read(reading, 10_000).decode()
+        with logger_with(logging.NullHandler()) as logger:
+            logger.info([b"x" * LARGEST])
+    small, large = whole.sent()
+    assert "canary" not in f"{small.body}{small.attributes}{line}"
+    assert len(large.body[0]) < LARGEST
+    assert guard.failures[0].count == 1
+
+
 def _received(**told: Any) -> logging.LogRecord:
     """A record as Python's socket server recipe makes it of what another process sent."""
     sent: dict[str, Any] = {"name": "job", "levelno": 30, "levelname": "WARNING", "msg": "far away", "args": None}
