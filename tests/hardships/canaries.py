@@ -26,9 +26,9 @@ if {naked}:
     redaction.key_pattern = redaction.KeyPatterns.of = lambda *a: str(a[-1])
     for module in (redaction, policy):
         module.is_secret_attribute = module.is_secret_field = lambda name: False
-    from otel_distro.instrumentation.asgi import headers
+    from otel_distro.instrumentation import captured_headers
     import re
-    headers._SECRET = lambda: re.compile("(?!)")
+    captured_headers._SECRET = lambda: re.compile("(?!)")
 from otel_distro.start import start
 start()
 
