@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from .pipeline import Pipeline
+    from .resource import ProcessResource
     from .session import Session
 
 
@@ -171,7 +172,7 @@ def _propagate(session: Session) -> None:
     propagators.install(session.settings.general.propagators, session.environ, session.guard)
 
 
-def _resource(session: Session) -> Resource:
+def _resource(session: Session) -> ProcessResource:
     from . import resource, service
 
     general = session.settings.general
@@ -184,7 +185,7 @@ def _resource(session: Session) -> Resource:
     )
 
 
-def _pipeline(session: Session, resource: Resource) -> Pipeline:
+def _pipeline(session: Session, resource: ProcessResource) -> Pipeline:
     # one of the two is imported, never both
     if session.settings.distro.pipeline == "upstream":
         from .pipeline.upstream import build

@@ -37,7 +37,8 @@ class General(Record):
         "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
         names(),
         (),
-        "Further resource detectors, by entry-point name; what they find adds to host and process.",
+        "Further resource detectors, by entry-point name; what they find adds to host and process, and names the "
+        "service where the user has not.",
         source=UPSTREAM,
     )
     config_file: str | None = variable(
