@@ -34,7 +34,7 @@ Headers = Mapping[bytes, bytes]
 """Header names in lower case -> values; repeated headers are joined with a comma."""
 
 _MAX_TRACEPARENT = 512
-_MAX_TRACESTATE = 512
+_MAX_TRACESTATE = 8192
 _MAX_MEMBERS = 32
 _MAX_BAGGAGE = 8192
 _MAX_BAGGAGE_MEMBERS = 180
@@ -78,7 +78,9 @@ def parse_traceparent(value: bytes, tracestate: bytes | None = None) -> SpanCont
 def parse_tracestate(value: bytes) -> TraceState:
     """The vendors' state; empty when it is too long, a member breaks the grammar, or a key comes twice.
 
-    Upstream's parser would answer each broken header with a line in the log, which any caller could fill with it.
+    Nothing is cut: 512 characters are what has to be propagated at least (level 2, section 3.3.1.5), and the bounds, of
+    8,192 bytes and 32 members, are upstream's. Upstream's parser would answer each broken header with a line in the
+    log, which any caller could fill with it.
     """
     if len(value) > _MAX_TRACESTATE:
         return DEFAULT_TRACE_STATE
@@ -88,10 +90,10 @@ def parse_tracestate(value: bytes) -> TraceState:
         if not member:
             continue
         match = re.fullmatch(_STATE_MEMBER, member)
-        if match is None or (key := match[1].decode()) in members:
+        if match is None or (key := match[1].decode()) in members or len(members) == _MAX_MEMBERS:
             return DEFAULT_TRACE_STATE
         members[key] = match[2].decode()
-    return TraceState(list(members.items())) if 0 < len(members) <= _MAX_MEMBERS else DEFAULT_TRACE_STATE
+    return TraceState(list(members.items())) if members else DEFAULT_TRACE_STATE
 
 
 def usable_baggage(value: bytes) -> bytes:

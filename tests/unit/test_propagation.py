@@ -38,8 +38,8 @@ def global_textmap():
     propagate.set_global_textmap(before)
 
 
-def _upstream(value: str) -> SpanContext:
-    found = TraceContextTextMapPropagator().extract({"traceparent": value})
+def _upstream(value: str, state: str = "") -> SpanContext:
+    found = TraceContextTextMapPropagator().extract({"traceparent": value, "tracestate": state})
     return trace.get_current_span(found).get_span_context()
 
 
@@ -108,23 +108,41 @@ def test_the_short_way_agrees_with_upstream(header):
         st.lists(
             st.from_regex(r"[a-z0-9][a-z0-9_*/@-]{0,6}=[ -+\--<>-~]{1,8}", fullmatch=True), min_size=1, max_size=40
         ).map(",".join),
+        st.lists(st.integers(0, 257), min_size=1, max_size=34).map(
+            lambda lengths: ",".join(f"k{index}={'v' * length}" for index, length in enumerate(lengths))
+        ),
     )
 )
+@example(",".join(f"k{index}={'v' * 251}" for index in range(32)))
+@example(",".join(f"k{index}={'v' * 252}" for index in range(32)))
 @example(STATE)
 @example("a=1,,b=2")
 @example("a=1,a=2")
 @example("a=1 ")
 def test_tracestate_agrees_with_upstream(header):
     """Whatever the header, upstream's parser and ours find the same members."""
-    if len(header) > 512:
-        return
-    logging.getLogger("opentelemetry.trace.span").disabled = True
-    assert dict(parse_tracestate(header.encode("latin-1"))) == dict(TraceState.from_header([header]))
+    for name in ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext"):
+        logging.getLogger(name).disabled = True
+    assert dict(parse_tracestate(header.encode("latin-1"))) == dict(_upstream(HEADER, header).trace_state)
+
+
+def test_a_tracestate_is_propagated_whole_up_to_8_kib(global_textmap):
+    """What a caller sends above the 512 characters that have to be propagated goes on, too, to the last member."""
+    global_textmap(CompositePropagator([TraceContextTextMapPropagator()]))
+    state = ",".join(f"k{index}={'v' * (252 if index < 11 else 251)}" for index in range(32))
+    assert len(state) == 8192
+    headers = {b"traceparent": HEADER.encode(), b"tracestate": state.encode()}
+    parent, _ = Propagation().extract(headers)
+    assert parent is not None
+    sent: dict[str, str] = {}
+    Propagation().inject_into(sent, NonRecordingSpan(parent))
+    assert sent["tracestate"] == state
+    assert len(parse_tracestate(state.encode() + b",")) == 0
 
 
 def test_a_broken_tracestate_leaves_the_parent_and_the_log_alone(caplog):
     """Vendors' state that cannot be used is dropped without a line that a caller could flood the log with."""
-    for broken in (b"=", b"a=1,a=2", b"x" * 513, b"a=" + b"\xff", b",".join(b"k%d=v" % n for n in range(33))):
+    for broken in (b"=", b"a=1,a=2", b"," * 8193, b"a=" + b"\xff", b",".join(b"k%d=v" % n for n in range(33))):
         parent = parse_traceparent(HEADER.encode(), broken)
         assert parent is not None
         assert len(parent.trace_state) == 0
