@@ -14,6 +14,7 @@ from .base import Toolbox
 from .calls import tracer_of
 from .hooks import Hooks
 from .http_client import Exchange, HttpClient, pairs_of_mapping
+from .http_target import is_error
 from .takeover import Takeover
 
 _CONTRIB = "opentelemetry.instrumentation.aiohttp_client"
@@ -114,9 +115,7 @@ class AiohttpClientInstrumentation:
         try:
             self._respond(session, exchange, params)
             response = params.response
-            version = response.version
-            number = "" if version is None else f"{version.major}.{version.minor}"
-            exchange.answered(response.status, number, response.headers)
+            exchange.answered(response.status, _version(response), response.headers)
         except Exception as error:  # noqa: BLE001 - the response is the application's
             self._guard.failed(_PART, error)
         exchange.end()
@@ -125,11 +124,36 @@ class AiohttpClientInstrumentation:
         exchange: Exchange | None = state.exchange
         if exchange is None:
             return
+        answered = False
         try:
             self._respond(session, exchange, params)
+            answered = self._answered_all_the_same(exchange, params.exception)
         except Exception as error:  # noqa: BLE001 - see above
             self._guard.failed(_PART, error)
-        exchange.fail(params.exception)
+        if answered:
+            exchange.end()
+        else:
+            exchange.fail(params.exception)
+
+    def _answered_all_the_same(self, exchange: Exchange, error: Any) -> bool:
+        """Tell the status of an answer that aiohttp made an exception of; return whether that says all.
+
+        With other clients an answer is told as such, too, and `raise_for_status` is the application's own call.
+        """
+        aiohttp = self._aiohttp
+        # a proxy's answer is not the server's, and what cannot be parsed has a status that nobody sent
+        if (
+            not isinstance(error, aiohttp.ClientResponseError)
+            or isinstance(error, aiohttp.ClientHttpProxyError)
+            or isinstance(error.__cause__, aiohttp.http.HttpProcessingError)
+        ):
+            return False
+        if isinstance(error, aiohttp.TooManyRedirects) and error.history:
+            last = error.history[-1]
+            exchange.answered(last.status, _version(last), last.headers)
+        elif error.status > 0:
+            exchange.answered(error.status, "", error.headers or {})
+        return is_error(error.status)
 
     def _respond(self, session: Any, exchange: Exchange, params: Any) -> None:
         hooks = self._hooks.of(session) if self._hooks.wanted else None
@@ -162,6 +186,11 @@ class AiohttpClientInstrumentation:
         self._further = tuple(options.get("trace_configs") or ())
         if options.get("tracer_provider") is not None:
             self._client.tracer = tracer_of(options["tracer_provider"], "aiohttp_client")
+
+
+def _version(response: Any) -> str:
+    version = response.version
+    return "" if version is None else f"{version.major}.{version.minor}"
 
 
 def _bound(hook: Callable[..., Any] | None, params: Any) -> Callable[[Span], Any] | None:

@@ -334,3 +334,60 @@ def test_redirects_are_inside_their_request(echo: Echo, name: str, record: Recor
     assert 200 in status
     assert len(echo.asked) == 2
     assert all("traceparent" in headers for headers in echo.asked)
+
+
+async def _refused(url: str, **options: Any) -> aiohttp.ClientResponseError:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientResponseError) as raised:
+            await session.get(url, **options)
+        return raised.value
+
+
+def _told(recording: Recording) -> tuple[object, object]:
+    """Status and error type of the one span, which the metric has as well."""
+    told = recording.one().attributes or {}
+    ((attributes, count),) = recording.points("http.client.request.duration")
+    assert count == 1
+    pair = told.get("http.response.status_code"), told.get("error.type")
+    assert (attributes.get("http.response.status_code"), attributes.get("error.type")) == pair
+    return pair
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_an_answer_that_aiohttp_raises_for_is_an_answer(echo: Echo, record: Record, status: int) -> None:
+    """`raise_for_status` changes nothing of what is told: the status was received (conventions, HTTP client spans)."""
+    recording = record()
+    with instrumented(AiohttpClientInstrumentation, recording):
+        asyncio.run(_refused(f"{echo.url}/status/{status}", raise_for_status=True))
+    assert _told(recording) == (status, str(status))
+    assert recording.one().status.status_code is StatusCode.ERROR
+    assert recording.failures == []
+
+
+def test_too_many_redirects_have_the_last_ones_status(echo: Echo, record: Record) -> None:
+    """aiohttp's exception has no status, but the redirect that was not followed was received."""
+    recording = record()
+    with instrumented(AiohttpClientInstrumentation, recording):
+        asyncio.run(_refused(f"{echo.url}/redirect", max_redirects=1))
+    assert _told(recording) == (302, "TooManyRedirects")
+    assert recording.one().status.status_code is StatusCode.ERROR
+
+
+def test_what_is_no_http_has_no_status(record: Record) -> None:
+    """aiohttp calls an answer that it cannot parse 400, which nobody has sent."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"nonsense\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def work() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1") as server:
+            error = await _refused(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+            assert error.status == 400
+
+    recording = record()
+    with instrumented(AiohttpClientInstrumentation, recording):
+        asyncio.run(work())
+    assert _told(recording) == (None, "ClientResponseError")
