@@ -43,14 +43,15 @@ def label_name(key: str) -> str:
 
 
 def unit_word(unit: str) -> str:
-    """A UCUM unit in words: `ms` is `milliseconds`, `By/s` `bytes_per_second`, `{request}` nothing."""
+    """A UCUM unit in words: `ms` is `milliseconds`, `By/s` `bytes_per_second`, `1/s` `per_second`, `{x}` nothing."""
     unit = _ANNOTATION.sub("", unit)
     if unit in _UNITS:
         return _UNITS[unit]
     top, slash, bottom = unit.partition("/")
     bottom = _NOT_IN_NAMES.sub("_", bottom) if slash else ""
     if bottom:
-        top = _UNITS.get(top) or _NOT_IN_NAMES.sub("_", top)
+        word = _UNITS.get(top)  # empty of `1`
+        top = _NOT_IN_NAMES.sub("_", top) if word is None else word
         words = f"{top}_per_{_PER.get(bottom, bottom)}" if top else f"per_{_PER.get(bottom, bottom)}"
     else:
         words = unit

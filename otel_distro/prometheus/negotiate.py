@@ -6,7 +6,6 @@ from otel_distro.records import dataclass
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-_OPENMETRICS_VERSIONS = {"", "0.0.1", "1.0.0"}
 _TEXT_VERSIONS = {"", "0.0.4", "1.0.0"}
 _LONGEST = 4096  # characters of a header that are looked at
 
@@ -36,7 +35,8 @@ def negotiate(accept: str, accept_encoding: str) -> Format:
     best, openmetrics, escaping = 0.0, False, False
     for media, parameters, quality in _parts(accept):
         version = parameters.get("version", "")
-        is_openmetrics = media == "application/openmetrics-text" and version in _OPENMETRICS_VERSIONS
+        # who knows 1.1 reads 1.0; 0.0.1 is another format
+        is_openmetrics = media == "application/openmetrics-text" and version.partition(".")[0] in {"", "1"}
         is_text = media == "text/plain" and version in _TEXT_VERSIONS
         if (is_openmetrics or is_text or media in {"*/*", "text/*"}) and quality > best:
             best, openmetrics, escaping = quality, is_openmetrics, "escaping" in parameters

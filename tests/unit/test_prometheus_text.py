@@ -35,6 +35,7 @@ PROMETHEUS_3 = (
     "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 )
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 class Exposed:
@@ -186,6 +187,8 @@ def test_an_attribute_called_le_does_not_disturb_a_histogram() -> None:
         ("a.total", "By", True, ("a_bytes", "bytes")),
         ("a", "{request}", False, ("a", "")),
         ("a", "{request}/s", False, ("a_per_second", "per_second")),
+        ("a", "1/s", False, ("a_per_second", "per_second")),
+        ("a", "1/min", False, ("a_per_min", "per_min")),
         ("a", "By/m", False, ("a_bytes_per_minute", "bytes_per_minute")),
         ("a", "1", False, ("a", "")),
         ("a", "%", False, ("a_percent", "percent")),
@@ -264,14 +267,18 @@ def test_numbers_beyond_what_floats_hold_are_still_parsed() -> None:
         (
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
             True,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            OPENMETRICS,
         ),
         (
             PROMETHEUS_3,
             True,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+            f"{OPENMETRICS}; escaping=underscores",
         ),
         ("application/openmetrics-text;version=2.0.0,text/plain;q=0.1", False, TEXT),
+        ("application/openmetrics-text;version=0.0.1", False, TEXT),
+        ("application/openmetrics-text;version=0.0.1,text/plain;version=0.0.4;q=0.1", False, TEXT),
+        ("application/openmetrics-text;version=1.1.0", True, OPENMETRICS),
+        ("application/openmetrics-text", True, OPENMETRICS),
         ("application/vnd.google.protobuf;q=0.9,text/plain;q=0.5", False, TEXT),
         ("application/openmetrics-text;q=banana,text/plain;q=0.1", False, TEXT),
         ("application/openmetrics-text;q=0,*/*;q=0.1", False, TEXT),
