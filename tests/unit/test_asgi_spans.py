@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from opentelemetry import baggage, trace
-from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -242,11 +242,12 @@ def test_samplers_of_third_parties_see_the_attributes():
     assert attributes["url.query"] == "a=1"
 
 
-def test_suppressed_requests_make_no_span(rig):
-    """Within `suppress_instrumentation()` the application runs without telemetry."""
+@pytest.mark.parametrize("suppress", [suppress_instrumentation, suppress_http_instrumentation])
+def test_suppressed_requests_make_no_span(rig, suppress):
+    """Within `suppress_instrumentation()` and its sister for HTTP the application runs without telemetry."""
 
     async def quiet() -> None:
-        with suppress_instrumentation():
+        with suppress():
             await drive(one_route(), scope_of("/p/1"))
 
     asyncio.run(quiet())

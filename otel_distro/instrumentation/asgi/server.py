@@ -13,7 +13,7 @@ from opentelemetry.propagators.textmap import Setter
 from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, set_span_in_context
 from opentelemetry.util.types import AnyValue
 
-from otel_distro._compat import SPAN_KEY, context_variable
+from otel_distro._compat import SPAN_KEY, SUPPRESS_HTTP_KEY, context_variable
 from otel_distro.context import reset_scope, set_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
@@ -150,7 +150,7 @@ class Server:
         current = _current()
         # an empty context, the usual one, holds neither a wish for silence nor a parent
         prefix = scope.get("root_path")
-        if (current and suppressed()) or (
+        if (current and (current.get(SUPPRESS_HTTP_KEY) or suppressed())) or (
             (self._may_exclude or (self._answers is not None and (prefix or scope["path"] in self._answers)))
             and self._excludes(app, scope, headers)
         ):
