@@ -19,7 +19,7 @@ from otel_distro.bounded import BoundedCache
 from otel_distro.context import Scope, current_scope
 from otel_distro.conventions import HTTP_DURATION_BOUNDARIES
 from otel_distro.propagation import Propagation
-from otel_distro.redaction import redact_url
+from otel_distro.redaction import redact_path, redact_url
 from otel_distro.tracing import LeanSpan
 from otel_distro.tracing.client import ClientSpan, ClientSpans
 from otel_distro.tracing.context import attach, detach, error_status, reset_context, suppressed_in
@@ -260,12 +260,12 @@ class HttpClient:
             at = text.find("/", text.find("//") + 2)
             key: tuple[Any, ...] = (method, text if at < 0 else text[:at])
             target = self._targets.get(key) or self._learn(key, key[1])
-            told = redact_url(text) if "?" in text or "@" in text or "#" in text else text
+            told = redact_url(text) if "?" in text or "@" in text or "#" in text or ";" in text else text
         else:
             scheme, host, port, path = place
             key = (method, scheme, host, port)
             target = self._targets.get(key) or self._learn(key, str(url).removesuffix(path))
-            told = target.origin + path
+            told = target.origin + (path if ";" not in path else redact_path(path))
         tracer = self.tracer
         parent: Any = getattr(around, "context", None)
         if parent.__class__ is not SpanContext or not parent[IS_VALID]:

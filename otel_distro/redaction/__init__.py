@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .messages import redact_message
     from .policy import PLACEHOLDER, REDACTED, is_secret_attribute, is_secret_field
     from .sql import MAX_SQL, sanitize_sql
-    from .urls import redact_exception, redact_query, redact_text, redact_url
+    from .urls import redact_exception, redact_path, redact_query, redact_text, redact_url
 
 _WHERE = {
     "MAX_SQL": "sql",
@@ -24,6 +24,7 @@ _WHERE = {
     "key_pattern": "keys",
     "redact_exception": "urls",
     "redact_message": "messages",
+    "redact_path": "urls",
     "redact_query": "urls",
     "redact_text": "urls",
     "redact_url": "urls",
@@ -52,6 +53,7 @@ __all__ = [
     "key_pattern",
     "redact_exception",
     "redact_message",
+    "redact_path",
     "redact_query",
     "redact_text",
     "redact_url",

@@ -10,7 +10,7 @@ from .policy import PLACEHOLDER, REDACTED, is_secret_parameter
 
 
 def redact_url(url: str) -> str:
-    """A URL without userinfo and without the values of sensitive query parameters (also in its fragment).
+    """A URL without userinfo and without the values of sensitive parameters of its query, fragment and path.
 
     `https://joe:pw@host/a?token=x&page=2` gives `https://REDACTED:REDACTED@host/a?token=REDACTED&page=2`.
     Source: semantic conventions, `url.full`, and wider: any name that speaks of a secret.
@@ -23,7 +23,22 @@ def redact_url(url: str) -> str:
     else:
         tail = ""
     head, mark, query = url.partition("?")
-    return head + mark + redact_query(query) + tail if query else url + tail
+    if ";" in head:
+        head = redact_path(head)
+    return head + mark + redact_query(query) + tail
+
+
+def redact_path(path: str) -> str:
+    """A path whose segments' sensitive parameters have the value `REDACTED`: `/a;token=x/b` is `/a;token=REDACTED/b`.
+
+    Source: RFC 3986 section 3.3, and Java's `;jsessionid=`.
+    """
+    segments = path.split("/")
+    for index, segment in enumerate(segments):
+        name, mark, parameters = segment.partition(";")
+        if parameters:
+            segments[index] = name + mark + redact_query(parameters)
+    return "/".join(segments)
 
 
 _PIECES = re.compile("([&;])")

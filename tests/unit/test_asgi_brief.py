@@ -168,6 +168,14 @@ def test_odd_parts_of_a_scope_cost_no_span(odd: dict[str, Any]) -> None:
     assert "canary" not in repr(told)
 
 
+def test_a_secret_in_a_path_is_hidden() -> None:
+    """Parameters of a path's segments are redacted by name, whether the span is put together or not."""
+    for brief in (True, False):
+        with rigged(brief=brief) as rig:
+            get(_application(), "/items;token=canary/7;v=1")
+            assert (rig.only().attributes or {})["url.path"] == "/items;token=REDACTED/7;v=1"
+
+
 def test_a_scope_without_a_client_has_a_span() -> None:
     """ASGI says that it may be missing."""
     for brief in (True, False):

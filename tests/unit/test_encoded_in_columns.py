@@ -273,12 +273,20 @@ def test_an_odd_request_changes_nothing_for_the_others(odd: Callable[[Any], None
 
 def test_an_odd_caller_changes_nothing_for_the_others() -> None:
     """Likewise with what a server, a middleware or a client has put into one scope."""
-    for odd in ({"client": None}, {"query": 5}, {"path": "\ud800"}, {"says": _like_ours}, {"path": "x" * 5_000}):
+    for odd in (
+        {"client": None},
+        {"query": 5},
+        {"path": "\ud800"},
+        {"says": _like_ours},
+        {"path": "x" * 5_000},
+        {"path": "a;token=canary"},
+    ):
         with served() as (app, waiting):
             for number in range(8):
                 _ask(app, {**_USUAL, "path": str(number), **(odd if number == 3 else {})})
             found = compared(waiting.ledger[0][0].encoded, waiting.entries())
             paths = [attributes["url.path"] for _, _, attributes, _ in found]
+            assert b"canary" not in b"".join(paths)
             usual = [path for number, path in enumerate(paths) if number != 3]
             assert usual == [b"\n" + bytes((8,)) + f"/items/{number}".encode() for number in range(8) if number != 3]
 

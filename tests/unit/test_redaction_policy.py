@@ -15,7 +15,7 @@ from otel_distro.logs.any_values import AnyValues
 from otel_distro.logs.fields import extras_of
 from otel_distro.logs.json_lines import JsonLines
 from otel_distro.otlp.exporters import build_encoder
-from otel_distro.redaction import policy, redact_query, redact_url
+from otel_distro.redaction import policy, redact_path, redact_query, redact_text, redact_url
 from tests.tracing_rig import Collected, provider
 
 
@@ -80,6 +80,23 @@ def test_semicolons_separate_parameters_too(query: str, expected: str) -> None:
     """What follows a hidden value behind a semicolon belongs to it, unless it is a parameter of its own."""
     assert redact_query(query) == expected
     assert redact_url(f"http://h/?{query}") == f"http://h/?{expected}"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/a;token=canary", "/a;token=REDACTED"),
+        ("/a;jsessionid=canary/b;v=1", "/a;jsessionid=REDACTED/b;v=1"),
+        ("/a;token=can;ary;v=1/b;c", "/a;token=REDACTED;v=1/b;c"),
+        ("/a;b;/;/c", "/a;b;/;/c"),
+        ("/token=kept/a", "/token=kept/a"),
+    ],
+)
+def test_parameters_of_a_path_are_redacted_too(path: str, expected: str) -> None:
+    """Segment by segment (RFC 3986 section 3.3), alone, in a URL and in a message."""
+    assert redact_path(path) == expected
+    assert redact_url(f"http://h{path}?q=1#top") == f"http://h{expected}?q=1#top"
+    assert redact_text(f"404 for http://h{path} again") == f"404 for http://h{expected} again"
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])

@@ -213,6 +213,8 @@ def test_the_running_request_knows_its_scope() -> None:
     ((exchange, scope),) = seen
     assert exchange.asgi is scope
     assert Request(exchange.asgi, exchange).described(personal=False)["url"] == "http:///a"
+    exchange.asgi["path"] = "/a b;token=canary"
+    assert Request(exchange.asgi, exchange).described(personal=False)["url"] == "http:///a%20b%3Btoken%3DREDACTED"
     assert rig.requests.running() is None
 
 

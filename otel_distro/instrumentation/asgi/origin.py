@@ -13,7 +13,7 @@ from opentelemetry.util.types import AnyValue
 
 from otel_distro.bounded import BoundedCache
 from otel_distro.context import REQUEST_ID
-from otel_distro.redaction import redact_query
+from otel_distro.redaction import redact_path, redact_query
 from otel_distro.tracing.brief import TakesBrief, Texts
 
 from .metrics import Group, Groups
@@ -73,7 +73,9 @@ class Origin:
         path, query, client, agent, given = facts
         attributes: dict[str, AnyValue] = {**self._origins.caller(client, agent)[0]}
         if path.__class__ is str:
-            attributes[_PATH] = path if len(path) <= MAX_PATH else path[:MAX_PATH]
+            if len(path) > MAX_PATH:
+                path = path[:MAX_PATH]
+            attributes[_PATH] = path if ";" not in path else redact_path(path)
         if query:
             attributes[_QUERY] = _query(query)
         if given is not None:
@@ -94,7 +96,8 @@ class Origin:
             if len(path) > MAX_PATH:
                 path = path[:MAX_PATH]
             paths = origins.paths
-            found += paths.known.get(path) or paths.learn(path)
+            # none that has to be redacted is ever known
+            found += paths.known.get(path) or paths.learn(path if ";" not in path else redact_path(path))
         if query:
             found += taker.span_encoder.attributes({_QUERY: _query(query)})
         if given is not None:
@@ -120,7 +123,11 @@ class Origin:
             raise ValueError("a path that is none, or is cut")
         known: list[Any] = list(map(origins.paths.known.get, paths))
         if not all(known):
-            known = [found or origins.paths.learn(path) for found, path in zip(known, paths, strict=True)]
+            learn = origins.paths.learn
+            known = [
+                found or learn(path if ";" not in path else redact_path(path))
+                for found, path in zip(known, paths, strict=True)
+            ]
         columns: list[Iterable[bytes]] = [map(_ENCODED, met), known]
         if any(queries):
             encoded = taker.span_encoder.attributes
