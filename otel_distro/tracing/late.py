@@ -131,10 +131,10 @@ class LateSpan(PlainSpan):
         self._plain = False
 
     def reach(self, route: str) -> None:
-        """The request has been routed."""
-        self.route = route
-        if self._seen is not None:
+        """The request has been routed; an `http.route` of the application's own stays."""
+        if self._seen is not None and self._seen.get("http.route", self.route) == self.route:
             self._seen["http.route"] = route
+        self.route = route
 
     def tell(self, attributes: Mapping[str, AnyValue]) -> None:
         """Add attributes of ours: clean, not those of others, in a mapping that does not change any more."""

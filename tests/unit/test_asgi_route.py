@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
+from opentelemetry import trace
 from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse
@@ -103,6 +104,42 @@ def test_the_route_is_the_full_template(middlewares):
             assert span.name == (f"GET {found[path]}" if found[path] else "GET")
         assert found == ROUTES
     assert rig.lines == []
+
+
+class _Naming:
+    """A middleware that says a route of its own on the server span."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        trace.get_current_span().set_attribute("http.route", "/mine")
+        await self._app(scope, receive, send)
+
+
+@pytest.mark.parametrize("brief", [True, False])
+@pytest.mark.parametrize("path", ROUTES)
+def test_a_route_that_the_application_said_before_routing_stays(path, brief):
+    """Matched once, through mounts, or never: a user's http.route is not replaced; the name is that of the match."""
+    with rigged(brief=brief) as rig:
+        get(_app(_Naming), path)
+        span = rig.only()
+        assert span.attributes["http.route"] == "/mine"
+        assert span.name == (f"GET {ROUTES[path]}" if ROUTES[path] else "GET")
+
+
+@pytest.mark.parametrize("brief", [True, False])
+def test_a_route_is_completed_on_a_span_that_somebody_has_read(brief):
+    """What routing has told so far gives way to what it tells later."""
+
+    class Reading(_Naming):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            assert "http.route" not in trace.get_current_span().attributes
+            await self._app(scope, receive, send)
+
+    with rigged(brief=brief) as rig:
+        get(_app(Reading), "/below/eu/v2/r/user/1")
+        assert rig.only().attributes["http.route"] == "/below/{area}/v2/r/user/{user}"
 
 
 def test_the_route_is_never_the_raw_path():

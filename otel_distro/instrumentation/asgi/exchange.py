@@ -184,15 +184,18 @@ class Exchange(RequestScope):
             self.set_route(self._prefix + path)
 
     def set_route(self, route: str) -> None:
-        """Put the route on the span, and into its name unless the application has given it another."""
-        self._route = route
+        """Put the route on the span and into its name, unless the application has given it others."""
         span: Any = self.server_span
         if self.late:
+            self._route = route
             span.reach(route)
             return
+        former, self._route = self._route, route
         if not self.recording or span is None:
             return
-        span.set_attribute("http.route", route)
+        # not over the application's own
+        if (getattr(span, "attributes", None) or NOTHING).get("http.route", former) == former:
+            span.set_attribute("http.route", route)
         if getattr(span, "name", self._name) == self._name:
             self._name = f"{self.origin.word} {route}"
             span.update_name(self._name)
