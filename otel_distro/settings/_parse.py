@@ -118,26 +118,28 @@ def _parse_group(type_: type[G], group: Group, environ: Mapping[str, str], probl
 
 
 def _read(variable: Variable, group: Group, environ: Mapping[str, str], problems: list[Problem]) -> Any:
-    for name in _names_of(variable, group):
-        text = environ.get(name, "").strip()
-        if not text:
-            continue
+    names = [name for name in _names_of(variable, group) if environ.get(name, "").strip()]
+    for number, name in enumerate(names, 1):
+        text = environ[name].strip()
         try:
             return variable.kind.parse(text)
         except Unusable as unusable:
-            problems.append(_problem(variable, name, text, unusable))
+            problems.append(_problem(variable, name, text, unusable, names[number:]))
             if unusable.rest is not None:
                 return unusable.rest
             # a signal's own value that is no value leaves the general one in force
     return None
 
 
-def _problem(variable: Variable, name: str, text: str, unusable: Unusable) -> Problem:
+def _problem(variable: Variable, name: str, text: str, unusable: Unusable, behind: list[str]) -> Problem:
     if unusable.rest is False:
         return Problem(name, _shown(variable, text), unusable.reason, "false is used", repair="false")
     if unusable.rest is not None:
         return Problem(name, _shown(variable, text), unusable.reason, DROPPED, repair=_plain(unusable.rest))
-    default = "it counts as unset" if variable.default in (None, (), {}) else f"{_plain(variable.default)} is used"
+    if behind:
+        default = f"{behind[0]} counts"
+    else:
+        default = "it counts as unset" if variable.default in (None, (), {}) else f"{_plain(variable.default)} is used"
     return Problem(name, _shown(variable, text), unusable.reason, default)
 
 

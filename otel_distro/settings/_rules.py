@@ -101,8 +101,10 @@ def _timeout(
     """Milliseconds by the specification, seconds in upstream Python; nobody means 10 ms for a request."""
     if not 0 < otlp.timeout < _SURELY_SECONDS:
         return otlp
-    names = (f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
-    name = next((name for name in names if environ.get(name, "").strip()), names[1])
+    own, general = f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"
+    # an own one that is no value has been named, and left the general one in force
+    unusable = {problem.variable for problem in problems if problem.repair is None}
+    name = own if environ.get(own, "").strip() and own not in unusable else general
     if name in exact:
         return otlp
     meant = otlp.timeout * 1000

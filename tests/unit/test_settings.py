@@ -291,6 +291,20 @@ def test_a_signals_own_value_that_is_none_leaves_the_general_one() -> None:
     """What cannot be used counts as unset, so the variable behind it counts."""
     settings, problems = parse({"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "soon", "OTEL_EXPORTER_OTLP_TIMEOUT": "700"})
     assert (settings.otlp_traces.timeout, settings.otlp_logs.timeout, len(problems)) == (700, 700, 1)
+    assert problems[0].used == "OTEL_EXPORTER_OTLP_TIMEOUT counts"
+
+
+def test_seconds_are_said_of_the_variable_that_holds_them() -> None:
+    """No variable is shown with another one's value, nor left with it in the environment."""
+    environ = {"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "0.5", "OTEL_EXPORTER_OTLP_TIMEOUT": "10"}
+    settings, problems = parse(environ)
+    assert (settings.otlp_traces.timeout, settings.otlp_logs.timeout) == (10_000, 10_000)
+    assert {problem.variable: problem.value for problem in problems} == environ
+    assert len(problems) == len(environ)
+    repair(environ, problems)
+    assert environ == {"OTEL_EXPORTER_OTLP_TIMEOUT": "10000"}
+    _, (own,) = parse({"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "5", "OTEL_EXPORTER_OTLP_TIMEOUT": "700"})
+    assert own.variable == "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"
 
 
 def test_a_pattern_that_is_none_is_left_out() -> None:
