@@ -8,6 +8,8 @@ from typing import Any
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from otel_distro.attribute_keys import key_text
+from otel_distro.guard import Guard
 from otel_distro.records import dataclass
 
 
@@ -83,17 +85,21 @@ class StreamIdentity:
 _PLAIN = (str, bool, int, float, bytes, type(None))
 
 
-def clean(value: Any) -> Any:
+def clean(value: Any, guard: Guard) -> Any:
     """An attribute value as the data model allows it; anything else becomes its text.
 
     Source: OpenTelemetry specification, "Attribute": strings, booleans, numbers, bytes, null, arrays and maps of them.
+
+    Args:
+        value: anything; attributes are a mapping.
+        guard: says once that a key was no text.
     """
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, Mapping):
-        return {k: clean(v) for k, v in value.items() if isinstance(k, str) and k}
+        return {key: clean(v, guard) for k, v in value.items() if (key := key_text(k, guard))}
     if isinstance(value, Sequence):
-        return tuple(clean(v) for v in value)
+        return tuple(clean(v, guard) for v in value)
     try:
         return str(value)
     except Exception:  # noqa: BLE001 - a broken __str__ of the application's object costs that value only

@@ -123,7 +123,7 @@ class Binder:
                 once=f"attributes {self.origin.instrument.name}",
             )
             return self._make(NOTHING)
-        series = self._make(clean(given))
+        series = self._make(clean(given, self.guard))
         self._remember(given, series)
         return series
 
@@ -135,6 +135,9 @@ class Binder:
 
     def _remember(self, attributes: Mapping[str, Any], series: Series) -> None:
         """Keep this spelling of the attributes for the next call, where that is exact and there is room."""
+        # of keys only the text is exact: 1, 1.0 and True are one to a dictionary
+        if not all(isinstance(name, str) for name in attributes):
+            return
         types = [*map(type, attributes.values())]
         if len(self.known) < _KNOWN and _PLAIN.issuperset(types) and not series.overflows:
             others = [(name, kind) for name, kind in zip(attributes, types, strict=True) if kind is not str]

@@ -13,6 +13,7 @@ from typing import Any
 from opentelemetry.util.types import AnyValue
 
 from otel_distro import settings
+from otel_distro.attribute_keys import key_text, own_text
 from otel_distro.guard import Guard
 from otel_distro.records import dataclass
 
@@ -92,14 +93,14 @@ def clean(value: Any, length: int | None, guard: Guard, depth: int = 0) -> AnyVa
         "or sequences and mappings of them",
         once="attribute value",
     )
-    text = _text(value)
+    text = own_text(value)
     return text if text is None or length is None else text[:length]
 
 
 def _clean_mapping(values: Mapping[Any, Any], length: int | None, guard: Guard, depth: int = 0) -> dict[str, AnyValue]:
     cleaned: dict[str, AnyValue] = {}
     for given, value in values.items():
-        key = given if type(given) is str else _key(given, guard)
+        key = given if type(given) is str else key_text(given, guard)
         if key:
             kind = type(value)
             if kind not in _KEPT_BESIDES_TEXT and (kind is not str or length is not None):
@@ -108,25 +109,6 @@ def _clean_mapping(values: Mapping[Any, Any], length: int | None, guard: Guard, 
         else:
             guard.warn("an attribute with an empty or unusable key is left out", once="attribute key")
     return cleaned
-
-
-def _key(key: Any, guard: Guard) -> str | None:
-    if isinstance(key, str):
-        return key
-    guard.warn(f"an attribute key of type {type(key).__name__} is not text", once="attribute key type")
-    # upstream's rule: a false key (0, None) is left out before its text is asked for
-    return _text(key) if key else None
-
-
-def _text(value: Any) -> str | None:
-    """The text of an object that has one of its own, else None."""
-    kind: Any = type(value)
-    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
-        return None
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - the object's own __str__ may raise anything
-        return None
 
 
 def merge(into: dict[str, AnyValue], given: Mapping[str, Any], count: int, length: int | None, guard: Guard) -> int:

@@ -121,10 +121,21 @@ def test_unusual_attribute_values_are_kept_or_become_text() -> None:
             raise RuntimeError("no")
 
     made = Setup()
-    given = {"l": ["a", 1], "m": {"x": [1]}, "b": b"x", "n": None, "p": Decimal(1), "s": Silent(), "": 1, 5: 6}
+    given = {"l": ["a", 1], "m": {"x": [1]}, "b": b"x", "n": None, "p": Decimal(1), "s": Silent(), "": 1, 5: 6, 0: 1}
     made.meter.create_counter("c").add(1, given)  # type: ignore[arg-type]
     [point] = made.metrics()["c"].data_points
-    assert point.attributes == {"l": ("a", 1), "m": {"x": (1,)}, "b": b"x", "n": None, "p": "1", "s": None}
+    assert point.attributes == {"l": ("a", 1), "m": {"x": (1,)}, "b": b"x", "n": None, "p": "1", "s": None, "5": 6}
+
+
+def test_keys_that_are_no_text_are_told_apart() -> None:
+    """They are recorded under their text as on spans, said once, also where they are one key to Python."""
+    made = Setup()
+    counter = made.meter.create_counter("c")
+    keys: list[Any] = [5, 1, True, 1.0, 5, 1, "1"]
+    for key in keys:
+        counter.add(1, {key: "v"})
+    assert made.values("c") == {(("5", "v"),): 2, (("1", "v"),): 3, (("True", "v"),): 1, (("1.0", "v"),): 1}
+    assert len(made.lines) == 1
 
 
 @pytest.mark.parametrize("name", ["3xx.count", "", "a" * 256, "späte", None, "a b"])
