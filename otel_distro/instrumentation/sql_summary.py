@@ -23,12 +23,20 @@ _DEFINITION = frozenset({"CREATE", "ALTER", "DROP", "TRUNCATE"})
 _PROCEDURE = frozenset({"CALL", "EXEC", "EXECUTE"})
 _COLLECTIONS = frozenset({"TABLE", "VIEW"})
 _OBJECTS = _COLLECTIONS | {"INDEX", "SCHEMA", "DATABASE", "SEQUENCE", "TYPE", "FUNCTION", "TRIGGER", "ROLE"}
-_OPENS_TARGET = frozenset({"FROM", "JOIN", "INTO"})
+_OPENS_TARGET = frozenset({"FROM", "JOIN", "STRAIGHT_JOIN", "INTO"})
+# FROM and STRAIGHT_JOIN behind these words name nothing: IS DISTINCT FROM, SELECT STRAIGHT_JOIN a.x FROM a
+_NOT_OPENED_AFTER = {
+    "FROM": frozenset({"DISTINCT"}),
+    "STRAIGHT_JOIN": frozenset({"SELECT", "ALL", "DISTINCT", "DISTINCTROW", "HIGH_PRIORITY"}),
+}
+# directly behind INSERT and UPDATE these are no tables: GRANT INSERT ON t, UPDATE TOP (?) t
+_NO_TARGET = frozenset({"ALL", "ON", "TOP", "VALUES"})
+_OPERATIONS_ON_TARGET = frozenset({"INSERT", "UPDATE"})
 # UPDATE, INSERT and DELETE behind these words belong to another operation: FOR UPDATE, ON CONFLICT DO UPDATE, ...
 _NOT_AN_OPERATION_AFTER = frozenset({"FOR", "DO", "KEY", "ON", "THEN", "BEFORE", "AFTER", "OR", "OF"})
 _SKIPPED_BEFORE_TARGET = frozenset(
     {"IF", "NOT", "EXISTS", "ONLY", "LATERAL", "CONCURRENTLY", "IGNORE", "LOW_PRIORITY", "UNIQUE", "TEMPORARY", "TEMP"}
-    | {"OR", "REPLACE", "MATERIALIZED", "UNLOGGED", "GLOBAL", "LOCAL"}
+    | {"OR", "REPLACE", "MATERIALIZED", "UNLOGGED", "GLOBAL", "LOCAL", "DELAYED", "HIGH_PRIORITY", "OVERWRITE"}
 )
 _CTE = late(r"\b([^\W\d]\w*+)\s*+(?:\([^()]*+\)\s*+)?\bAS\s++(?:(?:NOT\s++)?MATERIALIZED\s*+)?\(", re.IGNORECASE)
 
@@ -108,7 +116,10 @@ def _name(scan: _Scan, name: str, hidden: frozenset[str]) -> None:
     if continues or (starts and word != "WITH"):
         _operation(scan, name, word)
     elif word in _OPENS_TARGET:
-        scan.expects_target = scan.in_list = (scan.levels[-1] or word == "INTO") and previous != "DISTINCT"
+        opens = (scan.levels[-1] or word == "INTO") and previous not in _NOT_OPENED_AFTER.get(word, ())
+        scan.expects_target = scan.in_list = opens
+    elif scan.expects_target and word in _NO_TARGET and previous in _OPERATIONS_ON_TARGET:
+        scan.expects_target = False
     elif scan.expects_target and word not in _SKIPPED_BEFORE_TARGET:
         _target(scan, name, word, hidden)
     elif word in {"WHERE", "SET", "VALUES", "ON", "GROUP", "ORDER", "USING", "LIMIT", "RETURNING", "HAVING", "UNION"}:
@@ -123,7 +134,7 @@ def _operation(scan: _Scan, name: str, word: str) -> None:
         scan.unnamed = False
     scan.of_collections = word not in _PROCEDURE and (word not in _DEFINITION or word == "TRUNCATE")
     scan.levels[-1] = scan.levels[-1] or word in {"SELECT", "DELETE"}
-    scan.expects_target = word in _DEFINITION or word in _PROCEDURE or word == "UPDATE"
+    scan.expects_target = word in _DEFINITION or word in _PROCEDURE or word in _OPERATIONS_ON_TARGET
     scan.in_list = False
 
 
