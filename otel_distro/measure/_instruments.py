@@ -7,7 +7,7 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from ._labels import MOST, Bounded, Label, failed, meter_or, text_of
+from ._labels import MOST, Bounded, Label, failed, meter_or, text_of, unmeasured
 
 
 class Measured:
@@ -32,7 +32,11 @@ class Measured:
         try:
             self._bounded.series(labels)(value)
         except Exception as error:  # noqa: BLE001 - whatever an application passes must not fail the application
-            self.failed(error)
+            self.unmeasured(value, error)
+
+    def unmeasured(self, value: object, error: Exception) -> None:
+        """Count a value that could not be taken as a failure of this metric, and say the first."""
+        unmeasured(self._instrument, self._name, value, error)
 
     def failed(self, error: Exception) -> None:
         """Count a failure of this metric, and say the first."""
@@ -151,7 +155,12 @@ class Quota:
     def set(self, *, used: float, limit: float, **labels: Label) -> None:
         """Hold what is known now; the newest of all workers is shown."""
         self._used.take(used, labels)
-        self._remaining.take(limit - used, labels)
+        try:
+            left = limit - used
+        except Exception as error:  # noqa: BLE001 - as of `Measured.take`
+            self._remaining.unmeasured(limit if isinstance(used, (int, float)) else used, error)
+            return
+        self._remaining.take(left, labels)
 
 
 class Cache:

@@ -153,6 +153,16 @@ def failed(instrument: Any, name: str, error: Exception) -> None:
         guard.failed(f"metric {name}", error)
 
 
+def unmeasured(instrument: Any, name: str, value: object, error: Exception) -> None:
+    """The same of a measurement that was given `value`, which may be neither int nor float."""
+    guard = guard_of(instrument)
+    if guard is not None:
+        # as above: it is imported
+        from otel_distro.metrics import stream
+
+        stream.unmeasured(guard, f"metric {name}", value, error)
+
+
 def guard_of(instrument: Any) -> Guard | None:
     """The distro's guard; None where another SDK runs, or none."""
     guard = getattr(getattr(instrument, "binder", None), "guard", None)

@@ -29,7 +29,7 @@ from otel_distro.guard import Guard
 
 from .identity import clean
 from .series import LARGEST, NOTHING, NullSeries, Series
-from .stream import refused
+from .stream import refused, unmeasured
 from .views import Origin, Preference, Viewer, ViewStreams
 
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
@@ -218,7 +218,7 @@ class LeanInstrument:
         try:
             series.measure(amount, span)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - whatever an application passes must not fail the application
-            self.binder.guard.failed(f"metrics: instrument {self.name}", error)
+            unmeasured(self.binder.guard, f"metrics: instrument {self.name}", amount, error)
 
     def _take_new(self, amount: Any, attributes: Attributes, context: Context | None) -> None:
         binder = self.binder
@@ -228,7 +228,7 @@ class LeanInstrument:
                 return
             binder.series(attributes).measure(amount, get_current_span(context))
         except Exception as error:  # noqa: BLE001 - as above
-            binder.guard.failed(f"metrics: instrument {self.name}", error)
+            unmeasured(binder.guard, f"metrics: instrument {self.name}", amount, error)
 
 
 class LeanCounter(LeanInstrument, Counter):

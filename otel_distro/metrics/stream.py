@@ -191,3 +191,19 @@ def refused(guard: Guard, name: str, value: object) -> None:
         f"metrics: instrument {name} was given {value!r:.40}, which is {what}; such values are ignored",
         once=f"refused {name}",
     )
+
+
+def unmeasured(guard: Guard, part: str, value: object, error: Exception) -> None:
+    """Count a measurement that failed, and say the first of `part`; a value that is neither int nor float is why.
+
+    Args:
+        guard: counts and says it.
+        part: names the instrument.
+        value: of the measurement.
+        error: what came of it.
+    """
+    if isinstance(value, (int, float)):
+        guard.failed(part, error)
+        return
+    reason = f"it was given a {type(value).__name__}, which is no int or float"
+    guard.failed(part, reason, remedy="convert it; such values are not measured")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Generator, Iterator
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
@@ -195,6 +196,25 @@ def test_an_impossible_amount_is_said_and_nothing_is_raised(amount: Any) -> None
     counter.add(2, kind="a")
     assert by(setup, "c") == {(): 2}
     assert len(setup.lines) == 1
+
+
+@pytest.mark.parametrize("amount", ["x", None, [], object(), Decimal(1)])
+def test_the_line_about_what_is_no_number_says_so(amount: Any) -> None:
+    """It names the metric, the type and a remedy, of the API's instruments as well; the value may be a secret."""
+    setup = Setup()
+    Counter("mine", meter=setup.meter).add(amount)
+    setup.meter.create_counter("api").add(amount)
+    kind = type(amount).__name__
+    assert [f"given a {kind}, which is no int or float (convert it;" in line for line in setup.lines] == [True, True]
+    assert ["mine" in setup.lines[0], "api" in setup.lines[1]] == [True, True]
+
+
+@pytest.mark.parametrize(("used", "limit"), [("850", 1000), (850, None), (None, None)])
+def test_a_quota_of_no_numbers_raises_nothing(used: Any, limit: Any) -> None:
+    """The difference is not the application's problem either."""
+    setup = Setup()
+    Quota("q", meter=setup.meter).set(used=used, limit=limit)
+    assert any("q.remaining" in line for line in setup.lines)
 
 
 def test_an_exemplar_names_the_current_span() -> None:
