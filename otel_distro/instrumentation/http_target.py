@@ -70,15 +70,13 @@ class Target:
         origin: as given.
         attributes: of the spans, without the URL.
         endings: what `ending` has given so far, by its arguments.
-        has_userinfo: its URLs have one, which does not leave.
         spans: makes them; None where it has not been asked for, or every span is whole.
     """
 
-    __slots__ = ("_histogram", "_metric_attributes", "attributes", "endings", "has_userinfo", "name", "origin", "spans")
+    __slots__ = ("_histogram", "_metric_attributes", "attributes", "endings", "name", "origin", "spans")
 
     def __init__(self, method: str, origin: str, known: frozenset[str], histogram: Histogram) -> None:
         self.origin = origin
-        self.has_userinfo = "@" in origin
         upper = method.strip().upper()
         recorded = upper if upper in known else "_OTHER"
         self.name = upper if recorded == upper else "HTTP"
