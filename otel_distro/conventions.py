@@ -1,4 +1,4 @@
-"""What OpenTelemetry's semantic conventions 1.44 lay down for more than one of our instrumentations."""
+"""What OpenTelemetry's semantic conventions 1.44 lay down for more than one of our rooms."""
 
 from __future__ import annotations
 
@@ -9,3 +9,10 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 
 HTTP_DURATION_BOUNDARIES: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Seconds; the advisory bucket boundaries of `http.server.request.duration` and `http.client.request.duration`."""
+
+
+def exception_type(error: BaseException) -> str:
+    """`exception.type`: the class with its module, unless that is built in (semantic conventions, "Exceptions")."""
+    kind = type(error)
+    module = kind.__module__
+    return f"{module}.{kind.__qualname__}" if module and module != "builtins" else kind.__qualname__

@@ -17,12 +17,10 @@ from opentelemetry.util.types import AttributeValue
 
 from . import service, settings
 from ._version import __version__
+from .conventions import SCHEMA_URL
 from .guard import Guard
 from .process import Deadline
 from .records import dataclass, field
-
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
-"""The schema of the attribute names below."""
 
 SDK_NAME = "otel_distro"
 """`telemetry.sdk.name` of what our own pipeline makes."""

@@ -31,8 +31,6 @@ class AiohttpClientInstrumentation:
     """
 
     name: ClassVar[str] = "aiohttp-client"
-    modules: ClassVar[tuple[str, ...]] = ("aiohttp", _CONTRIB)
-    replaces: ClassVar[tuple[str, ...]] = ("aiohttp-client",)
 
     def __init__(self, toolbox: Toolbox) -> None:
         self._guard = toolbox.guard

@@ -11,9 +11,11 @@ from typing import Final, Self
 
 from opentelemetry.metrics import Meter
 
+from otel_distro.conventions import exception_type
+
 from ._instruments import Counter, Distribution
 from ._labels import MOST, Label
-from ._timing import ERROR, error_type
+from ._timing import ERROR
 
 _SECONDS: Final = tuple(0.01 * 2**n for n in range(14))
 _TOKENS: Final = tuple(4.0**n for n in range(14))
@@ -126,4 +128,4 @@ class ModelCalls:
 
     def took(self, seconds: float, labels: dict[str, Label], error: BaseException | None) -> None:
         """Take the time of one call."""
-        self._duration.take(seconds, labels if error is None else {**labels, ERROR: error_type(error)})
+        self._duration.take(seconds, labels if error is None else {**labels, ERROR: exception_type(error)})

@@ -11,6 +11,8 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, cast, overload
 
 from opentelemetry.metrics import Meter
 
+from otel_distro.conventions import exception_type
+
 from ._instruments import Measured
 from ._labels import MOST, Label, meter_or
 
@@ -64,7 +66,7 @@ class Timing:
         outcome = self.outcome or ("success" if error is None else _outcome(error))
         ended = {**labels, OUTCOME: outcome} if self._later is None else {**labels, **self._later, OUTCOME: outcome}
         if error is not None:
-            ended[ERROR] = error_type(error)
+            ended[ERROR] = exception_type(error)
         owner.took(seconds, ended)
 
 
@@ -158,12 +160,6 @@ class timed:  # noqa: N801 - read as a decorator
 
 def _outcome(error: BaseException) -> str:
     return "failure" if isinstance(error, Exception) else "cancelled"
-
-
-def error_type(error: BaseException) -> str:
-    """`error.type`: the exception's class, with its module unless that is built in."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _decorated(owner: timed, function: Callable[P, R]) -> Callable[P, R]:

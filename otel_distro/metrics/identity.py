@@ -8,7 +8,7 @@ from typing import Any
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from otel_distro.attribute_keys import key_text
+from otel_distro.attribute_keys import key_text, own_text
 from otel_distro.guard import Guard
 from otel_distro.records import dataclass
 
@@ -81,33 +81,37 @@ class StreamIdentity:
         return self.kind is Kind.GAUGE or self.observed
 
 
-# Every value carries its type's name, because True, 1 and 1.0 are one key in Python and three values in OpenTelemetry.
 _PLAIN = (str, bool, int, float, bytes, type(None))
+_DEEPEST = 64
+"""Levels of values within values, as spans have them."""
 
 
-def clean(value: Any, guard: Guard) -> Any:
-    """An attribute value as the data model allows it; anything else becomes its text.
+def clean(value: Any, guard: Guard, depth: int = 0) -> Any:
+    """An attribute value as the data model allows it; anything else becomes its text, where it has one of its own.
 
     Source: OpenTelemetry specification, "Attribute": strings, booleans, numbers, bytes, null, arrays and maps of them.
 
     Args:
         value: anything; attributes are a mapping.
         guard: says once that a key was no text.
+        depth: how deep inside other values this one is; below 64 levels only None is left.
     """
     if isinstance(value, _PLAIN):
         return value
-    if isinstance(value, Mapping):
-        return {key: clean(v, guard) for k, v in value.items() if (key := key_text(k, guard))}
-    if isinstance(value, Sequence):
-        return tuple(clean(v, guard) for v in value)
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - a broken __str__ of the application's object costs that value only
+    if depth >= _DEEPEST:
         return None
+    if isinstance(value, Mapping):
+        return {key: clean(v, guard, depth + 1) for k, v in value.items() if (key := key_text(k, guard))}
+    if isinstance(value, Sequence):
+        return tuple(clean(v, guard, depth + 1) for v in value)
+    return own_text(value)
 
 
 def frozen(value: Any) -> Any:
-    """A hashable stand-in for a cleaned value: equal only where type and value are equal."""
+    """A hashable stand-in for a cleaned value: equal only where type and value are equal.
+
+    It carries the type's name, because True, 1 and 1.0 are one key in Python and three values in OpenTelemetry.
+    """
     if isinstance(value, tuple):
         return "sequence", tuple(frozen(v) for v in value)
     if isinstance(value, dict):

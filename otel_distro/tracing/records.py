@@ -9,6 +9,7 @@ from opentelemetry.trace import Link, SpanContext
 from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import IS_VALID, STATE
+from otel_distro.conventions import exception_type
 
 from .context import text_of
 
@@ -52,13 +53,6 @@ def is_link(context: object, attributes: object) -> bool:
     return bool(context[IS_VALID] or attributes or context[STATE])
 
 
-def exception_type(error: BaseException) -> str:
-    """`exception.type`: the class with its module, unless that is built in (semantic conventions, "Exceptions")."""
-    kind = type(error)
-    module = kind.__module__
-    return f"{module}.{kind.__qualname__}" if module and module != "builtins" else kind.__qualname__
-
-
 def exception_attributes(error: BaseException, escaped: bool) -> dict[str, AnyValue]:
     """Attributes of the event `exception`, redacted; text that an exception refuses to give is replaced."""
     # late: a process without errors does not need them
@@ -77,4 +71,4 @@ def exception_attributes(error: BaseException, escaped: bool) -> dict[str, AnyVa
     }
 
 
-__all__ = ["LeanEvent", "LeanLink", "exception_attributes", "exception_type", "is_link"]
+__all__ = ["LeanEvent", "LeanLink", "exception_attributes", "is_link"]

@@ -187,7 +187,6 @@ def test_a_refused_connection_is_raised_and_marked(client: tuple[Any, Call, str]
     assert attributes["error.type"] == type(raised.value).__qualname__
 
 
-<<<<<<< HEAD
 class _Untraceable(httpx.ConnectError):
     @property
     def __cause__(self) -> BaseException | None:  # type: ignore[override]
@@ -205,7 +204,8 @@ def test_a_stack_that_cannot_be_formatted_costs_no_message() -> None:
         assert event.attributes["exception.message"] == "no way to http://REDACTED:REDACTED@host/"
         assert span.status.description == "_Untraceable: no way to http://REDACTED:REDACTED@host/"
         assert "hidden" not in str(event.attributes)
-=======
+
+
 def test_a_secret_in_a_path_is_hidden(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
     """Parameters of a path's segments are redacted by name as those of a query are, userinfo only where it is one."""
     kind, call, _ = client
@@ -217,7 +217,6 @@ def test_a_secret_in_a_path_is_hidden(client: tuple[Any, Call, str], echo: Echo,
     assert first == f"{echo.url}/a;token=REDACTED/b;v=1"
     assert "canary" not in str(second)
     assert str(second).endswith("/@me/a")
->>>>>>> 9d098a8 (Sensitive parameters of a URL's path are hidden)
 
 
 def test_unknown_methods_are_other(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:

@@ -127,6 +127,18 @@ def test_unusual_attribute_values_are_kept_or_become_text() -> None:
     assert point.attributes == {"l": ("a", 1), "m": {"x": (1,)}, "b": b"x", "n": None, "p": "1", "s": None, "5": 6}
 
 
+def test_a_value_that_holds_itself_costs_its_depths_and_no_measurement() -> None:
+    """Below 64 levels nothing is looked at, as on spans; objects without a text of their own make no series each."""
+    made = Setup()
+    counter = made.meter.create_counter("c")
+    endless: list[Any] = []
+    endless.append(endless)
+    counter.add(1, {"k": endless})
+    for _ in range(2):
+        counter.add(10, {"k": object()})
+    assert sorted(point.value for point in made.metrics()["c"].data_points) == [1, 20]
+
+
 def test_keys_that_are_no_text_are_told_apart() -> None:
     """They are recorded under their text as on spans, said once, also where they are one key to Python."""
     made = Setup()

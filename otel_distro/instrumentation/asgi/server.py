@@ -15,12 +15,12 @@ from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import SPAN_KEY, SUPPRESS_HTTP_KEY, context_variable
 from otel_distro.context import reset_scope, set_scope
+from otel_distro.conventions import exception_type
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.request_ids import ID_CHARACTERS, LONGEST_ID, RequestIds
 from otel_distro.propagation import Headers, Propagation, join_headers
 from otel_distro.tracing.context import span_context_in, suppressed
-from otel_distro.tracing.records import exception_type
 from otel_distro.tracing.span import UnsampledSpan
 
 from .endings import Endings
