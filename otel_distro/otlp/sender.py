@@ -39,7 +39,9 @@ _HEARS_WITHIN = 0.000_5
 _TOO_LONG = 0.002
 _CROWDED = 60.0
 _ADOPT_EVERY = (10.0, 20.0)
-_KEEP_FOR_DISK = 0.25
+_FOR_DISK = 0.25
+_FOR_WORDS = 0.05
+"""Parts of the time for a shutdown that are left to keep what was not delivered, or to say how much is lost."""
 
 
 class Sender:
@@ -247,7 +249,7 @@ class Sender:
         with self._changed:
             if self._closed or self._closing:
                 return
-            network = seconds * (1 - _KEEP_FOR_DISK) if self._spool.has_directory else seconds
+            network = seconds * (1 - (_FOR_DISK if self._spool.has_directory else _FOR_WORDS))
             deadline, self._closing = Deadline(seconds), Deadline(network)
         self.flush(network)
         with self._changed:

@@ -218,7 +218,7 @@ def test_a_sentry_sdk_that_is_not_as_we_know_it_costs_errors_only(tmp_path: Path
 
 BAD: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("wrong dsn", {"SENTRY_DSN": "https://sentry.example.com/1"}, "SENTRY_DSN='***'"),
-    ("unreachable", {"SENTRY_DSN": "http://key@127.0.0.1:9/1"}, "(check SENTRY_DSN"),
+    ("unreachable", {"SENTRY_DSN": "http://key@127.0.0.1:9/1"}, "(check SENTRY_DSN and the network"),
 )
 
 
