@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from .pipeline import Pipeline
-    from .resource import ProcessResource
     from .session import Session
 
 
@@ -172,7 +171,7 @@ def _propagate(session: Session) -> None:
     propagators.install(session.settings.general.propagators, session.environ, session.guard)
 
 
-def _resource(session: Session) -> ProcessResource:
+def _resource(session: Session) -> Resource:
     from . import resource, service
 
     general = session.settings.general
@@ -185,7 +184,7 @@ def _resource(session: Session) -> ProcessResource:
     )
 
 
-def _pipeline(session: Session, resource: ProcessResource) -> Pipeline:
+def _pipeline(session: Session, resource: Resource) -> Pipeline:
     # one of the two is imported, never both
     if session.settings.distro.pipeline == "upstream":
         from .pipeline.upstream import build

@@ -9,7 +9,6 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.version import __version__ as sdk_version
@@ -20,46 +19,9 @@ from ._version import __version__
 from .conventions import SCHEMA_URL
 from .guard import Guard
 from .process import Deadline
-from .records import dataclass, field
 
 SDK_NAME = "otel_distro"
 """`telemetry.sdk.name` of what our own pipeline makes."""
-
-
-@dataclass(slots=True)
-class Detected:
-    """What resource detectors found.
-
-    Attributes:
-        attributes: of all of them, later ones over earlier ones.
-        fixed_instance: a `service.instance.id` is among them that a forked child has as well, because its detector does
-            not call itself dependent on the process (SDK, `ResourceDetector.is_process_dependent`).
-    """
-
-    attributes: dict[str, AttributeValue] = field(default_factory=dict)
-    fixed_instance: bool = False
-
-    def add(self, other: Detected) -> None:
-        """Take over what a later detector found."""
-        if "service.instance.id" in other.attributes:
-            self.fixed_instance = other.fixed_instance
-        self.attributes.update(other.attributes)
-
-
-class ProcessResource(Resource):
-    """The resource of a process.
-
-    Args:
-        attributes: all of them.
-        schema_url: of their names.
-        fixed_instance: somebody said or detected the `service.instance.id`, so it holds in forked children, too.
-    """
-
-    def __init__(
-        self, attributes: Mapping[str, AttributeValue], schema_url: str | None, *, fixed_instance: bool
-    ) -> None:
-        super().__init__(attributes, schema_url)
-        self.fixed_instance = fixed_instance
 
 
 def build(
@@ -67,9 +29,9 @@ def build(
     *,
     orig_argv: Sequence[str],
     inherited_name: str | None = None,
-    detected: Detected | None = None,
+    detected: Mapping[str, AttributeValue] | None = None,
     upstream: bool = False,
-) -> ProcessResource:
+) -> Resource:
     """The resource of this process.
 
     What the user says wins: `OTEL_SERVICE_NAME`, then `OTEL_RESOURCE_ATTRIBUTES`, then what is detected, then what is
@@ -79,11 +41,10 @@ def build(
         general: parsed settings.
         orig_argv: `sys.orig_argv`; the command line itself is not recorded, it may hold secrets.
         inherited_name: the service name that a parent process left to this worker.
-        detected: what resource detectors found; None where there are none.
+        detected: what resource detectors found; anything the user said wins over it.
         upstream: the unmodified SDK makes the telemetry. Another one must not use the name `opentelemetry`
             (specification, semantic conventions, `telemetry.sdk.name`).
     """
-    found = detected or Detected()
     attributes: dict[str, AttributeValue] = {
         "telemetry.sdk.language": "python",
         "telemetry.sdk.name": "opentelemetry" if upstream else SDK_NAME,
@@ -92,29 +53,31 @@ def build(
         "telemetry.distro.version": __version__,
         **_host(),
         **_process(),
-        **found.attributes,
+        **(detected or {}),
     }
     attributes.update(general.resource_attributes)
-    name = service.said(general) or _detected_name(found)
+    name = service.said(general) or _detected_name(detected or {})
     attributes["service.name"] = name or service.name(general, orig_argv, inherited_name)
     attributes.setdefault("service.instance.id", str(uuid.uuid4()))
-    fixed = found.fixed_instance or "service.instance.id" in general.resource_attributes
-    return ProcessResource(attributes, SCHEMA_URL, fixed_instance=fixed)
+    return Resource(attributes, SCHEMA_URL)
 
 
-def _detected_name(found: Detected) -> str:
-    name = str(found.attributes.get("service.name") or "")
+def _detected_name(detected: Mapping[str, AttributeValue]) -> str:
+    name = str(detected.get("service.name") or "")
     # a detector that calls `Resource.create` finds this, which says nothing
     return "" if name.startswith("unknown_service") else name
 
 
-def for_child(parent: ProcessResource) -> ProcessResource:
-    """The resource of a forked child: its own pid and, unless one was said or detected, its own instance id."""
-    attributes: dict[str, Any] = dict(parent.attributes)
+def for_child(parent: Resource, general: settings.General) -> Resource:
+    """The resource of a forked child: its own pid and, unless the user named one, its own instance id.
+
+    A detected id (a pod's) is none of several workers': their metrics would be one series with several writers.
+    """
+    attributes = dict(parent.attributes)
     attributes["process.pid"] = os.getpid()
-    if not parent.fixed_instance:
+    if "service.instance.id" not in general.resource_attributes:
         attributes["service.instance.id"] = str(uuid.uuid4())
-    return ProcessResource(attributes, parent.schema_url, fixed_instance=parent.fixed_instance)
+    return Resource(attributes, parent.schema_url)
 
 
 def _host() -> dict[str, str]:
@@ -136,7 +99,7 @@ def _process() -> dict[str, str | int]:
     }
 
 
-def detect(names: Sequence[str], guard: Guard, *, seconds: float = 5.0) -> Detected:
+def detect(names: Sequence[str], guard: Guard, *, seconds: float = 5.0) -> dict[str, AttributeValue]:
     """Run the resource detectors installed under `names`, each guarded; later ones win.
 
     Args:
@@ -146,9 +109,9 @@ def detect(names: Sequence[str], guard: Guard, *, seconds: float = 5.0) -> Detec
     """
     running = [_Detection(name, guard) for name in names]
     deadline = Deadline(seconds)
-    found = Detected()
+    found: dict[str, AttributeValue] = {}
     for detection in running:
-        found.add(detection.result(deadline))
+        found.update(detection.result(deadline))
     return found
 
 
@@ -163,30 +126,26 @@ class _Detection:
     def __init__(self, name: str, guard: Guard) -> None:
         self._part = f"resource detector {name}"
         self._guard = guard
-        self._found = Detected()
+        self._found: dict[str, AttributeValue] = {}
         self._thread = threading.Thread(target=self._run, args=(name,), name="otel-distro-detector", daemon=True)
         self._thread.start()
 
-    def result(self, deadline: Deadline) -> Detected:
+    def result(self, deadline: Deadline) -> dict[str, AttributeValue]:
         """What it has found until `deadline`."""
         self._thread.join(deadline.left())
         if self._thread.is_alive():
             self._guard.failed(self._part, "it has not answered in time", remedy="the resource does without it")
-            return Detected()
+            return {}
         return self._found
 
     def _run(self, name: str) -> None:
         points = tuple(entry_points(group="opentelemetry_resource_detector", name=name))
         if points:
-            self._found = self._guard.call(self._part, Detected(), _run_detector, points[0])
+            self._found = self._guard.call(self._part, {}, _run_detector, points[0])
         else:
             remedy = "see OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
             self._guard.failed(self._part, "none of this name is installed", remedy=remedy)
 
 
-def _run_detector(point: EntryPoint) -> Detected:
-    detector = point.load()()
-    # detectors that were written before it was there do not have it
-    depends = getattr(detector, "is_process_dependent", bool)()
-    attributes = dict(detector.detect().attributes)
-    return Detected(attributes, "service.instance.id" in attributes and not depends)
+def _run_detector(point: EntryPoint) -> dict[str, AttributeValue]:
+    return dict(point.load()().detect().attributes)

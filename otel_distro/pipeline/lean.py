@@ -35,16 +35,18 @@ class ChildResource:
 
     Args:
         parent: the resource before the fork.
+        general: tells whether the user fixed the instance id.
     """
 
-    def __init__(self, parent: resources.ProcessResource) -> None:
+    def __init__(self, parent: Resource, general: settings.General) -> None:
+        self._general = general
         self._pid = os.getpid()
         self._resource = parent
 
     def __call__(self, _: Resource | None = None) -> Resource:
         pid = os.getpid()
         if pid != self._pid:
-            self._pid, self._resource = pid, resources.for_child(self._resource)
+            self._pid, self._resource = pid, resources.for_child(self._resource, self._general)
         return self._resource
 
 
@@ -72,15 +74,12 @@ class Ground:
 
 
 def build(
-    chosen: settings.Settings,
-    resource: resources.ProcessResource,
-    guard: Guard,
-    *,
-    environ: MutableMapping[str, str],
-    serves: bool,
+    chosen: settings.Settings, resource: Resource, guard: Guard, *, environ: MutableMapping[str, str], serves: bool
 ) -> Pipeline:
     """Assemble our providers; `environ` is also read for proxies, the rest as of `upstream.build`."""
-    ground = Ground(chosen, resource, ChildResource(resource), guard, environ, serves, ExportDurations())
+    ground = Ground(
+        chosen, resource, ChildResource(resource, chosen.general), guard, environ, serves, ExportDurations()
+    )
     pipeline = Pipeline()
     # also without any exporter: `none` stops no context from passing through, and applications add processors
     tracer_provider = _tracer_provider(ground, pipeline)

@@ -28,7 +28,6 @@ from otel_distro import settings
 from otel_distro._compat_metrics import EXEMPLAR_FILTERS
 from otel_distro.guard import Guard
 from otel_distro.quiet import quieten
-from otel_distro.resource import ProcessResource
 
 from . import _exporters
 from ._base import Exporting, Pipeline, installed_ids
@@ -37,12 +36,7 @@ from ._context import ContextOnSpans
 
 
 def build(
-    chosen: settings.Settings,
-    resource: ProcessResource,
-    guard: Guard,
-    *,
-    environ: MutableMapping[str, str],
-    serves: bool,
+    chosen: settings.Settings, resource: Resource, guard: Guard, *, environ: MutableMapping[str, str], serves: bool
 ) -> Pipeline:
     """Assemble upstream's providers.
 

@@ -54,11 +54,11 @@ def test_every_process_has_an_instance_id_of_its_own() -> None:
     """service.instance.id is unique, also in a forked child, unless the user set it."""
     general = parse({})[0].general
     parent = resource.build(general, orig_argv=["python"])
-    child = resource.for_child(parent)
+    child = resource.for_child(parent, general)
     assert parent.attributes["service.instance.id"] != child.attributes["service.instance.id"]
     fixed = parse({"OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=pod-1"})[0].general
     parent = resource.build(fixed, orig_argv=["python"])
-    assert resource.for_child(parent).attributes["service.instance.id"] == "pod-1"
+    assert resource.for_child(parent, fixed).attributes["service.instance.id"] == "pod-1"
 
 
 def test_the_command_line_is_not_recorded() -> None:
@@ -72,46 +72,31 @@ def test_a_detector_that_is_not_installed_is_said_and_left_out() -> None:
     found = resource.detect(["nosuch", "process"], Guard(output=lambda level, text: lines.append(text)))
     assert len(lines) == 1
     assert "nosuch" in lines[0]
-    assert "process.pid" in found.attributes
+    assert "process.pid" in found
 
 
 def test_a_detected_name_stands_between_what_was_said_and_what_is_derived() -> None:
     """The user's service.name wins over a detector's, which wins over the parent's and the command line's."""
-    detected = resource.Detected({"service.name": "detected"})
 
-    def name(found: resource.Detected, **environ: str) -> object:
+    def name(detected: str, **environ: str) -> object:
         general = parse(environ)[0].general
-        argv = ["python", "script.py"]
-        return resource.build(general, orig_argv=argv, inherited_name="parent", detected=found).attributes[
-            "service.name"
-        ]
+        found = {"service.name": detected}
+        made = resource.build(general, orig_argv=["python", "script.py"], inherited_name="parent", detected=found)
+        return made.attributes["service.name"]
 
-    assert name(detected) == "detected"
-    assert name(detected, OTEL_SERVICE_NAME="said") == "said"
-    assert name(detected, OTEL_RESOURCE_ATTRIBUTES="service.name=said") == "said"
+    assert name("detected") == "detected"
+    assert name("detected", OTEL_SERVICE_NAME="said") == "said"
+    assert name("detected", OTEL_RESOURCE_ATTRIBUTES="service.name=said") == "said"
     for nothing in ("", "unknown_service", "unknown_service:python"):
-        assert name(resource.Detected({"service.name": nothing})) == "parent"
+        assert name(nothing) == "parent"
 
 
-@pytest.mark.parametrize(("fixed", "same"), [(True, True), (False, False)])
-def test_a_detected_instance_id_holds_in_a_child_unless_it_is_the_processs(fixed: bool, same: bool) -> None:
-    """Only what a process-dependent detector found is another's in a forked child, and in that child's children."""
-    detected = resource.Detected({"service.instance.id": "pod-1"}, fixed_instance=fixed)
-    made = resource.build(parse({})[0].general, orig_argv=["python"], detected=detected)
+def test_a_detected_instance_id_is_not_a_forked_childs() -> None:
+    """Workers of one pod push series of their own, whatever a detector calls the pod."""
+    general = parse({})[0].general
+    made = resource.build(general, orig_argv=["python"], detected={"service.instance.id": "pod-1"})
     assert made.attributes["service.instance.id"] == "pod-1"
-    grandchild = resource.for_child(resource.for_child(made))
-    assert (grandchild.attributes["service.instance.id"] == "pod-1") is same
-
-
-def test_upstreams_random_instance_id_is_the_processs() -> None:
-    """`service_instance` calls itself process-dependent, and of several detectors the last word counts."""
-    found = resource.detect(["service_instance"], Guard(output=lambda level, text: None))
-    assert found.attributes["service.instance.id"]
-    assert not found.fixed_instance
-    found.add(resource.Detected({"service.instance.id": "pod-1"}, fixed_instance=True))
-    assert found.fixed_instance
-    found.add(resource.Detected({"host.id": "h"}))
-    assert found.fixed_instance
+    assert resource.for_child(made, general).attributes["service.instance.id"] != "pod-1"
 
 
 def test_the_sdk_names_itself_and_upstreams_pipeline_upstream() -> None:
