@@ -72,7 +72,8 @@ class KafkaServer(Server):
         lines = "".join(f"{name}={value}\n" for name, value in settings.items())
         (self.data / "server.properties").write_text(lines)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self._tool("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self.data / "server.properties"))
+        # in one word: an id may begin with a dash
+        self._tool("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self.data / "server.properties"))
 
     def command(self) -> Sequence[str]:
         return [*_java(), "kafka.Kafka", str(self.data / "server.properties")]
