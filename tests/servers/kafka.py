@@ -73,7 +73,9 @@ class KafkaServer(Server):
         (self.data / "server.properties").write_text(lines)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # in one word: an id may begin with a dash
-        self._tool("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self.data / "server.properties"))
+        self._tool(
+            "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self.data / "server.properties")
+        )
 
     def command(self) -> Sequence[str]:
         return [*_java(), "kafka.Kafka", str(self.data / "server.properties")]
