@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, cast
+from typing import Any, AnyStr, cast
 
 from otel_distro.redaction import REDACTED, is_secret_attribute, redact_message
 
@@ -74,11 +74,11 @@ class AnyValues:
         if value is None or kind is bool or kind is float:
             return value
         if issubclass(kind, str):
-            return self._text(str.__str__(cast("str", value)))
+            return redact_message(self._fitting(str.__str__(cast("str", value))))
         if issubclass(kind, float):
             return float.__float__(cast("float", value))
         if issubclass(kind, (bytes, bytearray, memoryview)):
-            return self._bytes(bytes(cast("bytes", value)))
+            return self._fitting(bytes(cast("bytes", value)))
         parts = _parts_of(value, kind)
         if parts is None:
             return plain(value)
@@ -89,15 +89,8 @@ class AnyValues:
             return self._mapping(parts, depth + 1)
         return self._sequence(parts, depth + 1)
 
-    def _text(self, value: str) -> str:
-        room = max(0, self._left)
-        if len(value) > room:
-            self.full = True
-            value = value[:room]
-        self._left -= len(value)
-        return redact_message(value)
-
-    def _bytes(self, value: bytes) -> bytes:
+    def _fitting(self, value: AnyStr) -> AnyStr:
+        """As much of a text or of bytes as there is room for."""
         room = max(0, self._left)
         if len(value) > room:
             self.full = True
