@@ -124,11 +124,13 @@ def test_sigterm_beside_a_collector_that_hangs_keeps_or_says_what_waits(
             stderr=subprocess.STDOUT,
             text=True,
         )
-        wait_until(lambda: http_ok(f"http://127.0.0.1:{port}/health"), seconds=60, what="the application")
-        for number in range(100):
-            http_get(f"http://127.0.0.1:{port}/n/{number}")
-        process.terminate()
-        said = process.communicate(timeout=60)[0]
+        try:
+            wait_until(lambda: http_ok(f"http://127.0.0.1:{port}/health"), seconds=60, what="the application")
+            for number in range(100):
+                http_get(f"http://127.0.0.1:{port}/n/{number}")
+        finally:
+            process.terminate()
+            said = process.communicate(timeout=60)[0]
     kept = sum(int(path.stem.rpartition("-")[2]) for path in files.rglob("*.otlp")) if spool else 0
     assert (kept == 100) if spool else ("100 spans were not delivered" in said), said
 
