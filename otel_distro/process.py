@@ -158,11 +158,20 @@ def started(pid: int) -> str:
     Together with the pid it names one process for as long as the machine runs.
     """
     try:
-        with open(f"/proc/{pid}/stat", encoding="latin-1") as file:  # noqa: PTH123 - pathlib is an import of 5 ms
-            # the second field is a command in parentheses, of any characters; the start time is the 20th after it
-            return file.read().rpartition(")")[2].split()[19]
+        return _stat(str(pid))[19]
     except (OSError, IndexError):
         return ""
+
+
+def _stat(task: str) -> list[str]:
+    """What the kernel tells of a process, or a thread, behind the name of its command (proc_pid_stat(5), from field 3).
+
+    Raises:
+        OSError: there is none, or another system.
+    """
+    with open(f"/proc/{task}/stat", encoding="latin-1") as file:  # noqa: PTH123 - pathlib is an import of 5 ms
+        # the second field is a command in parentheses, of any characters
+        return file.read().rpartition(")")[2].split()
 
 
 class _ForkGate:
@@ -231,12 +240,10 @@ class _ForkGate:
 def _processor_ticks(thread: int) -> int:
     """Processor time that a thread of this process has used, in the kernel's ticks; 0 where that cannot be told."""
     try:
-        with open(f"/proc/self/task/{thread}/stat", encoding="latin-1") as file:  # noqa: PTH123 - as above
-            # after the command in parentheses: user and system time are the 12th and 13th field
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
+        user, system = _stat(f"self/task/{thread}")[11:13]
+    except (OSError, ValueError):
         return 0
-    return int(fields[11]) + int(fields[12])
+    return int(user) + int(system)
 
 
 _GATE = _ForkGate()

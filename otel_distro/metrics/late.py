@@ -88,7 +88,7 @@ class LateReader:
 
     def end(self) -> None:
         """Be there for the last collection where the application has measured anything, else never."""
-        if self._coming or self._gone or self._measured():
+        if self._gone or self._measured():
             self.come()
         else:
             self._gone = True

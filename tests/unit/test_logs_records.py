@@ -56,9 +56,13 @@ def queue_to(exporter: Any, guard: Guard, *, ours: bool = True, size: int = 2048
     return LogQueue(exporter, batch=parsed.logs.batch, guard=guard, name="kept", ours=ours)
 
 
-def provider_of(*sinks: Any, guard: Guard | None = None) -> LeanLoggerProvider:
+def provider_of(*sinks: Any, guard: Guard | None = None, **bounds: Any) -> LeanLoggerProvider:
     return LeanLoggerProvider(
-        resource=RESOURCE, resource_for_child=lambda resource: resource, sinks=sinks, guard=guard or quiet()[0]
+        resource=RESOURCE,
+        resource_for_child=lambda resource: resource,
+        sinks=sinks,
+        guard=guard or quiet()[0],
+        **bounds,
     )
 
 
@@ -413,14 +417,7 @@ def test_code_attributes_and_limits_are_settings() -> None:
 def test_limits_hold_for_records_of_the_api_and_for_texts_in_lists() -> None:
     """OTEL_LOGRECORD_ATTRIBUTE_* bound what is emitted by the OpenTelemetry API as they bound records of logging."""
     taken: list[LeanLogRecord] = []
-    provider = LeanLoggerProvider(
-        resource=RESOURCE,
-        resource_for_child=lambda resource: resource,
-        sinks=(taken.append,),
-        guard=quiet()[0],
-        most_attributes=2,
-        longest=3,
-    )
+    provider = provider_of(taken.append, most_attributes=2, longest=3)
     provider.get_logger("api").emit(attributes={"text": "abcdef", "list": ["abcdef", 1], "n": 1})
     (record,) = taken
     assert (record.attributes, record.dropped_attributes) == ({"text": "abc", "list": ["abc", 1]}, 1)
@@ -766,13 +763,7 @@ def test_a_record_of_the_api_is_bounded_as_a_whole_and_says_so() -> None:
 def test_the_length_limit_holds_at_any_depth_of_an_attribute() -> None:
     """OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT cuts texts and bytes in lists and maps, and never the body."""
     taken: list[LeanLogRecord] = []
-    provider = LeanLoggerProvider(
-        resource=RESOURCE,
-        resource_for_child=lambda resource: resource,
-        sinks=(taken.append,),
-        guard=quiet()[0],
-        longest=2,
-    )
+    provider = provider_of(taken.append, longest=2)
     provider.get_logger("api").emit(body="abc", attributes={"m": {"t": "abc", "l": [b"abc", 12345]}})
     assert taken[0].body == "abc"
     assert taken[0].attributes == {"m": {"t": "ab", "l": [b"ab", 12345]}}

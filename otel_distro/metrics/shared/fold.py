@@ -99,9 +99,7 @@ def fold(directory: Path, dead: Sequence[Member], limit: int, pause: Pause) -> i
             remove_files(directory, member.name)
         return len(new)
     finally:
-        # a child that was forked meanwhile has the lock as well: closing it here alone would leave it locked for ever
-        runtime.unlock(lock)
-        os.close(lock)
+        runtime.release(lock)
 
 
 def _write(directory: Path, before: Folded, new: Sequence[Member], limit: int, pause: Pause) -> None:

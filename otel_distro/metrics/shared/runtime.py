@@ -199,11 +199,16 @@ def _remove_stale(path: Path) -> int:
         remove(path)
         return 1
     finally:
-        unlock(lock)
-        os.close(lock)
+        release(lock)
 
 
 def unlock(descriptor: int) -> None:
     """Give a lock back."""
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def release(descriptor: int) -> None:
+    """Give a lock back and close its file: closed alone it would stay locked by a child that was forked meanwhile."""
+    unlock(descriptor)
+    os.close(descriptor)
