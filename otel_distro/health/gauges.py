@@ -36,11 +36,12 @@ class Gauges:
     def __init__(self, health: Health, provider: MeterProvider) -> None:
         self._health = health
         meter = provider.get_meter("otel_distro.health", __version__)
+        # units in braces: Prometheus makes a `_ratio` of a gauge of unit 1 that it gets by OTLP, our page does not
         for name, unit, description, read in (
-            ("health.check.up", "1", "Whether a dependency answers its check.", self._up),
-            ("health.check.degraded", "1", "Whether a dependency answers, but not as it should.", self._degraded),
+            ("health.check.up", "{dependency}", "Whether a dependency answers its check.", self._up),
+            ("health.check.degraded", "{dependency}", "Whether a dependency answers badly.", self._degraded),
             ("health.check.duration", "s", "How long the newest run of a check took.", self._duration),
-            ("health.ready", "1", "Whether the process takes requests.", self._ready),
+            ("health.ready", "{process}", "Whether the process takes requests.", self._ready),
         ):
             meter.create_observable_gauge(name, [self._guarded(read)], unit=unit, description=description)
 

@@ -186,17 +186,6 @@ def test_the_dashboard_asks_what_prometheus_understands(tmp_path: Path) -> None:
     assert {target["datasource"]["uid"] for target in targets} <= {source["uid"] for source in sources}
 
 
-def test_alerts_fire_when_they_should_and_not_before() -> None:
-    """promtool runs tests/collector/rules against the rules, each of which has a case in which it fires."""
-    command = [promtool_binary(), "test", "rules", str(ROOT / "tests" / "collector" / "rules" / "collector.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    cases = (ROOT / "tests" / "collector" / "rules" / "collector.yml").read_text()
-    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules" / "collector.yml").read_text())["groups"]
-    alerts = [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
-    assert [alert for alert in alerts if f'alertname="{alert}"' not in cases] == []
-
-
 def test_names_end_as_published_rules_expect(scrapes: dict[str, list[Sample]]) -> None:
     """Counters end in _total: since 0.152 the defaults drop that."""
     for name in ("otelcol_exporter_sent_spans", "otelcol_receiver_accepted_spans"):

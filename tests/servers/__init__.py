@@ -1,5 +1,6 @@
 """Real servers for the tests and for `scripts/demo --stack`; nothing here needs pytest."""
 
+from tests.servers.alertmanager import AlertmanagerServer, Message
 from tests.servers.backend import TraceBackend
 from tests.servers.base import MissingBinary, Server, ServerError, free_port
 from tests.servers.collector import CollectorServer
@@ -17,11 +18,13 @@ from tests.servers.tempo import TempoServer, tempo_line, tempo_name, tempo_or_st
 from tests.servers.waiting import http_get, http_json, http_post, wait_until
 
 __all__ = [
+    "AlertmanagerServer",
     "Answer",
     "CollectorServer",
     "JaegerServer",
     "KafkaServer",
     "LogEntry",
+    "Message",
     "MetricPoint",
     "MissingBinary",
     "OtlpSink",

@@ -43,6 +43,16 @@ def promtool_binary() -> str:
     return _built("build-tools", "promtool")
 
 
+def alertmanager_binary() -> str:
+    """Path of Alertmanager, built by scripts/build-tools if the cache does not hold it."""
+    return _built("build-tools", "alertmanager")
+
+
+def amtool_binary() -> str:
+    """Path of amtool, built by scripts/build-tools if the cache does not hold it."""
+    return _built("build-tools", "amtool")
+
+
 def sink_binary() -> str:
     """Path of the drills' recording receiver, built by scripts/build-tools if the cache does not hold it."""
     return _built("build-tools", "sink")

@@ -16,22 +16,41 @@ from tests.servers.exposition import Sample
 from tests.servers.waiting import http_json, http_ok, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _DEPLOYED = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
 _FILES = ("prometheus.yml", "scrape/loopback.yml")
-_APP, _COLLECTOR, _INTERVAL = '["127.0.0.1:9464"]', '["127.0.0.1:8888"]', "scrape_interval: 15s"
+_APP, _COLLECTOR = '["127.0.0.1:9464"]', '["127.0.0.1:8888"]'
 
 
 class PrometheusServer(Server):
-    """Prometheus with the deployed configuration, only its targets and its scrape interval (1 s) exchanged."""
+    """Prometheus with the deployed configuration, only its targets and its intervals (1 s) exchanged."""
 
     def __init__(
-        self, logs: Path, apps: Sequence[str] = (), collectors: Sequence[str] = (), name: str = "prometheus"
+        self,
+        logs: Path,
+        apps: Sequence[str] = (),
+        collectors: Sequence[str] = (),
+        name: str = "prometheus",
+        *,
+        rules: Mapping[str, str] | None = None,
+        alertmanager: str | None = None,
     ) -> None:
-        """`apps` and `collectors` are `host:port` of their /metrics pages."""
+        """Prepare one that scrapes and alerts.
+
+        Args:
+            logs: directory of its log.
+            apps: `host:port` of the applications' /metrics pages.
+            collectors: the same of the collectors'.
+            name: of the server and its log.
+            rules: files of rules by name, as text; none by default.
+            alertmanager: `host:port` of the one that gets the alerts.
+        """
         super().__init__(name, logs)
         self._apps, self._collectors = list(apps), list(collectors)
+        self._files = {f"rules/{file}": text for file, text in (rules or {}).items()}
+        if alertmanager is not None:
+            self._files["alertmanagers/test.yml"] = json.dumps([{"targets": [alertmanager]}])
 
     @property
     def url(self) -> str:
@@ -48,14 +67,16 @@ class PrometheusServer(Server):
         for name, deployed, wanted in (
             ("scrape/loopback.yml", _APP, json.dumps(self._apps)),
             ("scrape/loopback.yml", _COLLECTOR, json.dumps(self._collectors)),
-            ("prometheus.yml", _INTERVAL, "scrape_interval: 1s"),
+            ("prometheus.yml", "scrape_interval: 15s", "scrape_interval: 1s"),
+            ("prometheus.yml", "evaluation_interval: 15s", "evaluation_interval: 1s"),
         ):
             if texts[name].count(deployed) != 1:
                 raise ServerError(f"{_DEPLOYED / name} no longer holds {deployed} exactly once")
             texts[name] = texts[name].replace(deployed, wanted)
-        (self.data / "scrape").mkdir(exist_ok=True)
-        for name, text in texts.items():
-            (self.data / name).write_text(text)
+        for name, text in {**texts, **self._files}.items():
+            place = self.data / name
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(text)
 
     def command(self) -> Sequence[str]:
         return [

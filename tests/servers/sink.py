@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
@@ -179,6 +179,10 @@ class OtlpSink:
         with self._lock:
             self._requests.append(request)
 
+    def _amend(self, old: Received, new: Received) -> None:
+        with self._lock:
+            self._requests = [new if request is old else request for request in self._requests]
+
 
 class _HttpServer(ThreadingHTTPServer):
     """The listening socket and its open connections."""
@@ -228,24 +232,30 @@ class _Handler(BaseHTTPRequestHandler):
         body = _decompress(raw, self.headers.get("Content-Encoding", ""))
         message = _decode(signal, body)
         status = answer.status if message is not None or answer.status >= 300 else 400
-        server.sink._record(
-            Received(
-                path=self.path,
-                signal=signal if signal in _MESSAGES else "",
-                headers={name.lower(): value for name, value in self.headers.items()},
-                body=body,
-                message=message,
-                status=0 if answer.hang_up else status,
-                wire_size=len(raw),
-                monotonic=read_at,
-            )
+        received = Received(
+            path=self.path,
+            signal=signal if signal in _MESSAGES else "",
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=body,
+            message=message,
+            status=0 if answer.hang_up else status,
+            wire_size=len(raw),
+            monotonic=read_at,
         )
+        server.sink._record(received)
         if answer.delay:
             server.stopping.wait(answer.delay)
-        if answer.hang_up or server.stopping.is_set():
+        if answer.hang_up:
             self.close_connection = True
             return
-        self._answer(status, answer)
+        try:
+            if server.stopping.is_set():
+                raise ConnectionAbortedError
+            self._answer(status, answer)
+        except OSError:
+            # what was never answered counts as not accepted: its sender will send it again
+            server.sink._amend(received, replace(received, status=0))
+            self.close_connection = True
 
     def do_GET(self) -> None:
         """A health question."""

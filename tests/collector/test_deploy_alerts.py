@@ -1,0 +1,130 @@
+"""Alerts: rules that fire when they should, a page for each, and the way from a dead service to who is woken."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.hardships.processes import OURS, Served
+from tests.servers import AlertmanagerServer, PrometheusServer, free_port, wait_until
+from tests.servers.binaries import amtool_binary, promtool_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = ROOT / "deploy" / "prometheus" / "rules"
+CASES = Path(__file__).parent / "rules"
+ALERTMANAGER = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
+FILES = sorted(path.name for path in RULES.glob("*.yml"))
+
+
+def alerts(file: str) -> list[dict[str, Any]]:
+    """The alerts of a file of rules."""
+    groups = yaml.safe_load((RULES / file).read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_alerts_fire_when_they_should_and_not_before(file: str) -> None:
+    """promtool runs tests/collector/rules against the rules, each of which has a case in which it fires."""
+    done = subprocess.run(
+        [promtool_binary(), "test", "rules", str(CASES / file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = (CASES / file).read_text()
+    named = {rule["alert"] for rule in alerts(file)}
+    assert {name for name in named if not re.search(rf'alertname(="|: ){name}\b', cases)} == set()
+
+
+def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
+    """Whoever is woken finds what it means and what to do, under the address that the message names."""
+    pages = {
+        line.removeprefix("### ")
+        for line in (ROOT / "docs" / "runbooks.md").read_text().splitlines()
+        if line.startswith("### ")
+    }
+    wanted = {rule["alert"]: rule for file in FILES for rule in alerts(file)}
+    assert pages == set(wanted)
+    for name, rule in wanted.items():
+        assert rule["annotations"]["runbook"] == f"docs/runbooks.md#{name.lower()}"
+        assert rule["labels"]["severity"] in {"critical", "warning", "none"}
+        assert rule["annotations"]["summary"]
+
+
+def test_alertmanager_takes_its_configuration() -> None:
+    """amtool accepts file and templates, and sends each severity where it belongs."""
+    subprocess.run([amtool_binary(), "check-config", str(ALERTMANAGER)], check=True, capture_output=True)
+    for labels, receiver in (
+        (["alertname=Watchdog", "severity=none"], "heartbeat"),
+        (["alertname=ServiceDown", "severity=critical"], "woken"),
+        (["alertname=ServiceSlow", "severity=warning"], "told"),
+    ):
+        command = [amtool_binary(), "config", "routes", "test", f"--config.file={ALERTMANAGER}", *labels]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert done.stdout.strip() == receiver
+
+
+def test_who_mutes_and_who_is_muted_exists() -> None:
+    """An alert that was renamed would not be muted any more, and nobody would see why."""
+    known = {rule["alert"] for file in FILES for rule in alerts(file)}
+    named: set[str] = set()
+    for rule in yaml.safe_load(ALERTMANAGER.read_text())["inhibit_rules"]:
+        for matcher in (*rule["source_matchers"], *rule["target_matchers"]):
+            if matcher.startswith("alertname"):
+                named |= set(re.search(r'"(.+)"', matcher)[1].split("|"))  # type: ignore[index]  # all have one
+    assert len(named) > 10
+    assert named <= known
+
+
+@pytest.fixture
+def alertmanager(logs: Path) -> Iterator[AlertmanagerServer]:
+    """Alertmanager with the deployed configuration."""
+    with AlertmanagerServer(logs) as running:
+        yield running
+
+
+def test_a_dead_service_wakes_somebody_and_a_living_one_ends_it(
+    alertmanager: AlertmanagerServer, logs: Path, tmp_path: Path
+) -> None:
+    """From the service's end to PagerDuty, Slack and back, with nothing exchanged but waiting times and secrets."""
+    rules = re.sub(r"for: \d+m", "for: 1s", (RULES / "service.yml").read_text())
+    port = free_port()
+    environ = {
+        "OTEL_SERVICE_NAME": "mortal",
+        "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
+    }
+    server = (*OURS, "uvicorn", "tests.hardships.application:app", "--port", "{port}", "--log-level", "warning")
+    prometheus = PrometheusServer(
+        logs, [f"127.0.0.1:{port}"], rules={"service.yml": rules}, alertmanager=alertmanager.address
+    )
+    with prometheus:
+        with Served(server, environ, tmp_path / "first.log"):
+            prometheus.wait_for_value('count(target_info{telemetry_distro_name="otel-distro"} and on (instance) up == 1)', 1)
+            wait_until(lambda: alertmanager.told("heartbeat"), seconds=30, what="a heartbeat")
+        pages = alertmanager.told("pagerduty")
+        assert pages == []
+        wait_until(lambda: alertmanager.told("pagerduty"), seconds=30, what="a page")
+        (page, *_) = alertmanager.told("pagerduty")
+        assert page["event_action"] == "trigger"
+        assert page["payload"]["severity"] == "critical"
+        assert page["payload"]["summary"] == "1 firing: app"
+        line = f"app: 127.0.0.1:{port} does not answer Prometheus (ServiceDown, docs/runbooks.md#servicedown)"
+        assert line in page["payload"]["custom_details"]["alerts"]
+        wait_until(lambda: alertmanager.told("slack"), seconds=30, what="a line in the channel")
+        (said,) = alertmanager.told("slack")[0]["attachments"]
+        assert (said["color"], said["title"], line in said["text"]) == ("danger", "1 firing: app", True)
+        with Served(server, environ, tmp_path / "second.log"):
+            wait_until(
+                lambda: [told for told in alertmanager.told("pagerduty") if told["event_action"] == "resolve"],
+                seconds=60,
+                what="the end of the alarm",
+            )
+        ends = [told for told in alertmanager.told("pagerduty") if told["event_action"] == "resolve"]
+        assert ends[0]["dedup_key"] == page["dedup_key"]
