@@ -213,6 +213,8 @@ class Server:
         connection.deadline = time.monotonic() + _PATIENCE
         if connection.pending:
             return
+        # an empty slice would keep the whole page until the next scrape
+        connection.pending = memoryview(b"")
         if connection.last:
             self._drop(selector, connection)
             return

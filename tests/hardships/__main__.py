@@ -1,4 +1,4 @@
-"""What the suites try in seconds, in full length: ./scripts/hardships [outage|forks|ends|settings|published]"""
+"""What the suites try in seconds, in full length: ./scripts/hardships [outage|forks|ends|settings|soak|published]"""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.hardships import bad_settings, ends, forks, outage, published
+from tests.hardships import bad_settings, ends, forks, outage, published, soak
 
 _HELD = 0.99
 """The part of the wanted rate that a drill must reach to count: the last answers are on their way when it is over."""
+
+
+_GROWN = 1.05
+"""Of the memory in the middle of a soak, at its end."""
 
 
 def _outage(chosen: argparse.Namespace) -> bool:
@@ -52,6 +56,16 @@ def _settings(chosen: argparse.Namespace) -> bool:
     return not wrong
 
 
+def _soak(chosen: argparse.Namespace) -> bool:
+    with tempfile.TemporaryDirectory() as directory:
+        moments = soak.soak(Path(directory), seconds=5 * chosen.seconds)
+    # what has limits is full by the middle
+    middle, last = moments[len(moments) // 2], moments[-1]
+    more, larger = last.requests - middle.requests, (last.memory - middle.memory) / 1e6
+    print(f"from the middle to the end: {more:,} requests, {larger:+.1f} MB")
+    return last.memory < middle.memory * _GROWN and last.files <= middle.files + 20
+
+
 def _published(chosen: argparse.Namespace) -> bool:
     return published.main(Path(chosen.cache).expanduser(), chosen.project)
 
@@ -61,6 +75,7 @@ CASES: dict[str, Callable[[argparse.Namespace], bool]] = {
     "forks": _forks,
     "ends": _ends,
     "settings": _settings,
+    "soak": _soak,
     "published": _published,
 }
 
@@ -69,7 +84,9 @@ def main() -> int:
     """Exit status 0 when every case went as it should."""
     parser = argparse.ArgumentParser(prog="scripts/hardships", description=__doc__)
     parser.add_argument("case", nargs="*", choices=[[], *CASES], default=[], help="all of them without one")
-    parser.add_argument("--seconds", type=float, default=60, help="how long the outage lasts")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="how long the outage lasts; a soak, five times as long"
+    )
     parser.add_argument("--rate", type=float, default=200, help="requests a second during the outage")
     parser.add_argument("--count", type=int, default=0, help="how many forks, or random environments")
     parser.add_argument(

@@ -7,6 +7,7 @@ import http.client
 import os
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from otel_distro.metrics import LeanMeterProvider
 from otel_distro.metrics.shared import Group, SharedStore
 from otel_distro.metrics.source import LocalSource
 from otel_distro.prometheus import Endpoint, Renderer, Scraper, Server
+from otel_distro.prometheus.scraper import Answer
 from tests.servers.exposition import promtool_check
+from tests.servers.waiting import wait_until
 from tests.unit import test_prometheus_text as hostile
 
 
@@ -89,6 +92,21 @@ def test_a_connection_is_kept_for_the_next_scrape(served: Served) -> None:
     connection.close()
     assert len(sockets) == 1
     assert None not in sockets
+
+
+def test_a_page_that_was_sent_is_not_kept_until_the_next(served: Served) -> None:
+    """A kept connection holds no memory of its last answer, which may be tens of megabytes."""
+    page = 20_000_000
+    served.server._scrape = lambda accept, encoding: Answer(b"x" * page, ())
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    tracemalloc.start()
+    try:
+        connection.request("GET", "/metrics")
+        assert len(connection.getresponse().read()) == page
+        wait_until(lambda: tracemalloc.get_traced_memory()[0] < page / 4, seconds=5, what="the page to be given back")
+    finally:
+        tracemalloc.stop()
+        connection.close()
 
 
 @pytest.mark.parametrize(
