@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from tests.e2e.monitored import PUSHED, SCRAPED, Monitored, monitored
 from tests.e2e.service import STOCK, Service
-from tests.servers import PostgresServer, RedisServer, Stack, tempo_line
+from tests.servers import Answer, PostgresServer, RedisServer, Stack, tempo_line, wait_until
 
 LOGS = Path(__file__).resolve().parents[2] / "test-logs" / "e2e"
 
@@ -51,6 +52,19 @@ def data() -> Iterator[Mapping[str, str]]:
     """A real Redis and PostgreSQL, as variables of the shop's services."""
     with RedisServer(LOGS / "shared") as redis, PostgresServer(LOGS / "shared") as postgres:
         yield {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url()}
+
+
+@pytest.fixture(scope="module")
+def watched(request: pytest.FixtureRequest) -> Iterator[Monitored]:
+    """A service under traffic, scraped by Prometheus and pushing to it, with all that is measured: losses as well."""
+    folder = LOGS / request.module.__name__.rpartition(".")[2]
+    with monitored(folder, CALLBACK="broken") as running:
+        running.backend.answer = Answer(400)  # spans and log records, refused for good
+        refused = 'otel_sdk_exporter_{}_exported_total{{job="{}", error_type="400"}}'
+        losses = [refused.format(item, job) for item in ("span", "log") for job in (SCRAPED, PUSHED)]
+        wait_until(lambda: all(map(running.query, losses)), seconds=30, what="losses to be seen")
+        running.backend.answer = Answer()
+        yield running
 
 
 @contextmanager
