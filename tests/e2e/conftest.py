@@ -54,11 +54,20 @@ def data() -> Iterator[Mapping[str, str]]:
         yield {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url()}
 
 
+_FIRING = """
+groups:
+  - name: firing
+    rules:
+      - {alert: Noticed, expr: "up{job='app'} == 1", labels: {severity: warning}}
+      - {alert: Heartbeat, expr: vector(1), labels: {severity: none}}
+"""
+
+
 @pytest.fixture(scope="module")
 def watched(request: pytest.FixtureRequest) -> Iterator[Monitored]:
     """A service under traffic, scraped by Prometheus and pushing to it, with all that is measured: losses as well."""
     folder = LOGS / request.module.__name__.rpartition(".")[2]
-    with monitored(folder, CALLBACK="broken") as running:
+    with monitored(folder, {"firing.yml": _FIRING}, CALLBACK="broken") as running:
         running.backend.answer = Answer(400)  # spans and log records, refused for good
         refused = 'otel_sdk_exporter_{}_exported_total{{job="{}", error_type="400"}}'
         losses = [refused.format(item, job) for item in ("span", "log") for job in (SCRAPED, PUSHED)]

@@ -109,20 +109,21 @@ class Monitored:
 
 
 @contextmanager
-def monitored(logs: Path, **environ: str) -> Iterator[Monitored]:
+def monitored(logs: Path, rules: Mapping[str, str] | None = None, **environ: str) -> Iterator[Monitored]:
     """The service, all that it uses, and its traffic, running until the block ends.
 
     When it is given, both jobs have metrics of everything, long enough for rates over 10 s.
 
     Args:
         logs: directory of the logs, which stay.
+        rules: files of rules for Prometheus by name, as text.
         environ: further variables of the service.
     """
     with ExitStack() as running:
         enter = running.enter_context
         redis, postgres = enter(RedisServer(logs)), enter(PostgresServer(logs))
         sink, outside = enter(OtlpSink()), enter(Outside())
-        prometheus = enter(PrometheusServer(logs))
+        prometheus = enter(PrometheusServer(logs, rules=rules))
         variables = {
             "PYTHONPATH": str(ROOT),
             "REDIS_URL": redis.url,
