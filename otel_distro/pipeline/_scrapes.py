@@ -37,13 +37,23 @@ def group(environ: MutableMapping[str, str], service: str, port: int) -> str:
     return group_name(launch(environ), service, port, network())
 
 
-def store(environ: MutableMapping[str, str], name: str, guard: Guard, resource: Callable[[], Resource]) -> Store:
-    """The series of this process: shared with its group, or its own where nothing can be shared (said once)."""
+def store(
+    environ: MutableMapping[str, str], name: str, guard: Guard, resource: Callable[[], Resource], *, serves: bool
+) -> Store:
+    """The series of this process: shared with its group, or its own where nothing can be shared (said once).
+
+    Args:
+        environ: says where the directory may be.
+        name: of the group.
+        guard: gets what fails.
+        resource: of this process.
+        serves: this process does the application's work; of one that supervises, nothing that it observes of itself is
+            in the group's numbers, although it collects them where it pushes.
+    """
     from otel_distro.metrics.shared import directories, open_store
 
-    return guard.call(
-        "shared metrics", LocalStore(), open_store, directories(environ, tempfile.gettempdir()), name, guard, resource
-    )
+    bases = directories(environ, tempfile.gettempdir())
+    return guard.call("shared metrics", LocalStore(), open_store, bases, name, guard, resource, observes=serves)
 
 
 def killed(made: Iterable[tuple[str, Any]]) -> Killed:

@@ -176,7 +176,8 @@ def _meter_provider(ground: Ground, pipeline: Pipeline) -> LeanMeterProvider | N
 
         service = str(ground.resource.attributes["service.name"])
         group = _scrapes.group(ground.environ, service, metrics.prometheus_port)
-        kind, store = _scrapes.ScrapedMeterProvider, _scrapes.store(ground.environ, group, guard, ground.child)
+        kind = _scrapes.ScrapedMeterProvider
+        store = _scrapes.store(ground.environ, group, guard, ground.child, serves=ground.serves)
     provider = kind(
         resource=ground.resource,
         guard=guard,

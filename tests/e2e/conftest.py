@@ -54,6 +54,7 @@ def data() -> Iterator[Mapping[str, str]]:
         yield {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url()}
 
 
+_RULES = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "rules" / "service.yml"
 _FIRING = """
 groups:
   - name: firing
@@ -67,7 +68,8 @@ groups:
 def watched(request: pytest.FixtureRequest) -> Iterator[Monitored]:
     """A service under traffic, scraped by Prometheus and pushing to it, with all that is measured: losses as well."""
     folder = LOGS / request.module.__name__.rpartition(".")[2]
-    with monitored(folder, {"firing.yml": _FIRING}, CALLBACK="broken") as running:
+    rules = {"firing.yml": _FIRING, "service.yml": _RULES.read_text(encoding="utf-8")}
+    with monitored(folder, rules, CALLBACK="broken") as running:
         running.backend.answer = Answer(400)  # spans and log records, refused for good
         refused = 'otel_sdk_exporter_{}_exported_total{{job="{}", error_type="400"}}'
         losses = [refused.format(item, job) for item in ("span", "log") for job in (SCRAPED, PUSHED)]

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,14 @@ async def block() -> int:
 """
 
 
-class Service:
-    """An application under two workers."""
+_UVICORN = "uvicorn app:app --workers 2 --port {port} --log-level warning"
+_GUNICORN = "gunicorn app:app -k uvicorn.workers.UvicornWorker -w 2 -b 127.0.0.1:{port} --log-level warning"
 
-    def __init__(self, directory: Path, runtime: str, sink: OtlpSink) -> None:
+
+class Service:
+    """An application under two workers of uvicorn, or of another command with `{port}` in it."""
+
+    def __init__(self, directory: Path, runtime: str, sink: OtlpSink, command: str = _UVICORN, **more: str) -> None:
         (directory / "app.py").write_text(APPLICATION)
         self.port, self.metrics = free_port(), free_port()
         environ = {
@@ -53,10 +58,11 @@ class Service:
             "OTEL_EXPORTER_PROMETHEUS_PORT": str(self.metrics),
             "OTEL_BSP_SCHEDULE_DELAY": "100",
             "XDG_RUNTIME_DIR": runtime,
+            **more,
         }
-        uvicorn = ("uvicorn", "app:app", "--workers", "2", "--port", str(self.port), "--log-level", "warning")
+        words = command.format(port=self.port).split()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "otel_distro", "run", *uvicorn], cwd=directory, env=environ, start_new_session=True
+            [sys.executable, "-m", "otel_distro", "run", *words], cwd=directory, env=environ, start_new_session=True
         )
 
     def get(self, path: str) -> str:
@@ -96,15 +102,24 @@ def sink() -> Iterator[OtlpSink]:
         yield made
 
 
-@pytest.fixture
-def service(tmp_path: Path, sink: OtlpSink) -> Iterator[Service]:
+@contextmanager
+def serving(directory: Path, sink: OtlpSink, command: str = _UVICORN, **more: str) -> Iterator[Service]:
+    """The application, answering, until the block ends."""
     # a directory of its own with a short name: a socket's may have 107 characters
     with tempfile.TemporaryDirectory(prefix="rt") as runtime:
-        made = Service(tmp_path, runtime, sink)
-        wait_until(lambda: http_ok(f"http://127.0.0.1:{made.port}/pid"), seconds=120, what="the application")
+        made = Service(directory, runtime, sink, command, **more)
+        try:
+            wait_until(lambda: http_ok(f"http://127.0.0.1:{made.port}/pid"), seconds=120, what="the application")
+            yield made
+        finally:
+            os.killpg(made.process.pid, signal.SIGTERM)
+            made.process.wait(30)
+
+
+@pytest.fixture
+def service(tmp_path: Path, sink: OtlpSink) -> Iterator[Service]:
+    with serving(tmp_path, sink) as made:
         yield made
-        os.killpg(made.process.pid, signal.SIGTERM)
-        made.process.wait(30)
 
 
 def test_two_workers_are_one_service_through_a_kill(service: Service, sink: OtlpSink) -> None:
@@ -139,6 +154,18 @@ def test_two_workers_are_one_service_through_a_kill(service: Service, sink: Otlp
     for name, value in before.items():
         if name.startswith(("process_cpu", "process_context", "cpython", produced, delivered)) and "_total" in name:
             assert value <= gone[name] <= again[name], name
+
+
+@pytest.mark.parametrize("command", [_UVICORN, _GUNICORN], ids=["uvicorn", "gunicorn"])
+def test_a_supervisor_that_pushes_is_not_scraped(tmp_path: Path, sink: OtlpSink, command: str) -> None:
+    """By OTLP every process tells of itself, the supervisor as well; in what is scraped are the workers alone."""
+    with serving(
+        tmp_path, sink, command, OTEL_METRICS_EXPORTER="prometheus,otlp", OTEL_METRIC_EXPORT_INTERVAL="300"
+    ) as service:
+        name = "otel_distro.process.count"
+        sink.wait_for(lambda _: len({p.resource["service.instance.id"] for p in sink.points if p.name == name}) == 3)
+        found = service.until(lambda now: now["otel_distro_process_count"] >= 2, "both workers")
+        assert found["otel_distro_process_count"] == 2
 
 
 def test_an_export_is_measured_once_with_its_retries(sink: OtlpSink) -> None:

@@ -27,7 +27,12 @@ def directories(environ: Mapping[str, str], temporary: str) -> Sequence[Path]:
 
 
 def open_store(
-    bases: Sequence[Path], group: str, guard: Guard, resource: Callable[[], Resource] | None = None
+    bases: Sequence[Path],
+    group: str,
+    guard: Guard,
+    resource: Callable[[], Resource] | None = None,
+    *,
+    observes: bool = True,
 ) -> SharedStore | LocalStore:
     """The store of this process.
 
@@ -36,11 +41,12 @@ def open_store(
         group: see `group_name`.
         guard: gets the one line that says why nothing is shared.
         resource: see `SharedStore`.
+        observes: likewise.
     """
     try:
         if not hasattr(os, "posix_fallocate"):
             raise OSError("this system cannot allocate a file's blocks ahead")  # noqa: TRY301 - one line for all reasons
-        return SharedStore(Group(bases, group), guard, resource)
+        return SharedStore(Group(bases, group), guard, resource, observes=observes)
     except OSError as error:
         guard.failed(PART, error, remedy="each process shows its own numbers only")
         return LocalStore()

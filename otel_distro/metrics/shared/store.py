@@ -51,15 +51,24 @@ class SharedStore:
         group: the process is a member of.
         guard: gets the one warning when the disk is full or the directory has gone.
         resource: of this process, and of a forked child when it is asked there; for whoever speaks for the dead.
+        observes: what callbacks tell of this process is the group's: not a supervisor's, but that of its children.
 
     Raises:
         OSError: the files cannot be made.
     """
 
-    def __init__(self, group: runtime.Group, guard: Guard, resource: Callable[[], Resource] | None = None) -> None:
+    def __init__(
+        self,
+        group: runtime.Group,
+        guard: Guard,
+        resource: Callable[[], Resource] | None = None,
+        *,
+        observes: bool = True,
+    ) -> None:
         self.group = group
         self._guard = guard
         self._resource = resource
+        self._observes = observes
         self._closing: list[int] = []
         self._open()
 
@@ -78,7 +87,7 @@ class SharedStore:
             exemplars, exemplars_start, exemplars_at = self._exemplars.take(slots * SLOT) if slots else (None, 0, -1)
             self._entries.append(Entry(identity, attributes, at // CELL, size, started, exemplars_at, slots))
             self._keys.append(key)
-            if not self._private:
+            if not self._private and (self._observes or not identity.observed):
                 self._announce(key, at // CELL, size, started, (exemplars_at, slots))
             return Block(cells.cast("d"), start // CELL, exemplars, exemplars_start, shared=True)
 
@@ -108,6 +117,7 @@ class SharedStore:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         self._closing = []
+        self._observes = True
         try:
             self.group.after_fork()
             self._open()

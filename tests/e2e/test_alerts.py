@@ -1,0 +1,92 @@
+"""Alert rules beside a real service: names and labels are there, expressions can be evaluated, and which of them fire."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.monitored import COLLECTOR, PUSHED, SCRAPED, Monitored
+from tests.servers import http_json, wait_until
+
+RULES = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "rules" / "service.yml"
+_GROUPS = yaml.safe_load(RULES.read_text())["groups"]
+_SELECTED = re.compile(r"(?<![:\w])([a-z_][a-z0-9_]*)\{([^}]*)\}")
+_LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
+_GROUPED = re.compile(r"(?:by|on) \(([^)]*)\)")
+#: Of Prometheus alone: a service that pushes has no target.
+_OF_TARGETS = {"up"}
+#: Labels that only some services have: a name in the scrape configuration.
+_OPTIONAL = {"service_name"}
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """Name and expression of every rule."""
+    for group in _GROUPS:
+        for rule in group["rules"]:
+            yield rule.get("alert") or rule["record"], rule["expr"]
+
+
+@pytest.mark.parametrize("job", [SCRAPED, PUSHED])
+def test_every_name_and_label_is_there(watched: Monitored, job: str) -> None:
+    """An alert on a name or a label that does not exist never fires, whether a service is scraped or pushes."""
+    labels = watched.metrics(job)
+    wrong = []
+    for rule, text in expressions():
+        for name, selector in _SELECTED.findall(text):
+            if name in _OF_TARGETS and job == PUSHED:
+                continue
+            if name not in labels:
+                wrong.append((rule, name))
+            elif unknown := set(_LABEL.findall(selector)) - labels[name] - _OPTIONAL:
+                wrong.append((rule, name, *unknown))
+    assert wrong == []
+
+
+def test_every_label_of_a_group_is_there(watched: Monitored) -> None:
+    """What series are grouped or matched by is a label of one of the metrics, else groups melt into one."""
+    labels = {name for job in (SCRAPED, PUSHED) for found in watched.metrics(job).values() for name in found}
+    grouped = {label for _, text in expressions() for group in _GROUPED.findall(text) for label in group.split(", ")}
+    assert grouped - labels == {"cache_name"} - labels
+
+
+def test_every_rule_can_be_evaluated(watched: Monitored) -> None:
+    """Prometheus evaluates all of them over these series without an error, such as two series where one is wanted."""
+
+    def evaluated() -> list[Any]:
+        groups = http_json(f"{watched.prometheus.url}/api/v1/rules")["data"]["groups"]
+        rules = [rule for group in groups if group["file"].endswith("service.yml") for rule in group["rules"]]
+        return rules if rules and all(rule["health"] != "unknown" for rule in rules) else []
+
+    rules = wait_until(evaluated, seconds=30, what="every rule to be evaluated")
+    assert len(rules) == len(list(expressions()))
+    assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] != "ok"] == []
+
+
+def test_what_is_wrong_here_is_noticed_for_both_ways(watched: Monitored) -> None:
+    """Requests that fail, statements that fail, a pool that runs out, spans that were refused: pending or firing."""
+    expected = {"ServiceFailures", "ServiceDatabaseFailures", "ServicePoolTimeouts", "TelemetryLost"}
+
+    def noticed(job: str) -> set[str]:
+        return {sample.labels["alertname"] for sample in watched.query(f'ALERTS{{job="{job}"}}')}
+
+    for job in (SCRAPED, PUSHED):
+        wait_until(lambda job=job: expected <= noticed(job), seconds=60, what=f"the alerts of {job}")
+        assert not noticed(job) & {"ServiceDown", "ServiceGone", "ServiceRestarts", "ServiceNotReady"}
+    # the requests of collectors have rules of their own
+    assert not noticed(COLLECTOR) & {"ServiceFailures", "ServiceSlow", "ServiceVerySlow"}
+
+
+def test_event_streams_are_no_latency(watched: Monitored) -> None:
+    """The life of a stream is left out of the histogram that latency alerts look at, and of nothing else."""
+    recorded = dict(expressions())["job:http_server_request_duration_seconds_bucket:rate5m"]
+    found = watched.query(recorded.partition("(job, service_name, le)")[2])
+    for job in (SCRAPED, PUSHED):
+        routes = {sample.labels.get("http_route") for sample in found if sample.labels["job"] == job}
+        assert "/items/{item_id}" in routes
+        assert "/events" not in routes
+        assert watched.query(f'http_server_request_duration_seconds_count{{job="{job}", http_route="/events"}}')
