@@ -328,6 +328,8 @@ def test_workers_become_one_service(tmp_path: Path) -> None:
 
 
 def _two_workers(base: Path) -> None:
+    while not all(os.times()[:2]):  # a child that has just been forked may not have used any of one kind
+        base.stat()
     stats = {"a": Stat(3, 100, 10, 5.0), "b": Stat(4, 200, 20, 50.0)}
     processes = {name: Process(base, merges=MERGES) for name in stats}
     for name, process in processes.items():
