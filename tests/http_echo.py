@@ -27,7 +27,8 @@ class Echo:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """`/status/N` answers N, `/redirect` leads to `/status/200`, `/cut` promises more than it sends."""
+    """`/status/N` answers N, `/redirect` leads to `/status/200`, `/cut` promises more than it
+    sends, `/switch` makes the connection another protocol's."""
 
     protocol_version = "HTTP/1.1"
     echo: Echo
@@ -40,6 +41,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(302, b"", ("Location", "/status/200"))
         elif path == "/cut":
             self._answer(200, b"half", ("X-Part", "1"), promised=1000)
+            self.close_connection = True
+        elif path == "/switch":
+            self.send_response(101)
+            self.send_header("Connection", "Upgrade")
+            self.send_header("Upgrade", "websocket")
+            self.end_headers()
             self.close_connection = True
         else:
             status = int(path.removeprefix("/status/")) if path.startswith("/status/") else 200

@@ -68,6 +68,12 @@ OURS: tuple[Own, ...] = (
         replaces=("httpx",),
     ),
     Own(
+        name="httpx2",
+        modules=("httpx2", "opentelemetry.instrumentation.httpx"),
+        target="otel_distro.instrumentation.httpx:Httpx2Instrumentation",
+        replaces=("httpx2",),
+    ),
+    Own(
         name="requests",
         modules=("requests", "opentelemetry.instrumentation.requests"),
         target="otel_distro.instrumentation.requests:RequestsInstrumentation",
@@ -107,7 +113,6 @@ CONTRIB_MODULES: Mapping[str, str] = {
     "flask": "flask",
     "grpc_client": "grpc",
     "grpc_server": "grpc",
-    "httpx2": "httpx2",
     "jinja2": "jinja2",
     "kafka": "kafka",
     "mysql": "mysql.connector",

@@ -39,7 +39,7 @@ MARK = "fastapi.telemetry"
 """Where the server instrumentation leaves what it knows of a request, in the ASGI scope."""
 
 _OURS = (LOGGER_NAME, f"{LOGGER_NAME}.*", "opentelemetry", "opentelemetry.*")
-_CLIENTS = ("sqlalchemy", "redis", "httpx", "stdlib", "asyncpg")
+_CLIENTS = ("sqlalchemy", "redis", "httpx", "httpx2", "stdlib", "asyncpg")
 _TRACING = ("traces_sample_rate", "traces_sampler", "enable_tracing")
 
 Json = MutableMapping[str, Any]

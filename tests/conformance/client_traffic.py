@@ -27,6 +27,7 @@ LIBRARIES: dict[str, tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, st
     ),
     "redis": ((("redis", "RedisInstrumentor"),), (("redis", "RedisInstrumentation", "redis"),)),
     "httpx": ((("httpx", "HTTPXClientInstrumentor"),), (("httpx", "HttpxInstrumentation", "httpx"),)),
+    "httpx2": ((("httpx", "HTTPX2ClientInstrumentor"),), (("httpx", "Httpx2Instrumentation", "httpx2"),)),
     "requests": (
         (("requests", "RequestsInstrumentor"), ("urllib3", "URLLib3Instrumentor")),
         (("requests", "RequestsInstrumentation", "requests"), ("urllib3", "Urllib3Instrumentation", "urllib3")),
@@ -104,8 +105,15 @@ def _http(url: str, call: Callable[..., Any]) -> list[Any]:
 
 def httpx(url: str) -> list[Any]:
     """Requests, sync and async."""
-    import httpx
+    return _httpx(url, importlib.import_module("httpx"))
 
+
+def httpx2(url: str) -> list[Any]:
+    """The same."""
+    return _httpx(url, importlib.import_module("httpx2"))
+
+
+def _httpx(url: str, httpx: Any) -> list[Any]:
     def call_async(method: str, target: str) -> int:
         async def work() -> int:
             async with httpx.AsyncClient(follow_redirects=True) as client:

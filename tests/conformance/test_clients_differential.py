@@ -92,6 +92,9 @@ EXPECTED = {
     "httpx": Differences(
         dropped={"network.peer.address": _PEER, "network.peer.port": _PEER},
     ),
+    "httpx2": Differences(
+        dropped={"network.peer.address": _PEER, "network.peer.port": _PEER},
+    ),
     "requests": Differences(
         dropped={"network.peer.address": _PEER, "network.peer.port": _PEER, "user_agent.original": _AGENT},
     ),
@@ -151,7 +154,7 @@ def traffic(library: str, side: str, where: str, path: Path | None = None) -> di
 def where(http: str, redis_port: str) -> Mapping[str, str]:
     """Where each library's server is."""
     return {"redis": redis_port, "sqlalchemy": "-"} | dict.fromkeys(
-        ("httpx", "requests", "urllib3", "aiohttp_client"), http
+        ("httpx", "httpx2", "requests", "urllib3", "aiohttp_client"), http
     )
 
 

@@ -133,3 +133,14 @@ def test_disabled_imports_neither_the_sdk_nor_an_instrumentation() -> None:
     )
     done = run(code, OTEL_SDK_DISABLED="true", OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="redis")
     assert (done.stdout, done.stderr) == ("[] False redis\n", "")
+
+
+def test_httpx2_may_take_the_name_of_httpx() -> None:
+    """Instrumenting httpx2 imports no httpx, which would stop `httpx2.alias_httpx`; it is wrapped once."""
+    code = (
+        "import httpx2; httpx2.alias_httpx(); import httpx\n"
+        "send = httpx.HTTPTransport.handle_request\n"
+        "print(httpx is httpx2, hasattr(send, '__wrapped__'), hasattr(send.__wrapped__, '__wrapped__'))"
+    )
+    done = run(code)
+    assert (done.stdout, done.stderr) == ("True True False\n", "")

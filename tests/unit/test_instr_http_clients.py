@@ -1,4 +1,4 @@
-"""Rules that httpx (sync and async), requests, urllib3 and aiohttp keep alike, against a server in this process."""
+"""Rules that httpx, httpx2 (both sync and async), requests, urllib3 and aiohttp keep alike, against a server here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import httpx
+import httpx2
 import pytest
 import requests
 import urllib3
@@ -19,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_distro.instrumentation.aiohttp_client import AiohttpClientInstrumentation
 from otel_distro.instrumentation.http_client import record_redacted
-from otel_distro.instrumentation.httpx import HttpxInstrumentation
+from otel_distro.instrumentation.httpx import Httpx2Instrumentation, HttpxInstrumentation
 from otel_distro.instrumentation.requests import RequestsInstrumentation
 from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
 from tests.http_echo import Echo, serve
@@ -36,6 +37,19 @@ def _httpx(method: str, url: str, headers: dict[str, str] | None = None) -> int:
 def _httpx_async(method: str, url: str, headers: dict[str, str] | None = None) -> int:
     async def work() -> int:
         async with httpx.AsyncClient() as client:
+            return (await client.request(method, url, headers=headers)).status_code
+
+    return asyncio.run(work())
+
+
+def _httpx2(method: str, url: str, headers: dict[str, str] | None = None) -> int:
+    with httpx2.Client() as client:
+        return client.request(method, url, headers=headers).status_code
+
+
+def _httpx2_async(method: str, url: str, headers: dict[str, str] | None = None) -> int:
+    async def work() -> int:
+        async with httpx2.AsyncClient() as client:
             return (await client.request(method, url, headers=headers)).status_code
 
     return asyncio.run(work())
@@ -63,6 +77,8 @@ def _aiohttp(method: str, url: str, headers: dict[str, str] | None = None) -> in
 CLIENTS: dict[str, tuple[Any, Call, str]] = {
     "httpx": (HttpxInstrumentation, _httpx, "HTTPX"),
     "httpx-async": (HttpxInstrumentation, _httpx_async, "HTTPX"),
+    "httpx2": (Httpx2Instrumentation, _httpx2, "HTTPX"),
+    "httpx2-async": (Httpx2Instrumentation, _httpx2_async, "HTTPX"),
     "requests": (RequestsInstrumentation, _requests, "REQUESTS"),
     "urllib3": (Urllib3Instrumentation, _urllib3, "URLLIB3"),
     "aiohttp": (AiohttpClientInstrumentation, _aiohttp, "AIOHTTP_CLIENT"),

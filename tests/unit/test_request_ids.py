@@ -18,7 +18,7 @@ from otel_distro.context import RequestScope, close_scope, open_scope
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.aiohttp_client import AiohttpClientInstrumentation
 from otel_distro.instrumentation.base import Instrumentation
-from otel_distro.instrumentation.httpx import HttpxInstrumentation
+from otel_distro.instrumentation.httpx import Httpx2Instrumentation, HttpxInstrumentation
 from otel_distro.instrumentation.httpx.headers import writer as httpx_writer
 from otel_distro.instrumentation.request_ids import usable_names
 from otel_distro.instrumentation.requests import RequestsInstrumentation, writer
@@ -201,6 +201,7 @@ def _aiohttp(module: ModuleType, url: str, headers: dict[str, str]) -> None:
 CLIENTS = [
     pytest.param(RequestsInstrumentation, _requests, id="requests"),
     pytest.param(HttpxInstrumentation, _httpx, id="httpx"),
+    pytest.param(Httpx2Instrumentation, _httpx, id="httpx2"),
     pytest.param(Urllib3Instrumentation, _urllib3, id="urllib3"),
     pytest.param(AiohttpClientInstrumentation, _aiohttp, id="aiohttp"),
 ]

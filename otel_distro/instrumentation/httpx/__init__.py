@@ -1,4 +1,4 @@
-"""httpx, sync and async: a span from the request to the last byte of its answer, or until it is closed."""
+"""httpx and httpx2, sync and async: a span from the request to the last byte of its answer, or until it is closed."""
 
 from __future__ import annotations
 
@@ -27,16 +27,22 @@ class HttpxInstrumentation:
 
     Args:
         toolbox: see `Toolbox`.
+
+    Attributes:
+        instrumentor: contrib's class for this library.
+        wrappers: contrib's transports for it, which are there where the library is installed.
     """
 
     name: ClassVar[str] = "httpx"
+    instrumentor: ClassVar[str] = "HTTPXClientInstrumentor"
+    wrappers: ClassVar[tuple[str, ...]] = ("SyncOpenTelemetryTransport", "AsyncOpenTelemetryTransport")
 
     def __init__(self, toolbox: Toolbox) -> None:
         self._guard = toolbox.guard
         excluded = toolbox.settings.http.httpx_excluded_urls
         self._client = HttpClient(toolbox, self.name, excluded, _pairs, setter)
         self._hooks = Hooks(self.name, toolbox.guard)
-        self._transports = Transports(self._client, self._hooks, toolbox.guard)
+        self._transports = Transports(self.name, self._client, self._hooks, toolbox.guard)
         self._takeover: Takeover | None = None
         self._httpx: ModuleType | None = None
 
@@ -44,7 +50,7 @@ class HttpxInstrumentation:
         """Patch httpx; contrib's own module is made to configure this instead of patching as well."""
         if module.__name__ == _CONTRIB:
             self._take_over(module)
-        else:
+        elif module.__name__ == self.name:  # `httpx2.alias_httpx` lets `httpx` be httpx2, which has its own
             self._httpx = module
             self._transports.wrap(module)
 
@@ -60,7 +66,7 @@ class HttpxInstrumentation:
         if self._takeover is not None:
             return
         self._takeover = Takeover(
-            module.HTTPXClientInstrumentor,
+            getattr(module, self.instrumentor),
             name=self.name,
             guard=self._guard,
             configure=self._configure,
@@ -68,8 +74,10 @@ class HttpxInstrumentation:
         )
         self._takeover.replace("instrument_client", staticmethod(self._instrument_client))
         self._takeover.replace("uninstrument_client", staticmethod(self._uninstrument_client))
-        for name in ("SyncOpenTelemetryTransport", "AsyncOpenTelemetryTransport"):
-            self._leave_alone_below(getattr(module, name), self._takeover)
+        for name in self.wrappers:
+            kind = getattr(module, name, None)
+            if kind is not None:
+                self._leave_alone_below(kind, self._takeover)
 
     def _leave_alone_below(self, kind: type, takeover: Takeover) -> None:
         """Make no span for a transport that the application wraps in contrib's own: that one makes it."""
@@ -77,7 +85,7 @@ class HttpxInstrumentation:
 
         @wraps(original)
         def init(wrapper: Any, transport: Any, *args: Any, **kwargs: Any) -> None:
-            self._guard.call("httpx takeover", None, self._hooks.silence, transport)
+            self._guard.call(f"{self.name} takeover", None, self._hooks.silence, transport)
             original(wrapper, transport, *args, **kwargs)
 
         takeover.put(kind, "__init__", init)
@@ -98,9 +106,17 @@ class HttpxInstrumentation:
             self._hooks.silence(transport)
 
 
+class Httpx2Instrumentation(HttpxInstrumentation):
+    """The same for httpx2, which continues httpx under a name of its own."""
+
+    name = "httpx2"
+    instrumentor = "HTTPX2ClientInstrumentor"
+    wrappers = ("SyncOpenTelemetryTransportHttpx2", "AsyncOpenTelemetryTransportHttpx2")
+
+
 def _transports_of(client: Any) -> list[Any]:
     # httpx has no public name for them, and contrib reads the same
     return [each for each in (client._transport, *client._mounts.values()) if each is not None]  # noqa: SLF001
 
 
-__all__ = ["HttpxInstrumentation"]
+__all__ = ["Httpx2Instrumentation", "HttpxInstrumentation"]

@@ -1,15 +1,27 @@
-"""Bodies of answers that tell when they have been read, closed or lost. Imported when httpx is."""
+"""Bodies of answers that tell when they have been read, closed or lost."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-
-from httpx import AsyncByteStream, SyncByteStream
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from otel_distro.instrumentation.http_client import Exchange
 
+if TYPE_CHECKING:
+    from httpx import AsyncByteStream, SyncByteStream
 
-class SyncBody(SyncByteStream):
+Make = Callable[[Any, Exchange], Any]
+"""Makes a body of the library's own stream."""
+
+
+def bodies_of(httpx: ModuleType) -> tuple[Make, Make]:
+    """The two classes below as kinds of the library's own streams, which is what it asks for: sync and async."""
+    sync = type("SyncBody", (SyncBody, httpx.SyncByteStream), {})
+    return sync, type("AsyncBody", (AsyncBody, httpx.AsyncByteStream), {})
+
+
+class SyncBody:
     """The body of an answer.
 
     Args:
@@ -40,7 +52,7 @@ class SyncBody(SyncByteStream):
             self._exchange.end()
 
 
-class AsyncBody(AsyncByteStream):
+class AsyncBody:
     """The same, asynchronous."""
 
     def __init__(self, stream: AsyncByteStream, exchange: Exchange) -> None:
@@ -68,10 +80,11 @@ class _Chunks:
     Only the reader holds it: when that stops, httpx's generator is garbage, as without us, and frees the connection.
     """
 
-    __slots__ = ("_exchange", "_next")
+    __slots__ = ("_chunks", "_exchange", "_next")
 
     def __init__(self, stream: AsyncByteStream, exchange: Exchange) -> None:
-        self._next = stream.__aiter__().__anext__
+        self._chunks: Any = stream.__aiter__()
+        self._next = self._chunks.__anext__
         self._exchange = exchange
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -85,3 +98,20 @@ class _Chunks:
         except Exception as error:
             self._exchange.fail(error)
             raise
+
+    # the rest of a generator: httpx2 closes one whose reader has stopped, and knows it by these methods
+    async def asend(self, value: object) -> bytes:
+        """Hand on."""
+        sent: bytes = await self._chunks.asend(value)
+        return sent
+
+    async def athrow(self, *error: Any) -> bytes:
+        """Hand on."""
+        thrown: bytes = await self._chunks.athrow(*error)
+        return thrown
+
+    async def aclose(self) -> None:
+        """Close httpx's generator; another kind of iterator has nothing to close."""
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            await close()

@@ -1,4 +1,4 @@
-"""httpx's network transports, wrapped."""
+"""The network transports of httpx and httpx2, wrapped."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ from otel_distro.guard import Guard
 from otel_distro.instrumentation.hooks import Hooks, HookSet
 from otel_distro.instrumentation.http_client import Exchange, HttpClient, Place
 
+from .bodies import Make, bodies_of
 from .headers import writer
 
-_PART = "instrumentation httpx"
 _VERSIONS = {b"HTTP/1.0": "1.0", b"HTTP/1.1": "1.1", b"HTTP/2": "2", b"HTTP/3": "3"}
+_SWITCHING = 101
+"""The connection is a WebSocket's from here on; the request has ended, and what follows may last for days."""
 
 
 class Transports:
     """The patch.
 
     Args:
+        library: the entry-point name, for messages.
         client: begins exchanges.
         hooks: the user's.
         guard: where failures go.
     """
 
-    def __init__(self, client: HttpClient, hooks: Hooks, guard: Guard) -> None:
+    def __init__(self, library: str, client: HttpClient, hooks: Hooks, guard: Guard) -> None:
+        self._part = f"instrumentation {library}"
+        self._hook_part = f"{library} hook"
         self._client = client
         self._hooks = hooks
         self._guard = guard
@@ -40,13 +45,17 @@ class Transports:
         """Patch `HTTPTransport` and `AsyncHTTPTransport`."""
         if self._originals is not None:
             return
+        if not hasattr(httpx, "HTTPTransport"):
+            # the pre-releases of httpx 1.0 share nothing with 0.x but the name
+            raise RuntimeError(f"httpx {httpx.__version__} is not known; it sends its requests without telemetry")
         self._httpx = httpx
+        sync_body, async_body = bodies_of(httpx)
         self._parts = _parts_of(httpx.URL("http://host/path"))
         self._client.write = writer(httpx.Headers, self._client.id_header)
         sync, asynchronous = httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request
         self._originals = sync, asynchronous
-        httpx.HTTPTransport.handle_request = self._sync(sync)
-        httpx.AsyncHTTPTransport.handle_async_request = self._async(asynchronous)
+        httpx.HTTPTransport.handle_request = self._sync(sync, sync_body)
+        httpx.AsyncHTTPTransport.handle_async_request = self._async(asynchronous, async_body)
 
     def unwrap(self) -> None:
         """Take the patch back."""
@@ -56,9 +65,7 @@ class Transports:
             )
             self._originals = None
 
-    def _sync(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        from .bodies import SyncBody
-
+    def _sync(self, original: Callable[..., Any], body: Make) -> Callable[..., Any]:
         @wraps(original)
         def handle_request(transport: Any, request: Any) -> Any:
             exchange, hooks = self._begin(transport, request, asynchronous=False)
@@ -72,16 +79,17 @@ class Transports:
             if self._answered(exchange, response, hooks):
                 if hooks is not None:
                     if hooks.response is not None:
-                        self._guard.call(_PART, None, _respond, hooks.response, exchange.span, request, response)
+                        self._guard.call(self._part, None, _respond, hooks.response, exchange.span, request, response)
                     exchange.leave()
-                response.stream = SyncBody(response.stream, exchange)
+                if response.status_code == _SWITCHING:
+                    exchange.end()
+                else:
+                    response.stream = body(response.stream, exchange)
             return response
 
         return handle_request
 
-    def _async(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        from .bodies import AsyncBody
-
+    def _async(self, original: Callable[..., Any], body: Make) -> Callable[..., Any]:
         @wraps(original)
         async def handle_async_request(transport: Any, request: Any) -> Any:
             exchange, hooks = self._begin(transport, request, asynchronous=True)
@@ -99,7 +107,10 @@ class Transports:
                     if hooks.async_response is not None:
                         await self._awaited(_respond, hooks.async_response, exchange.span, request, response)
                     exchange.leave()
-                response.stream = AsyncBody(response.stream, exchange)
+                if response.status_code == _SWITCHING:
+                    exchange.end()
+                else:
+                    response.stream = body(response.stream, exchange)
             return response
 
         return handle_async_request
@@ -122,7 +133,7 @@ class Transports:
                     place = (scheme, host, port, path)
             exchange = self._client.begin(request.method, url, request.headers, False, hooks is not None, hook, place)
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
-            self._guard.failed(_PART, error)
+            self._guard.failed(self._part, error)
             return None, None
         return exchange, hooks
 
@@ -134,13 +145,13 @@ class Transports:
             if hooks is None:
                 exchange.leave()
         except Exception as error:  # noqa: BLE001 - the response is the application's
-            self._guard.failed(_PART, error)
-            self._guard.call(_PART, None, exchange.end)
+            self._guard.failed(self._part, error)
+            self._guard.call(self._part, None, exchange.end)
             return False
         return True
 
     def _failed(self, exchange: Exchange, error: BaseException) -> None:
-        self._guard.call(_PART, None, exchange.fail, error)
+        self._guard.call(self._part, None, exchange.fail, error)
 
     async def _awaited(self, call: Callable[..., Any], *arguments: Any) -> None:
         try:
@@ -148,7 +159,7 @@ class Transports:
             if result is not None:
                 await result
         except Exception as error:  # noqa: BLE001 - the hook is the user's, the request must go on
-            self._guard.failed("httpx hook", error)
+            self._guard.failed(self._hook_part, error)
 
 
 def _parts_of(url: Any) -> type | None:

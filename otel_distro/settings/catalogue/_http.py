@@ -24,7 +24,7 @@ class Http(Record):
         source=CONTRIB,
     )
     httpx_excluded_urls: tuple[str, ...] | None = variable(
-        "OTEL_PYTHON_HTTPX_EXCLUDED_URLS", patterns(), None, "The same, for httpx alone.", source=CONTRIB
+        "OTEL_PYTHON_HTTPX_EXCLUDED_URLS", patterns(), None, "The same, for httpx and httpx2 alone.", source=CONTRIB
     )
     requests_excluded_urls: tuple[str, ...] | None = variable(
         "OTEL_PYTHON_REQUESTS_EXCLUDED_URLS", patterns(), None, "The same, for requests alone.", source=CONTRIB
