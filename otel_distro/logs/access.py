@@ -2,7 +2,8 @@
 
 uvicorn writes its line when the response begins. The record is held until the request is over and goes on then, as the
 record that it is: through the handlers, levels and filters that the server's logging has. So there is one line a
-request, and none where the server was told to write none.
+request, and none where the server was told to write none. gunicorn's own ASGI worker and granian write theirs when the
+application has returned, and are told the request that it returned from.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from otel_distro.context import current_scope
+from otel_distro.context import current_scope, reset_scope, set_scope
 from otel_distro.redaction import redact_url
+from otel_distro.tracing.context import attach_span, detach
 
 from .correlation import Release
+
+if TYPE_CHECKING:
+    from otel_distro.instrumentation.asgi.exchange import Exchange
 
 UVICORN = "uvicorn.access"
 GUNICORN = "gunicorn.access"
 LOGGERS = frozenset({UVICORN, GUNICORN, "hypercorn.access", "granian.access", "_granian.access"})
+AFTERWARDS = ("gunicorn.asgi.protocol", "granian.asgi")
+"""Modules of servers that write the line when the application has returned."""
 
 _LONGEST_PATH = 2_048
 
@@ -29,10 +36,16 @@ class Access:
 
     Args:
         release: lets a held record go on.
+        put_on: puts the ids of the running code on a record; gives the span's context.
+
+    Attributes:
+        last: gives the request that the task has just served; None where no server asks for it.
     """
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, put_on: Callable[[logging.LogRecord], Any]) -> None:
         self._release = release
+        self._put_on = put_on
+        self.last: Callable[[], Exchange | None] | None = None
 
     def hold(self, logger: logging.Logger, record: logging.LogRecord, context: Any) -> bool:
         """Put on the record what it tells as fields; True when it waits for the end of its request.
@@ -45,9 +58,25 @@ class Access:
         values = record.__dict__
         values.update(_of_gunicorn(record) if record.name == GUNICORN else _of_uvicorn(record))
         scope: Any = current_scope()
+        if scope is None and self.last is not None:
+            left = self.last()
+            return left is not None and self._tell_late(logger, record, left)
         exchange = None if scope is None else getattr(scope, "request", None) or scope
         hold: Callable[[Callable[..., object]], bool] | None = getattr(exchange, "hold", None)
         return hold is not None and hold(partial(self._complete, logger, record, context))
+
+    def _tell_late(self, logger: logging.Logger, record: logging.LogRecord, left: Exchange) -> bool:
+        """As if the record had been made within the request that has just ended."""
+        span = left.server_span
+        token = None if span is None else attach_span(span)
+        opened = set_scope(left)
+        try:
+            left.tell(partial(self._complete, logger, record, self._put_on(record)))
+        finally:
+            reset_scope(opened)
+            if token is not None:
+                detach(token)
+        return True
 
     def _complete(
         self,
@@ -105,4 +134,4 @@ def _of_gunicorn(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
-__all__ = ["LOGGERS", "Access"]
+__all__ = ["AFTERWARDS", "LOGGERS", "Access"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.sdk.resources import Resource
 
+    from .access import Access
     from .lines import Formats, Lines
 
 FORMAT = (
@@ -78,11 +79,14 @@ def set_up(
     correlation = Correlation(service, contextual=ours)
     made.join = join = Join(put_on=correlation.put_on, take=take, guard=guard)
     if ours:
-        from .access import LOGGERS, Access
+        from .access import AFTERWARDS, LOGGERS, Access
         from .json_lines import make_portable
 
         make_portable()
-        join.hold_back(LOGGERS, Access(join.release).hold)
+        access = Access(join.release, correlation.put_on)
+        join.hold_back(LOGGERS, access.hold)
+        for server in AFTERWARDS:
+            hooks.on_import(server, lambda _: _remember(access))
     join.join()
     if chosen.lines:
         formats_for = _formats(chosen, resource, environ)
@@ -98,6 +102,13 @@ def set_up(
     if ours:
         _join_others(hooks, made, join, correlation, take, guard)
     return made
+
+
+def _remember(access: Access) -> None:
+    from otel_distro.instrumentation.asgi.last import remember, take
+
+    remember()
+    access.last = take
 
 
 def _set_levels(chosen: settings.Logs, guard: Guard, hooks: ImportHooks) -> None:

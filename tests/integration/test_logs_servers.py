@@ -135,8 +135,13 @@ GUNICORN = (
     *("-w", "2", "-k", "uvicorn_worker.UvicornWorker", "-b", "127.0.0.1:PORT", "--access-logfile", "-"),
 )
 
+GUNICORN_ASGI = (
+    *("gunicorn", "app:app", "-w", "2", "-k", "asgi", "-b", "127.0.0.1:PORT", "--access-logfile", "-"),
+    *("--graceful-timeout", "1"),  # it waits for connections that are long gone
+)
 
-@pytest.mark.parametrize("command", [UVICORN, GUNICORN], ids=["uvicorn", "gunicorn"])
+
+@pytest.mark.parametrize("command", [UVICORN, GUNICORN, GUNICORN_ASGI], ids=["uvicorn", "gunicorn", "gunicorn-asgi"])
 def test_every_line_is_json_and_every_request_has_one_access_line(tmp_path: Path, command: Sequence[str]) -> None:
     """Server, access and application lines have one form; the access line tells route, status, duration and ids."""
     with serving(tmp_path, command, OTEL_DISTRO_LOGS="json", OTEL_SERVICE_NAME="shop") as server:
@@ -146,7 +151,7 @@ def test_every_line_is_json_and_every_request_has_one_access_line(tmp_path: Path
         lines = server.end()
     assert "c4n4ry" not in "\n".join(lines)
     told = [json.loads(line) for line in lines]
-    access = [line for line in told if line["logger"] == "uvicorn.access"]
+    access = [line for line in told if line["logger"] in {"uvicorn.access", "gunicorn.access"}]
     assert len(access) == 21
     for number in range(20):
         (line,) = [line for line in access if line["request_id"] == f"request-{number}"]

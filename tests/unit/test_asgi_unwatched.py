@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import WebSocketRoute
 
 from otel_distro.context import current_scope
+from otel_distro.instrumentation.asgi import last
 from otel_distro.instrumentation.asgi.exchange import MARK, Exchange
 from otel_distro.loggers import REQUESTS
 from tests.asgi_rig import Rig, drive, get, one_route, rigged, scope_of
@@ -280,3 +281,32 @@ def test_a_websocket_is_watched() -> None:
         app = Starlette(routes=[WebSocketRoute("/ws", endpoint)])
         asyncio.run(drive(app, scope, [{"type": "websocket.connect"}]))
     assert seen == [(True, 0)]
+
+
+def test_what_a_task_served_last_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that writes its line when the application has returned finds the request, and never an earlier one."""
+    monkeypatch.setattr(Exchange, "leave", Exchange.leave)
+    monkeypatch.setattr(last, "_remembering", [])
+    last.remember()
+    last.remember()
+    found: list[Any] = []
+
+    async def handler(request: Any) -> Any:
+        return PlainTextResponse("hello")
+
+    async def server() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request"}
+
+        async def send(_: Any) -> None:
+            """Send nothing."""
+
+        await one_route(handler, ROUTE)(scope_of("/p/1"), receive, send)
+        found.extend((last.take(), last.take()))
+
+    with quiet():
+        asyncio.run(server())
+    told: list[Any] = []
+    found[0].tell(lambda **what: told.append(what["route"]))
+    assert told == ["/p/{number}"]
+    assert found[1] is None

@@ -24,6 +24,10 @@ from tests.logs_rig import fresh_root, joined, json_lines, logger_with, pipe, qu
 SPAN = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
 
 
+def no_ids(record: logging.LogRecord) -> None:
+    """Put nothing on a record."""
+
+
 class Taken:
     """Gets records as the queue does."""
 
@@ -178,7 +182,7 @@ def test_an_access_line_outside_a_followed_request_goes_on_at_once_with_its_fiel
     handler = logging.handlers.BufferingHandler(10)
     with joined() as join:
         join.restore()
-        join.hold_back(LOGGERS, Access(join.release).hold)
+        join.hold_back(LOGGERS, Access(join.release, no_ids).hold)
         join.join()
         with logger_with(handler, name="uvicorn.access") as logger:
             logger.info('%s - "%s %s HTTP/%s" %d', "10.0.0.1:5", "GET", "/a?token=s3cret&b=1", "1.1", 404)
@@ -195,7 +199,7 @@ def test_gunicorns_access_line_has_the_same_fields() -> None:
     atoms = {"h": "10.0.0.1", "m": "GET", "U": "/a", "s": "200", "D": 1500, "{authorization}i": "Bearer x"}
     with joined() as join:
         join.restore()
-        join.hold_back(LOGGERS, Access(join.release).hold)
+        join.hold_back(LOGGERS, Access(join.release, no_ids).hold)
         join.join()
         with logger_with(handler, name="gunicorn.access") as logger:
             logger.info("%(h)s %(m)s %(U)s", atoms)

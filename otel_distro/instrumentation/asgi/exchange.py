@@ -307,6 +307,10 @@ class Exchange(RequestScope):
         self.held = told
         return True
 
+    def tell(self, told: Told) -> None:
+        """Tell `told` about the request's end, which has just been."""
+        self._tell(told, perf_counter() - self.started)
+
     def settle(self, scope: Scope) -> None:
         """Tell the end of a request that is not watched, once: to whom `hold` promised it, and repeated statements.
 
