@@ -117,3 +117,46 @@ def test_an_asynchronous_cluster_client(cluster: ClusterServer, recording: Recor
     command, pipeline = (span for span in recording.spans if span.name in {"SET", "PIPELINE GET"})
     assert (command.attributes or {})["server.port"] == cluster.ports["main"]
     assert (pipeline.attributes or {})["db.operation.batch.size"] == 2
+
+
+STRATEGIES = pytest.mark.skipif(
+    not hasattr(redis.cluster, "TransactionStrategy"), reason="this redis-py has no transactions of clusters"
+)
+
+
+@STRATEGIES
+def test_a_clusters_transaction_shows_what_it_watches(cluster: ClusterServer, recording: Recording) -> None:
+    """What runs between WATCH and MULTI runs at once, and is a span each, as with one server."""
+    with RedisCluster("127.0.0.1", cluster.ports["main"]) as client:
+        client.set("user:1", "x")
+        recording.take()
+        with client.pipeline(transaction=True) as pipeline:
+            pipeline.watch("user:1")
+            assert pipeline.get("user:1") == b"x"
+            pipeline.multi()
+            pipeline.set("user:1", "y")
+            pipeline.execute()
+    texts = [(span.attributes or {})["db.query.text"] for span in recording.spans]
+    assert texts == ["WATCH user:?", "GET user:?", "SET user:? ?"]
+
+
+@STRATEGIES
+def test_an_asynchronous_clusters_transaction_shows_what_it_watches(
+    cluster: ClusterServer, recording: Recording
+) -> None:
+    """The same, asynchronous."""
+
+    async def work() -> None:
+        async with AsyncRedisCluster("127.0.0.1", cluster.ports["main"]) as client:
+            await client.set("user:1", "x")
+            recording.take()
+            pipeline = client.pipeline(transaction=True)
+            await pipeline.watch("user:1")
+            assert await pipeline.get("user:1") == b"x"
+            pipeline.multi()
+            pipeline.set("user:1", "y")
+            await pipeline.execute()
+
+    asyncio.run(work())
+    texts = [(span.attributes or {})["db.query.text"] for span in recording.spans]
+    assert texts == ["WATCH user:?", "GET user:?", "SET user:? ?"]

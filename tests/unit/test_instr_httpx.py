@@ -178,6 +178,13 @@ def test_headers_of_a_class_of_its_own_are_written_by_their_own_methods(httpx: A
     assert usual["traceparent"] == "t"
 
 
+def test_the_short_ways_are_there(kind: type[HttpxInstrumentation]) -> None:
+    """What the newest release keeps of URLs and headers is what the short ways know; else they cost in silence."""
+    with instrumented(kind, Recording()) as instrumentation:
+        assert instrumentation._transports._parts is not None
+        assert instrumentation._client.write is not None
+
+
 def test_a_streamed_answer_ends_when_it_is_closed(recording: Recording, echo: Echo, httpx: Any) -> None:
     """A body that is not read ends its span when it is closed."""
     with httpx.Client() as client:

@@ -458,3 +458,11 @@ def test_an_operation_is_met_in_one_step(looks_up: int, makers: int) -> None:
     assert met == [None] * makers
     assert operation.met == (found, missed)
     assert (found is missed) == (makers == 1)
+
+
+def test_every_way_in_is_found_in_the_newest_redis_py() -> None:
+    """A method that a release renames turns this red, and not telemetry silent."""
+    if int(redis.__version__.partition(".")[0]) < 8:
+        pytest.skip("earlier versions have fewer")
+    with instrumented(RedisInstrumentation, Recording()) as instrumentation:
+        assert len(instrumentation._clients._replaced) == 12

@@ -17,8 +17,6 @@ from .bodies import Make, bodies_of
 from .headers import writer
 
 _VERSIONS = {b"HTTP/1.0": "1.0", b"HTTP/1.1": "1.1", b"HTTP/2": "2", b"HTTP/3": "3"}
-_SWITCHING = 101
-"""The connection is a WebSocket's from here on; the request has ended, and what follows may last for days."""
 
 
 class Transports:
@@ -76,12 +74,14 @@ class Transports:
             except BaseException as error:
                 self._failed(exchange, error)
                 raise
-            if self._answered(exchange, response, hooks):
+            status = self._answered(exchange, response, hooks)
+            if status:
                 if hooks is not None:
                     if hooks.response is not None:
                         self._guard.call(self._part, None, _respond, hooks.response, exchange.span, request, response)
                     exchange.leave()
-                if response.status_code == _SWITCHING:
+                if status == 101:
+                    # the connection is a WebSocket's from here on, perhaps for days
                     exchange.end()
                 else:
                     response.stream = body(response.stream, exchange)
@@ -102,12 +102,14 @@ class Transports:
             except BaseException as error:
                 self._failed(exchange, error)
                 raise
-            if self._answered(exchange, response, hooks):
+            status = self._answered(exchange, response, hooks)
+            if status:
                 if hooks is not None:
                     if hooks.async_response is not None:
                         await self._awaited(_respond, hooks.async_response, exchange.span, request, response)
                     exchange.leave()
-                if response.status_code == _SWITCHING:
+                if status == 101:
+                    # the connection is a WebSocket's from here on, perhaps for days
                     exchange.end()
                 else:
                     response.stream = body(response.stream, exchange)
@@ -137,18 +139,19 @@ class Transports:
             return None, None
         return exchange, hooks
 
-    def _answered(self, exchange: Exchange, response: Any, hooks: HookSet | None) -> bool:
-        """Where there are hooks, the span stays the current one for them."""
+    def _answered(self, exchange: Exchange, response: Any, hooks: HookSet | None) -> int:
+        """The status; 0 where we failed. Where there are hooks, the span stays the current one for them."""
         try:
             version = _VERSIONS.get(response.extensions.get("http_version", b"HTTP/1.1"), "")
-            exchange.answered(response.status_code, version, response.headers)
+            status: int = response.status_code
+            exchange.answered(status, version, response.headers)
             if hooks is None:
                 exchange.leave()
         except Exception as error:  # noqa: BLE001 - the response is the application's
             self._guard.failed(self._part, error)
             self._guard.call(self._part, None, exchange.end)
-            return False
-        return True
+            return 0
+        return status
 
     def _failed(self, exchange: Exchange, error: BaseException) -> None:
         self._guard.call(self._part, None, exchange.fail, error)

@@ -59,11 +59,14 @@ class Clients:
             ("client.Pipeline.execute", self._pipeline),
             ("cluster.RedisCluster.execute_command", self._command),
             ("cluster.ClusterPipeline.execute", self._pipeline),
+            # from 6.1 on: what runs between WATCH and MULTI
+            ("cluster.TransactionStrategy._immediate_execute_command", _of_strategy(self._command)),
             ("asyncio.client.Redis.execute_command", self._async_command),
             ("asyncio.client.Pipeline.immediate_execute_command", self._async_command),
             ("asyncio.client.Pipeline.execute", self._async_pipeline),
             ("asyncio.cluster.RedisCluster.execute_command", self._async_command),
             ("asyncio.cluster.ClusterPipeline.execute", self._async_pipeline),
+            ("asyncio.cluster.TransactionStrategy._immediate_execute_command", _of_strategy(self._async_command)),
         ):
             *modules, name, method = path.split(".")
             place: Any = redis
@@ -280,6 +283,24 @@ class Clients:
             operation.ended(self.tracer, context, started)
         else:
             operation.failed(self.tracer, context, started, error, status_code(error))
+
+
+def _of_strategy(wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[..., Callable[..., Any]]:
+    """`wrapper` for a method of a cluster pipeline's strategy: who knows the cluster is the pipeline."""
+
+    def wrapped(original: Callable[..., Any]) -> Callable[..., Any]:
+        def below(pipeline: Any, *args: Any, **options: Any) -> Any:
+            return original(pipeline._execution_strategy, *args, **options)  # noqa: SLF001 - the way back
+
+        traced = wrapper(below)
+
+        @wraps(original)
+        def immediate(strategy: Any, *args: Any, **options: Any) -> Any:
+            return traced(strategy._pipe, *args, **options)  # noqa: SLF001 - it has no public name
+
+        return immediate
+
+    return wrapped
 
 
 def _count_each(lookups: Lookups, replies: list[Any]) -> None:
