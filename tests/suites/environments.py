@@ -59,6 +59,7 @@ OLDEST = (
     "psycopg2-binary",  # SQLAlchemy 1.4 does not know psycopg 3
     "redis==5.0.8",
     "httpx==0.27.2",
+    "httpx2==2.0.0",
     "uvicorn==0.30.6",
     "urllib3<2.3",
     "requests<2.33",
