@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     # the SDK is imported when it is configured, not when the entry point is looked at
     from opentelemetry.sdk.resources import Resource
 
+    from .logs.access import Access
     from .pipeline import Pipeline
     from .session import Session
 
@@ -231,6 +232,22 @@ def _join_logging(session: Session, pipeline: Pipeline, resource: Resource) -> N
     if logs.lines is not None:
         pipeline.flushes.append(("log lines", logs.flush))
         pipeline.endings.append(("log lines", logs.flush))
+    if logs.access is not None:
+        _join_access_lines(session, logs.access)
+
+
+def _join_access_lines(session: Session, access: Access) -> None:
+    """Where a server writes its line after the application has returned, it is told what it returned from."""
+    from .logs.access import AFTERWARDS
+
+    def remember(_: object) -> None:
+        from .instrumentation.asgi import last
+
+        last.remember()
+        access.last = last.take
+
+    for server in AFTERWARDS:
+        session.hooks.on_import(server, remember)
 
 
 def _join_sentry(session: Session, pipeline: Pipeline, resource: Resource) -> None:

@@ -11,16 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from otel_distro.context import current_scope, reset_scope, set_scope
 from otel_distro.redaction import redact_url
 from otel_distro.tracing.context import attach_span, detach
 
 from .correlation import Release
-
-if TYPE_CHECKING:
-    from otel_distro.instrumentation.asgi.exchange import Exchange
 
 UVICORN = "uvicorn.access"
 GUNICORN = "gunicorn.access"
@@ -39,13 +36,14 @@ class Access:
         put_on: puts the ids of the running code on a record; gives the span's context.
 
     Attributes:
-        last: gives the request that the task has just served; None where no server asks for it.
+        last: gives the request that the task has just served, a `RequestScope` that can `tell` its end; None where no
+            server asks for it. Set by who knows the instrumentation.
     """
 
     def __init__(self, release: Release, put_on: Callable[[logging.LogRecord], Any]) -> None:
         self._release = release
         self._put_on = put_on
-        self.last: Callable[[], Exchange | None] | None = None
+        self.last: Callable[[], Any] | None = None
 
     def hold(self, logger: logging.Logger, record: logging.LogRecord, context: Any) -> bool:
         """Put on the record what it tells as fields; True when it waits for the end of its request.
@@ -65,7 +63,7 @@ class Access:
         hold: Callable[[Callable[..., object]], bool] | None = getattr(exchange, "hold", None)
         return hold is not None and hold(partial(self._complete, logger, record, context))
 
-    def _tell_late(self, logger: logging.Logger, record: logging.LogRecord, left: Exchange) -> bool:
+    def _tell_late(self, logger: logging.Logger, record: logging.LogRecord, left: Any) -> bool:
         """As if the record had been made within the request that has just ended."""
         span = left.server_span
         token = None if span is None else attach_span(span)

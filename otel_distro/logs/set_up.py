@@ -39,10 +39,12 @@ class LogsOfProcess:
     Attributes:
         join: where records are taken; None when nobody wants them.
         lines: the lines of handlers; None when they stay the application's.
+        access: the lines of servers about requests; None when they stay theirs.
     """
 
     join: Join | None = None
     lines: Lines | None = None
+    access: Access | None = None
 
     def flush(self, seconds: float) -> bool:
         """Wait until every line is written that waits for its stream, at most so long."""
@@ -79,14 +81,12 @@ def set_up(
     correlation = Correlation(service, contextual=ours)
     made.join = join = Join(put_on=correlation.put_on, take=take, guard=guard)
     if ours:
-        from .access import AFTERWARDS, LOGGERS, Access
+        from .access import LOGGERS, Access
         from .json_lines import make_portable
 
         make_portable()
-        access = Access(join.release, correlation.put_on)
-        join.hold_back(LOGGERS, access.hold)
-        for server in AFTERWARDS:
-            hooks.on_import(server, lambda _: _remember(access))
+        made.access = Access(join.release, correlation.put_on)
+        join.hold_back(LOGGERS, made.access.hold)
     join.join()
     if chosen.lines:
         formats_for = _formats(chosen, resource, environ)
@@ -102,13 +102,6 @@ def set_up(
     if ours:
         _join_others(hooks, made, join, correlation, take, guard)
     return made
-
-
-def _remember(access: Access) -> None:
-    from otel_distro.instrumentation.asgi.last import remember, take
-
-    remember()
-    access.last = take
 
 
 def _set_levels(chosen: settings.Logs, guard: Guard, hooks: ImportHooks) -> None:

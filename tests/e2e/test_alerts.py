@@ -1,4 +1,4 @@
-"""Alert rules beside a real service: names and labels are there, expressions can be evaluated, and which of them fire."""
+"""Alert rules beside a real service: names and labels exist, expressions can be evaluated, and which of them fire."""
 
 from __future__ import annotations
 

@@ -283,12 +283,18 @@ def test_a_websocket_is_watched() -> None:
     assert seen == [(True, 0)]
 
 
-def test_what_a_task_served_last_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def remembering() -> Iterator[None]:
+    """What a task served last is kept while a test runs."""
+    forget = last.remember()
+    last.remember()
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("remembering")
+def test_what_a_task_served_last_is_taken_once() -> None:
     """A server that writes its line when the application has returned finds the request, and never an earlier one."""
-    monkeypatch.setattr(Exchange, "leave", Exchange.leave)
-    monkeypatch.setattr(last, "_remembering", [])
-    last.remember()
-    last.remember()
     found: list[Any] = []
 
     async def handler(request: Any) -> Any:
