@@ -6,22 +6,20 @@ import weakref
 from collections.abc import Callable
 from functools import wraps
 from types import ModuleType, SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 from opentelemetry.trace import Span
 
 from .base import Toolbox
-from .calls import tracer_of
-from .hooks import Hooks
 from .http_client import Exchange, HttpClient, pairs_of_mapping
+from .http_instrumentation import HttpClientInstrumentation
 from .http_target import is_error
 from .takeover import Takeover
 
-_CONTRIB = "opentelemetry.instrumentation.aiohttp_client"
 _PART = "instrumentation aiohttp-client"
 
 
-class AiohttpClientInstrumentation:
+class AiohttpClientInstrumentation(HttpClientInstrumentation):
     """Adds a trace configuration to every `ClientSession` that is made; one configuration serves them all.
 
     Contrib makes a tracer and a meter for each session, which are never given back (contrib #4991, #5016).
@@ -30,44 +28,27 @@ class AiohttpClientInstrumentation:
         toolbox: see `Toolbox`.
     """
 
-    name: ClassVar[str] = "aiohttp-client"
+    name = "aiohttp-client"
+    contrib = "opentelemetry.instrumentation.aiohttp_client"
+    instrumentor = "AioHttpClientInstrumentor"
 
     def __init__(self, toolbox: Toolbox) -> None:
-        self._guard = toolbox.guard
         excluded = toolbox.settings.http.aiohttp_client_excluded_urls
-        self._client = HttpClient(toolbox, "aiohttp_client", excluded, pairs_of_mapping)
-        self._hooks = Hooks(self.name, toolbox.guard)
+        super().__init__(toolbox, HttpClient(toolbox, "aiohttp_client", excluded, pairs_of_mapping))
         self._url_filter: Callable[[Any], str] | None = None
-        self._takeover: Takeover | None = None
-        self._aiohttp: Any = None
         self._original: Callable[..., Any] | None = None
         self._further: tuple[Any, ...] = ()
         self._options: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
-    def instrument(self, module: ModuleType) -> None:
-        """Patch aiohttp; contrib's own module is made to configure this instead of patching as well."""
-        if module.__name__ == _CONTRIB:
-            self._take_over(module)
-        else:
-            self._aiohttp = module
-            self._wrap()
-
-    def uninstrument(self) -> None:
-        """Take the patch back; sessions that were made while it was there go silent as well."""
-        self._unwrap()
-        self._hooks.forget()
-        if self._takeover is not None:
-            self._takeover.restore()
-            self._takeover = None
-
-    def _wrap(self) -> None:
-        if self._original is not None or self._aiohttp is None:
+    def wrap(self, library: Any) -> None:
+        """Give every session that is made a trace configuration."""
+        if self._original is not None:
             return
-        config = self._aiohttp.TraceConfig()
+        config = library.TraceConfig()
         config.on_request_start.append(self._on_start)
         config.on_request_end.append(self._on_end)
         config.on_request_exception.append(self._on_exception)
-        original = self._original = self._aiohttp.ClientSession.__init__
+        original = self._original = library.ClientSession.__init__
 
         @wraps(original)
         def init(session: Any, *args: Any, trace_configs: Any = None, **kwargs: Any) -> None:
@@ -78,11 +59,12 @@ class AiohttpClientInstrumentation:
             original(session, *args, trace_configs=configs, **kwargs)
             self._guard.call(_PART, None, self._adopt, session, configs)
 
-        self._aiohttp.ClientSession.__init__ = init
+        library.ClientSession.__init__ = init
 
-    def _unwrap(self) -> None:
+    def unwrap(self) -> None:
+        """Take the patch back; sessions that were made while it was there go silent as well."""
         if self._original is not None:
-            self._aiohttp.ClientSession.__init__ = self._original
+            self._library.ClientSession.__init__ = self._original
             self._original = None
 
     def _adopt(self, session: Any, configs: list[Any]) -> None:
@@ -138,7 +120,7 @@ class AiohttpClientInstrumentation:
 
         With other clients an answer is told as such, too, and `raise_for_status` is the application's own call.
         """
-        aiohttp = self._aiohttp
+        aiohttp = self._library
         # a proxy's answer is not the server's, and what cannot be parsed has a status that nobody sent
         if (
             not isinstance(error, aiohttp.ClientResponseError)
@@ -158,32 +140,21 @@ class AiohttpClientInstrumentation:
         if hooks is not None and hooks.response is not None:
             hooks.response(exchange.span, params)
 
-    def _take_over(self, module: ModuleType) -> None:
-        if self._takeover is not None:
-            return
-        self._takeover = Takeover(
-            module.AioHttpClientInstrumentor,
-            name=self.name,
-            guard=self._guard,
-            configure=self._configure,
-            uninstrument=self._unwrap,
-        )
-        self._takeover.replace("uninstrument_session", staticmethod(self._hooks.silence))
-        self._takeover.put(module, "create_trace_config", self._carrying)
+    def replace(self, module: ModuleType, takeover: Takeover) -> None:
+        """Sessions that are to be left alone, and trace configurations that an application asks contrib for."""
+        takeover.replace("uninstrument_session", staticmethod(self._hooks.silence))
+        takeover.put(module, "create_trace_config", self._carrying)
+
+    def configured(self, options: dict[str, Any]) -> None:
+        """What is to become of a URL before it is told, and trace configurations of the application's own."""
+        self._url_filter = options.get("url_filter")
+        self._further = tuple(options.get("trace_configs") or ())
 
     def _carrying(self, **options: Any) -> Any:
         """In the place of contrib's `create_trace_config`: no second span, but its hooks for sessions that have it."""
-        config = self._aiohttp.TraceConfig()
+        config = self._library.TraceConfig()
         self._options[config] = options
         return config
-
-    def _configure(self, options: dict[str, Any]) -> None:
-        self._wrap()
-        self._hooks.use(options)
-        self._url_filter = options.get("url_filter")
-        self._further = tuple(options.get("trace_configs") or ())
-        if options.get("tracer_provider") is not None:
-            self._client.tracer = tracer_of(options["tracer_provider"], "aiohttp_client")
 
 
 def _version(response: Any) -> str:

@@ -12,7 +12,7 @@ from time import perf_counter, time_ns
 from typing import Any, cast
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanContext, StatusCode
+from opentelemetry.trace import Span, SpanContext, StatusCode, TracerProvider
 
 from otel_distro._compat import IS_VALID, OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_HTTP_KEY, SUPPRESS_KEY
 from otel_distro.bounded import BoundedCache
@@ -192,6 +192,7 @@ class HttpClient:
     ) -> None:
         http = toolbox.settings.http
         self.guard = toolbox.guard
+        self._name = library
         self._pairs = pairs
         self._setter = setter
         self.tracer = tracer_of(toolbox.tracer_provider, library)
@@ -210,6 +211,10 @@ class HttpClient:
         self.exclude(http.excluded_urls if excluded is None else excluded)
         self._request_headers = self._capture("http.request.header.", http.capture_client_request_headers, toolbox)
         self.response_headers = self._capture("http.response.header.", http.capture_client_response_headers, toolbox)
+
+    def trace_by(self, provider: TracerProvider) -> None:
+        """Make spans by another provider from now on."""
+        self.tracer = tracer_of(provider, self._name)
 
     def exclude(self, patterns: Iterable[str]) -> None:
         """Make no telemetry for URLs in which one of these regular expressions is found, and for no others."""

@@ -6,57 +6,42 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 from opentelemetry.trace import Span
 
 from .base import Toolbox
-from .calls import tracer_of
-from .hooks import Hooks, HookSet
+from .hooks import HookSet
 from .http_client import VERSIONS, Exchange, HttpClient, Write, pairs_of_mapping
+from .http_instrumentation import HttpClientInstrumentation
 from .takeover import Takeover
 
-_CONTRIB = "opentelemetry.instrumentation.requests"
 _PART = "instrumentation requests"
 
 
-class RequestsInstrumentation:
+class RequestsInstrumentation(HttpClientInstrumentation):
     """Patches `Session.send`, to which every function of requests comes in the end.
 
     Args:
         toolbox: see `Toolbox`.
     """
 
-    name: ClassVar[str] = "requests"
+    name = "requests"
+    contrib = "opentelemetry.instrumentation.requests"
+    instrumentor = "RequestsInstrumentor"
 
     def __init__(self, toolbox: Toolbox) -> None:
-        self._guard = toolbox.guard
-        self._client = HttpClient(toolbox, self.name, toolbox.settings.http.requests_excluded_urls, pairs_of_mapping)
-        self._hooks = Hooks(self.name, toolbox.guard)
-        self._takeover: Takeover | None = None
+        excluded = toolbox.settings.http.requests_excluded_urls
+        super().__init__(toolbox, HttpClient(toolbox, self.name, excluded, pairs_of_mapping))
         self._session: Any = None
         self._original: Callable[..., Any] | None = None
 
-    def instrument(self, module: ModuleType) -> None:
-        """Patch requests; contrib's own module is made to configure this instead of patching as well."""
-        if module.__name__ == _CONTRIB:
-            self._take_over(module)
-        else:
-            self._session = module.sessions.Session
-            self._client.write = writer(module.structures.CaseInsensitiveDict, self._client.id_header)
-            self._wrap()
-
-    def uninstrument(self) -> None:
-        """Take every patch back."""
-        self._unwrap()
-        self._hooks.forget()
-        if self._takeover is not None:
-            self._takeover.restore()
-            self._takeover = None
-
-    def _wrap(self) -> None:
-        if self._original is not None or self._session is None:
+    def wrap(self, library: Any) -> None:
+        """Patch `Session.send`."""
+        if self._original is not None:
             return
+        self._session = library.sessions.Session
+        self._client.write = writer(library.structures.CaseInsensitiveDict, self._client.id_header)
         original = self._original = self._session.send
         begin, guard = self._begin, self._guard
 
@@ -86,7 +71,8 @@ class RequestsInstrumentation:
 
         self._session.send = send
 
-    def _unwrap(self) -> None:
+    def unwrap(self) -> None:
+        """See `HttpClientInstrumentation`."""
         if self._original is not None:
             self._session.send = self._original
             self._original = None
@@ -105,27 +91,9 @@ class RequestsInstrumentation:
             self._guard.failed(_PART, error)
             return None, None
 
-    def _take_over(self, module: ModuleType) -> None:
-        if self._takeover is not None:
-            return
-        self._takeover = Takeover(
-            module.RequestsInstrumentor,
-            name=self.name,
-            guard=self._guard,
-            configure=self._configure,
-            uninstrument=self._unwrap,
-        )
-        self._takeover.replace("uninstrument_session", staticmethod(self._hooks.silence))
-
-    def _configure(self, options: dict[str, Any]) -> None:
-        self._wrap()
-        self._hooks.use(options)
-        if options.get("excluded_urls") is not None:
-            from .url_exclusion import patterns_of
-
-            self._client.exclude(patterns_of(options["excluded_urls"]))
-        if options.get("tracer_provider") is not None:
-            self._client.tracer = tracer_of(options["tracer_provider"], self.name)
+    def replace(self, module: ModuleType, takeover: Takeover) -> None:
+        """Sessions that are to be left alone are told by a function of contrib's."""
+        takeover.replace("uninstrument_session", staticmethod(self._hooks.silence))
 
 
 def writer(kind: Callable[[], Any], name: str | None) -> Write | None:

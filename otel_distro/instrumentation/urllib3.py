@@ -4,61 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 from opentelemetry.trace import Span
 
 from otel_distro._compat import SUPPRESS_HTTP_KEY
 
 from .base import Toolbox
-from .calls import current, tracer_of
-from .hooks import Hooks, HookSet
+from .calls import current
+from .hooks import HookSet
 from .http_client import VERSIONS, Exchange, HttpClient, pairs_of_mapping, silent
-from .takeover import Takeover
+from .http_instrumentation import HttpClientInstrumentation
 
-_CONTRIB = "opentelemetry.instrumentation.urllib3"
 _PART = "instrumentation urllib3"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Urllib3Instrumentation:
+class Urllib3Instrumentation(HttpClientInstrumentation):
     """Patches the pools' `urlopen`, which everything built on urllib3 calls.
 
     Args:
         toolbox: see `Toolbox`.
     """
 
-    name: ClassVar[str] = "urllib3"
+    name = "urllib3"
+    contrib = "opentelemetry.instrumentation.urllib3"
+    instrumentor = "URLLib3Instrumentor"
 
     def __init__(self, toolbox: Toolbox) -> None:
-        self._guard = toolbox.guard
-        self._client = HttpClient(toolbox, self.name, toolbox.settings.http.urllib3_excluded_urls, pairs_of_mapping)
-        self._hooks = Hooks(self.name, toolbox.guard)
+        excluded = toolbox.settings.http.urllib3_excluded_urls
+        super().__init__(toolbox, HttpClient(toolbox, self.name, excluded, pairs_of_mapping))
         self._url_filter: Callable[[str], str] | None = None
-        self._takeover: Takeover | None = None
         self._pool: Any = None
         self._original: Callable[..., Any] | None = None
 
-    def instrument(self, module: ModuleType) -> None:
-        """Patch urllib3; contrib's own module is made to configure this instead of patching as well."""
-        if module.__name__ == _CONTRIB:
-            self._take_over(module)
-        else:
-            self._pool = module.connectionpool.HTTPConnectionPool
-            self._wrap()
-
-    def uninstrument(self) -> None:
-        """Take every patch back."""
-        self._unwrap()
-        self._hooks.forget()
-        if self._takeover is not None:
-            self._takeover.restore()
-            self._takeover = None
-
-    def _wrap(self) -> None:
-        if self._original is not None or self._pool is None:
+    def wrap(self, library: Any) -> None:
+        """Patch `HTTPConnectionPool.urlopen`."""
+        if self._original is not None:
             return
+        self._pool = library.connectionpool.HTTPConnectionPool
         original = self._original = self._pool.urlopen
 
         @wraps(original)
@@ -81,7 +65,8 @@ class Urllib3Instrumentation:
 
         self._pool.urlopen = urlopen
 
-    def _unwrap(self) -> None:
+    def unwrap(self) -> None:
+        """See `HttpClientInstrumentation`."""
         if self._original is not None:
             self._pool.urlopen = self._original
             self._original = None
@@ -117,26 +102,9 @@ class Urllib3Instrumentation:
         except Exception as error:  # noqa: BLE001 - the response is the application's
             self._guard.failed(_PART, error)
 
-    def _take_over(self, module: ModuleType) -> None:
-        if self._takeover is None:
-            self._takeover = Takeover(
-                module.URLLib3Instrumentor,
-                name=self.name,
-                guard=self._guard,
-                configure=self._configure,
-                uninstrument=self._unwrap,
-            )
-
-    def _configure(self, options: dict[str, Any]) -> None:
-        self._wrap()
-        self._hooks.use(options)
+    def configured(self, options: dict[str, Any]) -> None:
+        """What is to become of a URL before it is told."""
         self._url_filter = options.get("url_filter")
-        if options.get("excluded_urls") is not None:
-            from .url_exclusion import patterns_of
-
-            self._client.exclude(patterns_of(options["excluded_urls"]))
-        if options.get("tracer_provider") is not None:
-            self._client.tracer = tracer_of(options["tracer_provider"], self.name)
 
 
 def _origin(pool: Any) -> str:

@@ -7,77 +7,60 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from otel_distro.instrumentation.base import Toolbox
-from otel_distro.instrumentation.calls import tracer_of
-from otel_distro.instrumentation.hooks import Hooks
 from otel_distro.instrumentation.http_client import HttpClient
+from otel_distro.instrumentation.http_instrumentation import HttpClientInstrumentation
 from otel_distro.instrumentation.takeover import Takeover
 
 from .headers import setter
 from .transports import Transports
-
-_CONTRIB = "opentelemetry.instrumentation.httpx"
 
 
 def _pairs(headers: Any) -> Any:
     return headers.raw
 
 
-class HttpxInstrumentation:
+class HttpxInstrumentation(HttpClientInstrumentation):
     """Patches the two transports that talk to a network, as contrib does, and ends spans with the body (contrib #2304).
 
     Args:
         toolbox: see `Toolbox`.
 
     Attributes:
-        instrumentor: contrib's class for this library.
         wrappers: contrib's transports for it, which are there where the library is installed.
     """
 
-    name: ClassVar[str] = "httpx"
-    instrumentor: ClassVar[str] = "HTTPXClientInstrumentor"
+    name = "httpx"
+    contrib = "opentelemetry.instrumentation.httpx"
+    instrumentor = "HTTPXClientInstrumentor"
     wrappers: ClassVar[tuple[str, ...]] = ("SyncOpenTelemetryTransport", "AsyncOpenTelemetryTransport")
 
     def __init__(self, toolbox: Toolbox) -> None:
-        self._guard = toolbox.guard
-        excluded = toolbox.settings.http.httpx_excluded_urls
-        self._client = HttpClient(toolbox, self.name, excluded, _pairs, setter)
-        self._hooks = Hooks(self.name, toolbox.guard)
+        super().__init__(
+            toolbox, HttpClient(toolbox, self.name, toolbox.settings.http.httpx_excluded_urls, _pairs, setter)
+        )
         self._transports = Transports(self.name, self._client, self._hooks, toolbox.guard)
-        self._takeover: Takeover | None = None
-        self._httpx: ModuleType | None = None
 
     def instrument(self, module: ModuleType) -> None:
-        """Patch httpx; contrib's own module is made to configure this instead of patching as well."""
-        if module.__name__ == _CONTRIB:
-            self._take_over(module)
-        elif module.__name__ == self.name:  # `httpx2.alias_httpx` lets `httpx` be httpx2, which has its own
-            self._httpx = module
-            self._transports.wrap(module)
+        """As the base class; `httpx2.alias_httpx` lets `httpx` be httpx2, which has an instrumentation of its own."""
+        if module.__name__ in {self.contrib, self.name}:
+            super().instrument(module)
 
-    def uninstrument(self) -> None:
-        """Take every patch back."""
+    def wrap(self, library: Any) -> None:
+        """Patch the transports."""
+        self._transports.wrap(library)
+
+    def unwrap(self) -> None:
+        """See `HttpClientInstrumentation`."""
         self._transports.unwrap()
-        self._hooks.forget()
-        if self._takeover is not None:
-            self._takeover.restore()
-            self._takeover = None
 
-    def _take_over(self, module: ModuleType) -> None:
-        if self._takeover is not None:
-            return
-        self._takeover = Takeover(
-            getattr(module, self.instrumentor),
-            name=self.name,
-            guard=self._guard,
-            configure=self._configure,
-            uninstrument=self._transports.unwrap,
-        )
-        self._takeover.replace("instrument_client", staticmethod(self._instrument_client))
-        self._takeover.replace("uninstrument_client", staticmethod(self._uninstrument_client))
+    def replace(self, module: ModuleType, takeover: Takeover) -> None:
+        """Clients that have hooks of their own or are to be left alone, and transports that contrib wraps."""
+        takeover.replace("instrument_client", staticmethod(self._instrument_client))
+        takeover.replace("uninstrument_client", staticmethod(self._uninstrument_client))
         for name in self.wrappers:
             kind = getattr(module, name, None)
             if kind is not None:
-                self._leave_alone_below(kind, self._takeover)
+                self._leave_alone_below(kind, takeover)
 
     def _leave_alone_below(self, kind: type, takeover: Takeover) -> None:
         """Make no span for a transport that the application wraps in contrib's own: that one makes it."""
@@ -89,13 +72,6 @@ class HttpxInstrumentation:
             original(wrapper, transport, *args, **kwargs)
 
         takeover.put(kind, "__init__", init)
-
-    def _configure(self, options: dict[str, Any]) -> None:
-        if self._httpx is not None:
-            self._transports.wrap(self._httpx)
-        self._hooks.use(options)
-        if options.get("tracer_provider") is not None:
-            self._client.tracer = tracer_of(options["tracer_provider"], self.name)
 
     def _instrument_client(self, client: Any, *_: Any, **options: Any) -> None:
         for transport in _transports_of(client):
