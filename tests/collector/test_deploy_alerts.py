@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from tests.hardships.processes import OURS, Served
-from tests.servers import AlertmanagerServer, PrometheusServer, free_port, wait_until
+from tests.servers import AlertmanagerServer, PrometheusServer, free_port, http_json, wait_until
 from tests.servers.binaries import amtool_binary, promtool_binary
 
 if TYPE_CHECKING:
@@ -89,6 +91,37 @@ def alertmanager(logs: Path) -> Iterator[AlertmanagerServer]:
         yield running
 
 
+def test_causes_mute_their_consequences_and_nothing_else(alertmanager: AlertmanagerServer) -> None:
+    """What a dead target or collector explains is not told; what happens elsewhere is."""
+    causes = [
+        {"alertname": "CollectorDown", "severity": "critical", "job": "otel-collector", "instance": "c"},
+        {"alertname": "ServiceDown", "severity": "critical", "job": "app", "instance": "a"},
+        {"alertname": "ServiceDependencyDown", "severity": "critical", "job": "app", "instance": "d"},
+    ]
+    consequences = [
+        {"alertname": "ServiceGone", "severity": "warning", "job": "shop/cart"},
+        {"alertname": "TelemetryNotDelivered", "severity": "warning", "job": "app"},
+        {"alertname": "ServiceNotReady", "severity": "critical", "job": "app", "instance": "a"},
+        {"alertname": "ServiceNotReady", "severity": "critical", "job": "app", "instance": "d"},
+    ]
+    others = [
+        {"alertname": "ServiceFailures", "severity": "critical", "job": "app"},
+        {"alertname": "ServiceNotReady", "severity": "critical", "job": "app", "instance": "b"},
+    ]
+    place = f"http://{alertmanager.address}/api/v2/alerts"
+    body = json.dumps([{"labels": labels} for labels in (*causes, *consequences, *others)]).encode()
+    request = urllib.request.Request(place, body, {"Content-Type": "application/json"})  # noqa: S310 - our own server
+    urllib.request.urlopen(request).close()  # noqa: S310
+
+    def muted() -> list[dict[str, str]]:
+        return [alert["labels"] for alert in http_json(place) if alert["status"]["inhibitedBy"]]
+
+    wait_until(lambda: len(muted()) == len(consequences), seconds=10, what="what is muted")
+    assert sorted(map(str, map(sorted, map(dict.items, muted())))) == sorted(
+        str(sorted(labels.items())) for labels in consequences
+    )
+
+
 def test_a_dead_service_wakes_somebody_and_a_living_one_ends_it(
     alertmanager: AlertmanagerServer, logs: Path, tmp_path: Path
 ) -> None:
@@ -114,12 +147,12 @@ def test_a_dead_service_wakes_somebody_and_a_living_one_ends_it(
         (page, *_) = alertmanager.told("pagerduty")
         assert page["event_action"] == "trigger"
         assert page["payload"]["severity"] == "critical"
-        assert page["payload"]["summary"] == "1 firing: app"
+        assert page["payload"]["summary"] == "1 firing: app (ServiceDown)"
         line = f"app: 127.0.0.1:{port} does not answer Prometheus (ServiceDown, docs/runbooks.md#servicedown)"
         assert line in page["payload"]["custom_details"]["alerts"]
         wait_until(lambda: alertmanager.told("slack"), seconds=30, what="a line in the channel")
         (said,) = alertmanager.told("slack")[0]["attachments"]
-        assert (said["color"], said["title"], line in said["text"]) == ("danger", "1 firing: app", True)
+        assert (said["color"], said["title"], line in said["text"]) == ("danger", "1 firing: app (ServiceDown)", True)
         with Served(server, environ, tmp_path / "second.log"):
             wait_until(
                 lambda: [told for told in alertmanager.told("pagerduty") if told["event_action"] == "resolve"],
