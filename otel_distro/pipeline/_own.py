@@ -24,13 +24,25 @@ _NOUNS = {"traces": "span", "metrics": "metric", "logs": "log"}
 _WAYS = {"grpc": "grpc", "http/json": "http_json", "http/protobuf": "http"}
 
 
+_HEALTH: Mapping[str, Merge] = {
+    "health.check.up": Merge.MIN,
+    "health.check.degraded": Merge.MAX,
+    "health.check.duration": Merge.MAX,
+    "health.ready": Merge.MIN,
+}
+"""The worst of the workers that were asked of late: one that cannot work would be hidden by whoever was asked last.
+
+Not in `otel_distro.health`, which is imported by those who have it.
+"""
+
+
 def merges(groups: Groups) -> Mapping[str, Merge]:
-    """How workers' gauges become one, of the groups that are made."""
+    """How workers' gauges become one, of the groups that are made and of health."""
     if "runtime" not in groups:
-        return {}
+        return _HEALTH
     from otel_distro.runtime import MERGES
 
-    return MERGES
+    return {**_HEALTH, **MERGES}
 
 
 def otlp_component(signal: str, otlp: settings.Otlp) -> Component:

@@ -147,12 +147,14 @@ def test_a_dead_service_wakes_somebody_and_a_living_one_ends_it(
         (page, *_) = alertmanager.told("pagerduty")
         assert page["event_action"] == "trigger"
         assert page["payload"]["severity"] == "critical"
-        assert page["payload"]["summary"] == "1 firing: app (ServiceDown)"
+        assert page["payload"]["summary"] == "1 firing: app, ServiceDown (critical)"
         line = f"app: 127.0.0.1:{port} does not answer Prometheus (ServiceDown, docs/runbooks.md#servicedown)"
-        assert line in page["payload"]["custom_details"]["alerts"]
+        details = page["payload"]["custom_details"]
+        assert details["firing"] == f"[critical] {line}\n"
+        assert not any(isinstance(text, (dict, list)) for text in details.values()), "text that is taken for YAML"
         wait_until(lambda: alertmanager.told("slack"), seconds=30, what="a line in the channel")
         (said,) = alertmanager.told("slack")[0]["attachments"]
-        assert (said["color"], said["title"], line in said["text"]) == ("danger", "1 firing: app (ServiceDown)", True)
+        assert (said["color"], said["title"], line in said["text"]) == ("danger", "1 firing: app, ServiceDown (critical)", True)
         with Served(server, environ, tmp_path / "second.log"):
             wait_until(
                 lambda: [told for told in alertmanager.told("pagerduty") if told["event_action"] == "resolve"],

@@ -28,7 +28,12 @@ from tests.servers.waiting import http_get, http_ok, wait_until
 APPLICATION = """
 import os, time
 from fastapi import FastAPI
+from otel_distro import health
 app = FastAPI()
+
+@health.check("luck", critical=False)
+def luck() -> bool:
+    return not os.path.exists(f"unlucky-{os.getpid()}")
 
 @app.get("/pid")
 async def pid() -> int:
@@ -166,6 +171,28 @@ def test_a_supervisor_that_pushes_is_not_scraped(tmp_path: Path, sink: OtlpSink,
         sink.wait_for(lambda _: len({p.resource["service.instance.id"] for p in sink.points if p.name == name}) == 3)
         found = service.until(lambda now: now["otel_distro_process_count"] >= 2, "both workers")
         assert found["otel_distro_process_count"] == 2
+
+
+@pytest.mark.parametrize("which", [min, max])
+def test_a_worker_that_cannot_work_is_not_hidden_by_the_others(
+    tmp_path: Path, sink: OtlpSink, which: Callable[[set[str]], str]
+) -> None:
+    """Of the health of several workers a scrape shows the worst, whoever was asked last."""
+    with serving(tmp_path, sink, OTEL_DISTRO_HEALTH="on", OTEL_DISTRO_HEALTH_CACHE="0") as service:
+        pids: set[str] = set()
+        wait_until(lambda: pids.add(service.get("/pid")) or len(pids) == 2, seconds=20, what="answers of both workers")
+        (tmp_path / f"unlucky-{which(pids)}").touch()
+        up, seen = "health_check_up{health_check_name=luck}", set()
+
+        def asked() -> bool:
+            seen.add("degraded" in service.get("/health/detailed"))
+            return len(seen) == 2
+
+        wait_until(asked, seconds=20, what="one answer of each worker")
+        assert service.until(lambda now: up in now, "the check's number")[up] == 0
+        for _ in range(20):
+            service.get("/health/detailed")
+            assert service.scrape()[up] == 0
 
 
 def test_an_export_is_measured_once_with_its_retries(sink: OtlpSink) -> None:
