@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from .http_client import HttpClient
 from .takeover import Takeover
 
 
-class HttpClientInstrumentation:
+class HttpClientInstrumentation(ABC):
     """Patches a library when it is imported; contrib's module for it configures this instead of patching as well.
 
     Args:
@@ -51,19 +52,19 @@ class HttpClientInstrumentation:
             self._takeover.restore()
             self._takeover = None
 
+    @abstractmethod
     def wrap(self, library: Any) -> None:
         """Patch the library, once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unwrap(self) -> None:
         """Take the patches of the library back."""
-        raise NotImplementedError
 
-    def configured(self, options: dict[str, Any]) -> None:
-        """Use what `instrument(...)` of contrib's class was given for this library alone; nothing unless it is said."""
+    def configured(self, options: dict[str, Any]) -> None:  # noqa: B027 - most libraries have nothing of their own
+        """Use what `instrument(...)` of contrib's class was given for this library alone."""
 
-    def replace(self, module: ModuleType, takeover: Takeover) -> None:
-        """Replace what contrib's module has besides `instrument` and `uninstrument`; nothing unless it is said."""
+    def replace(self, module: ModuleType, takeover: Takeover) -> None:  # noqa: B027 - as above
+        """Replace what contrib's module has besides `instrument` and `uninstrument`."""
 
     def _take_over(self, module: ModuleType) -> None:
         if self._takeover is None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import http.client
 import itertools
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from tests.e2e.service import OURS, Service
 from tests.e2e.stacks.rig import Outside
+from tests.hardships.processes import Threads
 from tests.servers import OtlpSink, PostgresServer, PrometheusServer, RedisServer, http_json, wait_until
 from tests.servers.exposition import Sample
 
@@ -27,28 +27,17 @@ COLLECTOR = "otel-collector"
 _LAUNCH = (*OURS, "uvicorn", "tests.e2e.monitored_application:app", "--port", "{port}", "--workers", "2")
 
 
-class Traffic:
-    """Requests without a pause, good and bad ones, and one event stream that stays open; a context manager."""
+class Traffic(Threads):
+    """Requests without a pause, good and bad ones, and one event stream that stays open."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._ending = threading.Event()
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._ask, self._listen)]
         self.rounds = 0
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        for thread in self._threads:
-            thread.join(20)
+        super().__init__((self._ask, self._listen))
 
     def _ask(self) -> None:
         for number in itertools.count():
-            if self._ending.wait(0.05):
+            if self.ending.wait(0.05):
                 return
             item = f"/items/{number % 7}"
             self._service.call(item, method="POST", body={"name": "cup"})
@@ -63,12 +52,12 @@ class Traffic:
     def _listen(self) -> None:
         """Read event streams one after another, so that one is always open."""
         address = urlsplit(self._service.url).netloc
-        while not self._ending.is_set():
+        while not self.ending.is_set():
             connection = http.client.HTTPConnection(address, timeout=20)
             try:
                 connection.request("GET", "/events?count=100")
                 answer = connection.getresponse()
-                while not self._ending.is_set() and answer.read(64):
+                while not self.ending.is_set() and answer.read(64):
                     pass
             finally:
                 connection.close()

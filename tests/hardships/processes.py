@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -105,7 +106,32 @@ class Served:
         return found
 
 
-class Load:
+class Threads:
+    """Work in threads until the block ends; a context manager.
+
+    Args:
+        work: one function a thread, which looks at `ending`.
+
+    Attributes:
+        ending: set when the block ends.
+    """
+
+    def __init__(self, work: Iterable[Callable[[], object]]) -> None:
+        self.ending = threading.Event()
+        self._threads = [threading.Thread(target=function, daemon=True) for function in work]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ending.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Load(Threads):
     """Requests `/n/0`, `/n/1`, ... at an even rate, from threads with connections of their own.
 
     So many threads that the rate holds where an answer takes a tenth of a second: `uvicorn --workers` answers in two
@@ -125,25 +151,12 @@ class Load:
         threads = threads or max(8, round(rate / 6))
         self._port = port
         self._pause = threads / rate
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._next = 0
         self._took: list[tuple[float, float]] = []
         self.answered: set[int] = set()
         self.failed = 0
-        self._threads = [
-            threading.Thread(target=self._run, args=(number / rate,), daemon=True) for number in range(threads)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(partial(self._run, number / rate) for number in range(threads))
 
     def latency(self, share: float, since: float = 0, until: float = float("inf")) -> float:
         """Milliseconds within which this share of the requests was answered that began between two moments.
@@ -161,7 +174,7 @@ class Load:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         due = time.monotonic() + after
         count = 0
-        while not self._stop.wait(max(0.0, due - time.monotonic())):
+        while not self.ending.wait(max(0.0, due - time.monotonic())):
             due += self._pause
             with self._lock:
                 number = self._next

@@ -6,14 +6,13 @@ import itertools
 import os
 import random
 import socket
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Self
 
-from tests.hardships.processes import OURS, Served
+from tests.hardships.processes import OURS, Served, Threads
 from tests.servers import OtlpSink, RedisServer
 from tests.servers.base import free_port
 from tests.servers.waiting import http_get
@@ -119,29 +118,18 @@ class _Served(Served):
         return max(self.memory().items(), key=lambda item: item[1])[0]
 
 
-class _Load:
+class _Load(Threads):
     """Clients that send one thing after the other, each of another kind, some of them badly."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._stop = threading.Event()
         self._numbers = itertools.count(10**6)
         self.sent = 0
-        self._threads = [threading.Thread(target=self._run, args=(seed,), daemon=True) for seed in range(_CLIENTS)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(partial(self._run, seed) for seed in range(_CLIENTS))
 
     def _run(self, seed: int) -> None:
         chance = random.Random(seed)
-        while not self._stop.is_set():
+        while not self.ending.is_set():
             number = next(self._numbers)
             kind = _KINDS[number % len(_KINDS)]
             try:
