@@ -67,8 +67,20 @@ groups:
 @pytest.fixture(scope="module")
 def watched(request: pytest.FixtureRequest) -> Iterator[Monitored]:
     """A service under traffic, scraped by Prometheus and pushing to it, with all that is measured: losses as well."""
+    with _losing(request, {"firing.yml": _FIRING}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def alerted(request: pytest.FixtureRequest) -> Iterator[Monitored]:
+    """The same with the alert rules for services."""
+    with _losing(request, {_RULES.name: _RULES.read_text(encoding="utf-8")}) as running:
+        yield running
+
+
+@contextmanager
+def _losing(request: pytest.FixtureRequest, rules: Mapping[str, str]) -> Iterator[Monitored]:
     folder = LOGS / request.module.__name__.rpartition(".")[2]
-    rules = {"firing.yml": _FIRING, "service.yml": _RULES.read_text(encoding="utf-8")}
     with monitored(folder, rules, CALLBACK="broken") as running:
         running.backend.answer = Answer(400)  # spans and log records, refused for good
         refused = 'otel_sdk_exporter_{}_exported_total{{job="{}", error_type="400"}}'

@@ -32,9 +32,9 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("job", [SCRAPED, PUSHED])
-def test_every_name_and_label_is_there(watched: Monitored, job: str) -> None:
+def test_every_name_and_label_is_there(alerted: Monitored, job: str) -> None:
     """An alert on a name or a label that does not exist never fires, whether a service is scraped or pushes."""
-    labels = watched.metrics(job)
+    labels = alerted.metrics(job)
     wrong = []
     for rule, text in expressions():
         for name, selector in _SELECTED.findall(text):
@@ -47,18 +47,18 @@ def test_every_name_and_label_is_there(watched: Monitored, job: str) -> None:
     assert wrong == []
 
 
-def test_every_label_of_a_group_is_there(watched: Monitored) -> None:
+def test_every_label_of_a_group_is_there(alerted: Monitored) -> None:
     """What series are grouped or matched by is a label of one of the metrics, else groups melt into one."""
-    labels = {name for job in (SCRAPED, PUSHED) for found in watched.metrics(job).values() for name in found}
+    labels = {name for job in (SCRAPED, PUSHED) for found in alerted.metrics(job).values() for name in found}
     grouped = {label for _, text in expressions() for group in _GROUPED.findall(text) for label in group.split(", ")}
     assert grouped - labels - {"__name__"} == {"cache_name"} - labels
 
 
-def test_every_rule_can_be_evaluated(watched: Monitored) -> None:
+def test_every_rule_can_be_evaluated(alerted: Monitored) -> None:
     """Prometheus evaluates all of them over these series without an error, such as two series where one is wanted."""
 
     def evaluated() -> list[Any]:
-        groups = http_json(f"{watched.prometheus.url}/api/v1/rules")["data"]["groups"]
+        groups = http_json(f"{alerted.prometheus.url}/api/v1/rules")["data"]["groups"]
         rules = [rule for group in groups if group["file"].endswith("service.yml") for rule in group["rules"]]
         return rules if rules and all(rule["health"] != "unknown" for rule in rules) else []
 
@@ -67,12 +67,12 @@ def test_every_rule_can_be_evaluated(watched: Monitored) -> None:
     assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] != "ok"] == []
 
 
-def test_what_is_wrong_here_is_noticed_for_both_ways(watched: Monitored) -> None:
+def test_what_is_wrong_here_is_noticed_for_both_ways(alerted: Monitored) -> None:
     """Requests that fail, statements that fail, a pool that runs out, spans that were refused: pending or firing."""
     expected = {"ServiceFailures", "ServiceDatabaseFailures", "ServicePoolTimeouts", "TelemetryLost"}
 
     def noticed(job: str) -> set[str]:
-        return {sample.labels["alertname"] for sample in watched.query(f'ALERTS{{job="{job}"}}')}
+        return {sample.labels["alertname"] for sample in alerted.query(f'ALERTS{{job="{job}"}}')}
 
     for job in (SCRAPED, PUSHED):
         wait_until(lambda job=job: expected <= noticed(job), seconds=60, what=f"the alerts of {job}")
@@ -81,12 +81,12 @@ def test_what_is_wrong_here_is_noticed_for_both_ways(watched: Monitored) -> None
     assert not noticed(COLLECTOR) & {"ServiceFailures", "ServiceSlow", "ServiceVerySlow"}
 
 
-def test_event_streams_are_no_latency(watched: Monitored) -> None:
+def test_event_streams_are_no_latency(alerted: Monitored) -> None:
     """The life of a stream is left out of the histogram that latency alerts look at, and of nothing else."""
     recorded = dict(expressions())["job:http_server_request_duration_seconds_bucket:rate5m"]
-    found = watched.query(recorded.partition("(job, service_name, le)")[2])
+    found = alerted.query(recorded.partition("(job, service_name, le)")[2])
     for job in (SCRAPED, PUSHED):
         routes = {sample.labels.get("http_route") for sample in found if sample.labels["job"] == job}
         assert "/items/{item_id}" in routes
         assert "/events" not in routes
-        assert watched.query(f'http_server_request_duration_seconds_count{{job="{job}", http_route="/events"}}')
+        assert alerted.query(f'http_server_request_duration_seconds_count{{job="{job}", http_route="/events"}}')
