@@ -8,6 +8,7 @@ only themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -219,15 +220,15 @@ class Scalar:
 class Histogram:
     """Lines of a histogram with explicit buckets."""
 
-    __slots__ = ("_buckets", "_count", "_created", "_indices", "_places", "_prefixes", "_sum")
+    __slots__ = ("_bounds", "_count", "_created", "_head", "_indices", "_places", "_sum")
 
     def __init__(self, family: Family, item: Item, *, openmetrics: bool) -> None:
         bounds = item.entries[0].identity.bounds
         comma = f"{item.labels}," if item.labels else ""
         braces = f"{{{item.labels}}}" if item.labels else ""
-        self._buckets = len(bounds) + 1
-        self._prefixes = [f'{family.name}_bucket{{{comma}le="{b!r}"}} ' for b in bounds]
-        self._prefixes.append(f'{family.name}_bucket{{{comma}le="+Inf"}} ')
+        # what all buckets begin with is kept once: whole lines would be 7 kB a series
+        self._head = f'{family.name}_bucket{{{comma}le="'
+        self._bounds = _written(bounds)
         # a sum that may fall is no counter: OpenMetrics forbids it beside negative buckets, and a count without a sum
         self._sum = "" if bounds and bounds[0] < 0 else f"{family.name}_sum{braces} "
         self._count = f"{family.name}_count{braces} "
@@ -240,23 +241,22 @@ class Histogram:
     def lines(self, cells: Sequence[float], exemplars: Exemplars) -> str:
         """The lines; `_count` and the last bucket are the sum of all buckets."""
         at = self._places[0]
-        counts: Sequence[float] = cells[at + 1 : at + 1 + self._buckets]
+        buckets = len(self._bounds)
+        counts: Sequence[float] = cells[at + 1 : at + 1 + buckets]
         total = cells[at]
         for other in self._places[1:]:
-            counts = [a + b for a, b in zip(counts, cells[other + 1 : other + 1 + self._buckets], strict=True)]
+            counts = [a + b for a, b in zip(counts, cells[other + 1 : other + 1 + buckets], strict=True)]
             total += cells[other]
         reached = list(accumulate(counts))
         if exemplars:
             out = [
-                f"{prefix}{value!r}{exemplar_text(newest(exemplars, self._indices, slot))}\n"
-                for slot, (prefix, value) in enumerate(zip(self._prefixes, reached, strict=True))
+                f"{bound}{value!r}{exemplar_text(newest(exemplars, self._indices, slot))}\n"
+                for slot, (bound, value) in enumerate(zip(self._bounds, reached, strict=True))
             ]
         else:
-            out = [f"{prefix}{value!r}\n" for prefix, value in zip(self._prefixes, reached, strict=True)]
-        if self._sum:
-            out.append(f"{self._count}{reached[-1]!r}\n{self._sum}{number(total)}\n")
-        out.append(self._created)
-        return "".join(out)
+            out = [f"{bound}{value!r}\n" for bound, value in zip(self._bounds, reached, strict=True)]
+        rest = f"{self._count}{reached[-1]!r}\n{self._sum}{number(total)}\n" if self._sum else ""
+        return f"{self._head}{self._head.join(out)}{rest}{self._created}"
 
 
 class Exponential:
@@ -305,6 +305,12 @@ def newest(exemplars: Exemplars, indices: Sequence[int], slot: int) -> Exemplar 
     """The youngest exemplar of the entries that share a line."""
     found = [e for index in indices if (e := exemplars.get((index, slot))) is not None]
     return max(found, key=lambda e: e[1]) if len(found) > 1 else found[0] if found else None
+
+
+@lru_cache(maxsize=256)
+def _written(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    """What follows `le="` on the line of each bucket; histograms of equal bounds share it."""
+    return (*(f'{bound!r}"}} ' for bound in bounds), '+Inf"} ')
 
 
 def _indexed(buckets: Buckets) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -301,6 +302,20 @@ def test_a_large_answer_is_compressed_for_those_who_take_it() -> None:
     assert dict(packed.headers)["content-encoding"] == "gzip"
     assert gzip.decompress(packed.body) == plain.body
     assert "content-encoding" not in dict(made.scraper.scrape("", "gzip;q=0").headers)
+
+
+def test_little_of_a_page_is_kept_for_the_next() -> None:
+    """Labels of a histogram are kept once, not once for each of its buckets."""
+    made = Exposed()
+    duration = made.meter.create_histogram("duration", unit="s")
+    for number in range(200):
+        duration.record(number, {"route": f"/api/v1/things/{number}" + "/of" * 60})
+    tracemalloc.start()
+    try:
+        size = len(made.scraper.scrape().body)
+        assert tracemalloc.get_traced_memory()[0] < size / 3
+    finally:
+        tracemalloc.stop()
 
 
 anything = st.text(max_size=12)
