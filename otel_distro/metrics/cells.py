@@ -104,7 +104,7 @@ class Arena:
 
     Args:
         segment: makes a zeroed segment of so many bytes.
-        size: of a segment, unless a piece is larger.
+        size: of the first segments, unless a piece is larger; later ones are multiples of it.
     """
 
     def __init__(self, segment: Callable[[int], memoryview], size: int) -> None:
@@ -117,7 +117,9 @@ class Arena:
         """`size` bytes: the segment, the first byte within it, and the first byte over all segments."""
         if not self._segments or self._used + size > len(self._segments[-1]):
             self._base += len(self._segments[-1]) if self._segments else 0
-            self._segments.append(self._segment(max(self._size, size)))
+            # a quarter of what there is: each mapped segment costs a descriptor for good
+            grown = self._base // (4 * self._size) * self._size
+            self._segments.append(self._segment(max(self._size, size, grown)))
             self._used = 0
         start = self._used
         self._used += size

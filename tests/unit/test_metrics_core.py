@@ -24,6 +24,7 @@ from opentelemetry.sdk.metrics.view import (
 )
 
 from otel_distro.metrics import LocalStore, unsupported
+from otel_distro.metrics.cells import Arena
 from tests.metrics_rig import Setup
 
 
@@ -291,3 +292,23 @@ def test_this_interpreter_can_keep_cells() -> None:
     """With the interpreter lock there is no reason against cells; without it there is one."""
     enabled = getattr(sys, "_is_gil_enabled", lambda: True)()
     assert (unsupported() is None) == enabled
+
+
+def test_cells_come_in_few_segments_however_many_they_are() -> None:
+    """Later segments are larger, in multiples of the first, and no piece lies in two of them or on another."""
+    made: list[int] = []
+
+    def segment(size: int) -> memoryview:
+        made.append(size)
+        return memoryview(bytearray(size))
+
+    arena = Arena(segment, 1024)
+    ends = 0
+    for _ in range(5000):
+        found, start, at = arena.take(136)
+        assert start + 136 <= len(found)
+        assert at >= ends
+        ends = at + 136
+    assert len(made) < 40
+    assert all(size % 1024 == 0 for size in made)
+    assert sum(made) < 1.3 * 5000 * 136
