@@ -147,6 +147,7 @@ class AiohttpClientInstrumentation(HttpClientInstrumentation):
 
     def configured(self, options: dict[str, Any]) -> None:
         """What is to become of a URL before it is told, and trace configurations of the application's own."""
+        super().configured(options)
         self._url_filter = options.get("url_filter")
         self._further = tuple(options.get("trace_configs") or ())
 

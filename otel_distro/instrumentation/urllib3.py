@@ -104,6 +104,7 @@ class Urllib3Instrumentation(HttpClientInstrumentation):
 
     def configured(self, options: dict[str, Any]) -> None:
         """What is to become of a URL before it is told."""
+        super().configured(options)
         self._url_filter = options.get("url_filter")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests import promql
 from tests.hardships.processes import OURS, Served
 from tests.servers import AlertmanagerServer, PrometheusServer, free_port, http_json, wait_until
 from tests.servers.binaries import amtool_binary, promtool_binary
@@ -20,16 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-RULES = ROOT / "deploy" / "prometheus" / "rules"
 CASES = Path(__file__).parent / "rules"
 ALERTMANAGER = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
-FILES = sorted(path.name for path in RULES.glob("*.yml"))
+FILES = sorted(path.name for path in promql.RULES.glob("*.yml"))
 
 
 def alerts(file: str) -> list[dict[str, Any]]:
     """The alerts of a file of rules."""
-    groups = yaml.safe_load((RULES / file).read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    return [rule for rule in promql.rules(file) if "alert" in rule]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -126,7 +125,7 @@ def test_a_dead_service_wakes_somebody_and_a_living_one_ends_it(
     alertmanager: AlertmanagerServer, logs: Path, tmp_path: Path
 ) -> None:
     """From the service's end to PagerDuty, Slack and back, with nothing exchanged but waiting times and secrets."""
-    rules = re.sub(r"for: \d+m", "for: 1s", (RULES / "service.yml").read_text())
+    rules = re.sub(r"for: \d+m", "for: 1s", (promql.RULES / "service.yml").read_text())
     port = free_port()
     environ = {
         "OTEL_SERVICE_NAME": "mortal",

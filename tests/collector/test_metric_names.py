@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from scripts.collectorgen.choices import Choice
+from tests import promql
 from tests.collector.drills.rig import Rig
 from tests.collector.drills.senders import BareSender
 from tests.collector.generated import TOKEN, GeneratedCollector
@@ -131,8 +132,6 @@ def test_every_name_in_use_is_scraped(scrapes: dict[str, list[Sample]]) -> None:
     assert [(name, path) for name, path in used if name not in known] == []
 
 
-_SELECTED = re.compile(r"(?<![:\w])([a-z_][a-z0-9_]*)\{([^}]*)\}")
-_LABEL = re.compile(r"([a-z_]+)\s*(?:=~|!~|!=|=)")
 _BY_PROMETHEUS = {"job", "instance"}
 #: Not of a collector: Prometheus' own, and the counter of the distro's applications.
 _OTHERS = {"up", "otel_distro_span_produced_total"}
@@ -140,8 +139,7 @@ _OTHERS = {"up", "otel_distro_span_produced_total"}
 
 def expressions() -> Iterator[str]:
     """Every expression of the collectors' rules and dashboard."""
-    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules" / "collector.yml").read_text())["groups"]
-    yield from (rule["expr"] for group in groups for rule in group["rules"])
+    yield from (rule["expr"] for rule in promql.rules("collector.yml"))
     board = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "collector.json").read_text())
     yield from (target["expr"] for panel in board["panels"] for target in panel["targets"])
 
@@ -151,13 +149,13 @@ def test_every_name_and_label_of_rules_and_dashboard_is_scraped(scrapes: dict[st
     labels: dict[str, set[str]] = {}
     for sample in (sample for samples in scrapes.values() for sample in samples):
         labels.setdefault(sample.name, set()).update(sample.labels)
-    used = [found for text in expressions() for found in _SELECTED.findall(text) if found[0] not in _OTHERS]
+    used = [found for text in expressions() for found in promql.selected(text) if found[0] not in _OTHERS]
     assert len(used) > 20
     gone = [name for name, _ in used if name not in labels and name not in ELSEWHERE]
     assert gone == []
     for name, selector in used:
         if name in labels:
-            assert set(_LABEL.findall(selector)) - _BY_PROMETHEUS <= labels[name], (name, selector)
+            assert promql.labels(selector) - _BY_PROMETHEUS <= labels[name], (name, selector)
 
 
 def test_every_expression_names_its_metrics_with_braces() -> None:

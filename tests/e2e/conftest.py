@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from tests import promql
 from tests.e2e.monitored import PUSHED, SCRAPED, Monitored, monitored
 from tests.e2e.service import STOCK, Service
 from tests.servers import Answer, PostgresServer, RedisServer, Stack, tempo_line, wait_until
@@ -54,7 +55,7 @@ def data() -> Iterator[Mapping[str, str]]:
         yield {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url()}
 
 
-_RULES = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "rules" / "service.yml"
+_RULES = promql.RULES / "service.yml"
 _FIRING = """
 groups:
   - name: firing

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests import promql
 from tests.e2e.monitored import COLLECTOR, PUSHED, SCRAPED, Monitored
 from tests.servers import http_json, wait_until
 
-RULES = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "rules" / "service.yml"
-_GROUPS = yaml.safe_load(RULES.read_text())["groups"]
-_SELECTED = re.compile(r"(?<![:\w])([a-z_][a-z0-9_]*)\{([^}]*)\}")
-_LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
-_GROUPED = re.compile(r"(?:by|on) \(([^)]*)\)")
 #: Of Prometheus alone: a service that pushes has no target.
 _OF_TARGETS = {"up"}
 #: Labels that only some services have: a name in the scrape configuration.
@@ -26,9 +19,8 @@ _OPTIONAL = {"service_name"}
 
 def expressions() -> Iterator[tuple[str, str]]:
     """Name and expression of every rule."""
-    for group in _GROUPS:
-        for rule in group["rules"]:
-            yield rule.get("alert") or rule["record"], rule["expr"]
+    for rule in promql.rules("service.yml"):
+        yield rule.get("alert") or rule["record"], rule["expr"]
 
 
 @pytest.mark.parametrize("job", [SCRAPED, PUSHED])
@@ -37,12 +29,12 @@ def test_every_name_and_label_is_there(alerted: Monitored, job: str) -> None:
     labels = alerted.metrics(job)
     wrong = []
     for rule, text in expressions():
-        for name, selector in _SELECTED.findall(text):
+        for name, selector in promql.selected(text):
             if name in _OF_TARGETS and job == PUSHED:
                 continue
             if name not in labels:
                 wrong.append((rule, name))
-            elif unknown := set(_LABEL.findall(selector)) - labels[name] - _OPTIONAL:
+            elif unknown := promql.labels(selector) - labels[name] - _OPTIONAL:
                 wrong.append((rule, name, *unknown))
     assert wrong == []
 
@@ -50,7 +42,7 @@ def test_every_name_and_label_is_there(alerted: Monitored, job: str) -> None:
 def test_every_label_of_a_group_is_there(alerted: Monitored) -> None:
     """What series are grouped or matched by is a label of one of the metrics, else groups melt into one."""
     labels = {name for job in (SCRAPED, PUSHED) for found in alerted.metrics(job).values() for name in found}
-    grouped = {label for _, text in expressions() for group in _GROUPED.findall(text) for label in group.split(", ")}
+    grouped = {label for _, text in expressions() for label in promql.grouped(text)}
     assert grouped - labels - {"__name__"} == {"cache_name"} - labels
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
+from tests import promql
 from tests.dashboards import BOARDS, DEPLOYED, VARIABLE, filled, panels, queries, variables
 from tests.e2e.monitored import COLLECTOR, PUSHED, SCRAPED, Monitored
 from tests.servers import http_json, wait_until
@@ -40,9 +41,6 @@ UNSEEN = {
     "otel_sdk_processor_log_processed_total": {"error_type"},
     "otel_sdk_exporter_metric_data_point_exported_total": {"error_type"},
 }
-_SELECTED = re.compile(r"(?<![:\w])([a-zA-Z_][a-zA-Z0-9_]*)\{([^}]*)\}")
-_LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
-_GROUPED = re.compile(r"(?:by|on) \(([^)]*)\)")
 _MADE = re.compile(r'"(\w+)", "\$1"')
 _BUILT_IN = {"__rate_interval", "__range", "__data", "__field", "__url_time_range", "__all"}
 
@@ -92,10 +90,10 @@ def test_every_metric_and_label_is_there(watched: Monitored, board: str) -> None
     """A name or a label that does not exist makes a panel that is empty for ever, or one that selects too much."""
     labels = labels_of(watched)
     texts = [query.expression for query in queries(board)] + [selector for selector, _ in variables(board).values()]
-    used = [found for text in texts for found in _SELECTED.findall(text)]
+    used = [found for text in texts for found in promql.selected(text)]
     assert len(used) > 20
     assert [name for name, _ in used if name not in labels] == []
-    unknown = [(name, set(_LABEL.findall(chosen)) - labels[name]) for name, chosen in used]
+    unknown = [(name, promql.labels(chosen) - labels[name]) for name, chosen in used]
     assert [one for one in unknown if one[1]] == []
 
 
@@ -105,10 +103,10 @@ def test_every_label_of_a_group_or_legend_is_there(watched: Monitored, board: st
     labels = labels_of(watched)
     wrong = []
     for query in queries(board):
-        known = {label for name, _ in _SELECTED.findall(query.expression) for label in labels.get(name, ())}
+        known = {label for name, _ in promql.selected(query.expression) for label in labels.get(name, ())}
         known |= set(_MADE.findall(query.expression))
-        grouped = {label for group in _GROUPED.findall(query.expression) for label in group.split(", ")}
-        if _SELECTED.findall(query.expression) and not grouped <= known:
+        grouped = promql.grouped(query.expression)
+        if promql.selected(query.expression) and not grouped <= known:
             wrong.append((query.panel, grouped - known))
         named = set(re.findall(r"\{\{(\w+)\}\}", query.legend))
         if grouped and not named <= grouped:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 from otel_distro.instrumentation.base import Toolbox
 from otel_distro.instrumentation.calls import meter_of, tracer_of
 from otel_distro.instrumentation.database import duration_histogram
 from otel_distro.instrumentation.hooks import Hooks
-from otel_distro.instrumentation.takeover import Takeover
+from otel_distro.instrumentation.takeover import LibraryInstrumentation, Takeover
 
 from .clients import Clients
 from .commands import Commands
 from .native import NativeMetrics
 from .pools import PoolMetrics
 
-_CONTRIB = "opentelemetry.instrumentation.redis"
 
-
-class RedisInstrumentation:
+class RedisInstrumentation(LibraryInstrumentation):
     """A span and a duration for each command and each pipeline, hits and misses of lookups, and the pools' connections.
 
     `cache.lookups` counts looked-up items by `db.operation.name`, `cache.key.pattern` and `cache.result` (`hit` or
@@ -30,11 +28,13 @@ class RedisInstrumentation:
         toolbox: see `Toolbox`.
     """
 
-    name: ClassVar[str] = "redis"
+    name = "redis"
+    contrib = "opentelemetry.instrumentation.redis"
+    instrumentor = "RedisInstrumentor"
 
     def __init__(self, toolbox: Toolbox) -> None:
         meter = meter_of(toolbox.meter_provider, self.name)
-        self._guard = toolbox.guard
+        super().__init__(toolbox)
         self._hooks = Hooks(self.name, toolbox.guard)
         lookups = meter.create_counter(
             "cache.lookups", unit="{lookup}", description="Items looked up in a cache, by what was found."
@@ -43,45 +43,25 @@ class RedisInstrumentation:
         self._clients = Clients(tracer_of(toolbox.tracer_provider, self.name), commands, self._hooks, toolbox.guard)
         pools = PoolMetrics(meter, commands, toolbox.guard)
         self._native = NativeMetrics(commands, pools, toolbox.guard)
-        self._takeover: Takeover | None = None
-        self._redis: ModuleType | None = None
-
-    def instrument(self, module: ModuleType) -> None:
-        """Patch redis-py; contrib's own module is made to configure this instead of patching as well."""
-        if module.__name__ == _CONTRIB:
-            self._take_over(module)
-        else:
-            self._redis = module
-            self._start()
 
     def uninstrument(self) -> None:
-        """Take every patch back."""
-        self._stop()
+        """Take every patch back, and forget the hooks."""
+        super().uninstrument()
         self._hooks.forget()
-        if self._takeover is not None:
-            self._takeover.restore()
-            self._takeover = None
 
-    def _start(self) -> None:
-        if self._redis is not None:
-            self._clients.wrap(self._redis)
-            self._native.watch(self._redis)
+    def wrap(self, library: Any) -> None:
+        """Patch the clients, and watch redis-py's own metrics."""
+        self._clients.wrap(library)
+        self._native.watch(library)
 
-    def _stop(self) -> None:
+    def unwrap(self) -> None:
+        """See `LibraryInstrumentation`."""
         self._clients.unwrap()
         self._native.unwatch()
 
-    def _take_over(self, module: ModuleType) -> None:
-        if self._takeover is not None:
-            return
-        self._takeover = Takeover(
-            module.RedisInstrumentor,
-            name=self.name,
-            guard=self._guard,
-            configure=self._configure,
-            uninstrument=self._stop,
-        )
-        self._takeover.replace(
+    def replace(self, module: ModuleType, takeover: Takeover) -> None:
+        """Clients that have hooks of their own or are to be left alone."""
+        takeover.replace(
             "instrument_client",
             staticmethod(
                 lambda client, tracer_provider=None, request_hook=None, response_hook=None: self._hooks.use_for(
@@ -89,10 +69,10 @@ class RedisInstrumentation:
                 )
             ),
         )
-        self._takeover.replace("uninstrument_client", staticmethod(self._hooks.silence))
+        takeover.replace("uninstrument_client", staticmethod(self._hooks.silence))
 
-    def _configure(self, options: dict[str, Any]) -> None:
-        self._start()
+    def configured(self, options: dict[str, Any]) -> None:
+        """Use hooks and a provider."""
         self._hooks.use(options)
         if options.get("tracer_provider") is not None:
             self._clients.tracer = tracer_of(options["tracer_provider"], self.name)
