@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .process import Health
 
 _PART = "health of dependencies"
+_There = Callable[[type], list[Any]]
 
 
 class Finder:
@@ -32,21 +33,19 @@ class Finder:
 
     def watch(self, hooks: ImportHooks) -> None:
         """Look at what is there, and at what is made from now on; costs something only where one is made."""
-        hooks.on_import("sqlalchemy.engine", self._sqlalchemy)
-        hooks.on_import("redis", self._redis)
+        for name, watch in (("sqlalchemy.engine", self._sqlalchemy), ("redis", self._redis)):
+            # nothing has been made yet of what is imported later
+            hooks.on_import(name, functools.partial(watch, living if name in sys.modules else _none))
 
-    def _sqlalchemy(self, module: ModuleType) -> None:
-        self._watch(module.Engine, self.engine)
+    def _sqlalchemy(self, there: _There, module: ModuleType) -> None:
+        self._watch(module.Engine, self.engine, there)
 
-    def _redis(self, module: ModuleType) -> None:
-        self._watch(module.Redis, self.client)
-        self._watch(module.asyncio.Redis, self.client)
-        for place in (module, module.asyncio):
-            cluster = getattr(place, "RedisCluster", None)
-            if cluster is not None:
-                self._watch(cluster, self.client)
+    def _redis(self, there: _There, module: ModuleType) -> None:
+        kinds = [getattr(place, name, None) for place in (module, module.asyncio) for name in ("Redis", "RedisCluster")]
+        for kind in filter(None, kinds):
+            self._watch(kind, self.client, there)
 
-    def _watch(self, kind: type, tell: Callable[[Any], None]) -> None:
+    def _watch(self, kind: type, tell: Callable[[Any], None], there: _There) -> None:
         original: Any = kind.__init__  # type: ignore[misc]  # of the class as it is
         guard = self._health.guard
 
@@ -58,7 +57,7 @@ class Finder:
                 guard.call(_PART, None, tell, thing)
 
         kind.__init__ = __init__  # type: ignore[misc]
-        for thing in _living(kind):
+        for thing in there(kind):
             guard.call(_PART, None, tell, thing)
 
     def engine(self, engine: Any) -> None:
@@ -82,13 +81,22 @@ class Finder:
         return self._health.check(name, function(seconds), critical=None, timeout=None, cache=None, kind=kind)
 
 
-def _living(kind: type) -> list[Any]:
-    """Objects of a class, or of one below it, that are there already: made before anybody asked for health."""
-    return [thing for thing in gc.get_objects() if issubclass(type(thing), kind)] if _may_have_objects(kind) else []
+def living(kind: type) -> list[Any]:
+    """Objects of a class, or of one below it, that are there already: made before anybody asked for health.
+
+    Only what refers to these classes is held meanwhile, as each of their objects does. To hold everything, as
+    `gc.get_objects()` does, breaks other threads: a tuple that one of them is filling from an iterator cannot grow as
+    long as somebody else holds it, and raises SystemError there (CPython, `_PyTuple_Resize`).
+    """
+    return [thing for thing in gc.get_referrers(*_below(kind)) if issubclass(type(thing), kind)]
 
 
-def _may_have_objects(kind: type) -> bool:
-    # while its own module is being imported there can be none, and looking at everything takes milliseconds
-    module = sys.modules.get(kind.__module__)
-    spec = getattr(module, "__spec__", None)
-    return not getattr(spec, "_initializing", False)
+def _below(kind: type) -> Iterator[type]:
+    yield kind
+    subclasses: list[type] = type.__subclasses__(kind)
+    for each in subclasses:
+        yield from _below(each)
+
+
+def _none(_: type) -> list[Any]:
+    return []

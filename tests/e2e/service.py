@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ BIN = Path(sys.executable).parent
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 STOCK = ("opentelemetry-instrument",)
 OURS = ("otel-distro", "run")
+_OF_LIFE = re.compile(r"[A-Z]+: .*(process|startup|shutdown)|otel-distro: ")
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,13 @@ class Service:
     def __enter__(self) -> Self:
         try:
             return self.start()
-        except BaseException:
-            self.__exit__()
+        except BaseException as error:
+            self.__exit__(None, error)
             raise
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object = None, error: BaseException | None = None, __: object = None) -> None:
+        if error is not None and self._process is not None:
+            error.add_note(f"{self.name}, exit code {self._process.poll()}:\n{self._life()}")
         if self._process is None or self._process.poll() is not None:
             return
         try:
@@ -138,6 +142,10 @@ class Service:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+    def _life(self) -> str:
+        """What the log says of the beginning and the end of processes, and what the distro says; the last of it."""
+        return "\n".join([line for line in self.log().splitlines() if _OF_LIFE.match(line)][-40:])
 
     def _started(self) -> bool:
         assert self._process is not None

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from otel_distro.answers import Answers
 from otel_distro.guard import Guard
 from otel_distro.health import dependencies
-from otel_distro.health.found import Finder
+from otel_distro.health.found import Finder, living
 from otel_distro.health.gauges import Gauges
 from otel_distro.import_hooks import ImportHooks
 from otel_distro.metrics import LeanMeterProvider
@@ -208,6 +208,38 @@ def test_what_is_made_later_or_was_made_before_is_found(tmp_path: Path) -> None:
     client.close()
     older.dispose()
     later.dispose()
+
+
+def test_looking_for_what_is_there_breaks_no_other_thread() -> None:
+    """A tuple that another thread fills from an iterator while somebody looks is built all the same."""
+    half, ready = threading.Event(), threading.Event()
+    built: list[tuple[int, ...]] = []
+
+    class Kind(type):
+        def __subclasscheck__(cls, other: type) -> bool:
+            if not half.is_set():
+                half.set()
+                thread.join()
+            return super().__subclasscheck__(other)
+
+    class Engine(metaclass=Kind):
+        pass
+
+    class Special(Engine):
+        pass
+
+    def numbers() -> Iterator[int]:
+        yield 0
+        ready.set()
+        half.wait()
+        yield from range(1, 100)
+
+    thread = threading.Thread(target=lambda: built.append(tuple(numbers())))
+    thread.start()
+    ready.wait()
+    things = [Engine(), Special()]
+    assert {*map(id, living(Engine))} == {*map(id, things)}
+    assert built == [tuple(range(100))]
 
 
 def test_results_are_gauges_that_run_nothing() -> None:
