@@ -90,9 +90,10 @@ def test_a_collector_that_hangs_costs_no_span_while_the_spool_has_room() -> None
             connection.sendall(OK)
 
     with RawServer(slow) as server, Queued(server.url, max_queue_size=20, max_export_batch_size=10) as queued:
-        queued.end(*range(10))
+        # two batches: one alone waits for the delay where the sender's thread, which begins, is in the way
+        queued.end(*range(20))
         wait_until(lambda: bool(seen), seconds=10, what="the first request")
-        queued.end(*range(10, 500))
+        queued.end(*range(20, 500))
         assert len(queued.queue) <= 20
         hold.set()
         assert queued.provider.force_flush(10_000)
