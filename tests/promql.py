@@ -10,6 +10,8 @@ import yaml
 
 RULES = Path(__file__).resolve().parents[1] / "deploy" / "prometheus" / "rules"
 _SELECTED = re.compile(r"(?<![:\w])([a-zA-Z_][a-zA-Z0-9_]*)\{([^}]*)\}")
+_INSIDE = re.compile(r'"[^"]*"|\{[^}]*\}|\b(?:by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)')
+_BARE = re.compile(r"(?<![:\w$])[a-zA-Z]\w*_\w+\b(?![:\w({])")
 _LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 _GROUPED = re.compile(r"(?:by|on) \(([^)]*)\)")
 
@@ -23,6 +25,15 @@ def rules(file: str) -> list[dict[str, Any]]:
 def selected(expression: str) -> list[tuple[str, str]]:
     """Each metric that stands before braces, and the matchers within them; what rules record has colons and is none."""
     return _SELECTED.findall(expression)
+
+
+def bare(expression: str) -> set[str]:
+    """Metrics that stand without braces, which `selected` does not see."""
+    return set(_BARE.findall(_INSIDE.sub(_opening, expression)))
+
+
+def _opening(inside: re.Match[str]) -> str:
+    return "{" if inside[0].startswith("{") else ""
 
 
 def labels(matchers: str) -> set[str]:

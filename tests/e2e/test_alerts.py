@@ -23,6 +23,12 @@ def expressions() -> Iterator[tuple[str, str]]:
         yield rule.get("alert") or rule["record"], rule["expr"]
 
 
+def test_every_expression_names_its_metrics_with_braces() -> None:
+    """So that the test below sees each of them."""
+    assert promql.bare("sum by (a_b) (rate(c_d[5m])) > on (a_b) e_f{g_h='1'}") == {"c_d"}
+    assert [(name, promql.bare(text)) for name, text in expressions() if promql.bare(text)] == []
+
+
 @pytest.mark.parametrize("job", [SCRAPED, PUSHED])
 def test_every_name_and_label_is_there(alerted: Monitored, job: str) -> None:
     """An alert on a name or a label that does not exist never fires, whether a service is scraped or pushes."""

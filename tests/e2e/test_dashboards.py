@@ -86,6 +86,12 @@ def test_what_may_stay_empty_is_there() -> None:
 
 
 @pytest.mark.parametrize("board", OURS)
+def test_every_query_names_its_metrics_with_braces(board: str) -> None:
+    """So that the test below sees each of them."""
+    assert [(query.panel, query.place) for query in queries(board) if promql.bare(query.expression)] == []
+
+
+@pytest.mark.parametrize("board", OURS)
 def test_every_metric_and_label_is_there(watched: Monitored, board: str) -> None:
     """A name or a label that does not exist makes a panel that is empty for ever, or one that selects too much."""
     labels = labels_of(watched)
