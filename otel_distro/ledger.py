@@ -55,7 +55,7 @@ class Ledger(deque[Any]):
 
     Attributes:
         mark: the same, but 1 before the first, which is settled at once: it starts the thread that fetches the others
-            when their delay is over.
+            when their delay is over. `send` may set it to 1 for what shall be done with the next.
     """
 
     __slots__ = ("_abandoned", "_failed", "_inside", "_left", "_send", "_together", "mark")
@@ -81,8 +81,8 @@ class Ledger(deque[Any]):
     def full(self) -> None:
         """Settle what waits, unless that happens already."""
         if not self._others(None):
-            self._enter()
             self.mark = self._together
+            self._enter()
         elif len(self) > _MOST:
             # who settles is held up: everybody does his own, or as much
             self._some(1)

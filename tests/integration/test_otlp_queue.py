@@ -206,6 +206,42 @@ def test_a_full_batch_wakes_no_thread_where_it_can_be_sent_from_here() -> None:
         assert (sender.stats().sent, sender.stats().requests, sender.stats().failures) == (51, 6, 0)
 
 
+class Alike:
+    """An account whose entries are encoded already; `together` has how many were asked for at once."""
+
+    def __init__(self) -> None:
+        self.together: list[int] = []
+
+    def encoded(self, entries: list[Any]) -> list[Any]:
+        self.together.append(len(entries))
+        return [piece for _, piece in entries]
+
+    def count(self, entries: list[Any]) -> None:
+        return
+
+
+def test_the_span_that_ends_after_a_full_batch_sends_it() -> None:
+    """No span's end both encodes many and sends a batch: the two together hold an event loop twice as long."""
+    with OtlpSink() as sink, Queued(traces(sink)) as queued:
+        queued.end("opens the connection")
+        assert queued.provider.force_flush(5000)
+        ledger, alike = queued.queue.ledger, Alike()
+        entry = alike, queued.queue.span_encoder.piece(queued.tracer.start_span("ended"))
+        exported = []
+        ended = 4 * 512 + 64
+        for _ in range(ended):
+            before = queued.queue.counts()["exported"]
+            alike.together.clear()
+            ledger.append(entry)
+            if len(ledger) >= ledger.mark:
+                ledger.full()
+            if queued.queue.counts()["exported"] > before:
+                exported.append(sum(alike.together))
+        assert exported == [1] * 4
+        assert queued.provider.force_flush(5000)
+        assert len(sink.spans) == 1 + ended
+
+
 @pytest.mark.parametrize("breaks", ["before the request", "after the request", "in the answer"])
 def test_a_connection_that_breaks_under_a_batch_sent_from_here_loses_nothing(breaks: str) -> None:
     """What was sent from the application's thread and not answered is sent again by the sender's own."""
