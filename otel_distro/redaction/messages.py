@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import re
 
-from .policy import REDACTED, further, is_secret_field
+from .policy import REDACTED, InForce, further, is_secret_field
 from .urls import redact_exception, redact_text
 
-_NAME = re.compile(r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{1,48}+)[\"']?\s?(?:=>|[=:])\s{0,2}")
-_VALUE = re.compile(r"[bu]?\"[^\"\n]*\"?|[bu]?'[^'\n]*'?|(?:(?:Bearer|Basic|Digest|Token)\s+)?[^\s,;&\"'()\[\]{}]+")
+# a run of the characters of names is looked at once, from its beginning, however long it is; behind it may stand the
+# end of `config["pw"] = ` or of JSON within JSON (`\"pw\": `)
+_NAME = re.compile(
+    r"(?<![\w.-])[-.]*+(?P<name>[^\W\d][\w.-]*+)(?:\\{0,8}+[\"'`])?+\]?+\s{0,2}+(?:=>|:=|[=:])"
+    r"(?:[ \t]{3,64}+|\s{0,2}+)"
+)
+_OPTION = re.compile(r"(?<![\w.-])--(?P<name>[^\W\d][\w.-]*+)(?:[\"'],\s?| )(?!-)")
+"""A name and its value as two arguments of a command: `--pw x`, `'--pw', 'x'`."""
+_PAIR = re.compile(r"\(b?(?P<quote>[\"'])(?P<name>[\w.-]++)(?P=quote),\s?(?=b?[\"'])")
+"""A name and its value as a tuple: ASGI's headers, items of a mapping."""
+_BARE = r"[^\s,;&\"'()\[\]{}\\`]"
+# a quote behind a backslash closes nothing: how many there are depends on how often the text was quoted
+_VALUE = re.compile(
+    r"[a-zA-Z]{0,2}(?:\"\"\"[^\n]*?(?:\"\"\"|$)|'''[^\n]*?(?:'''|$)"
+    r"|\"(?:[^\"\\\n]|\\++.?)*+\"?|'(?:[^'\\\n]|\\++.?)*+'?|`[^`\n]*`?"
+    r"|(?P<open>\\{1,8}[\"'])[^\n]*?(?:(?<!\\)(?P=open)|$))"
+    rf"|(?:(?:Bearer|Basic|Digest|Token)\s+)?{_BARE}(?:{_BARE}|\\)*+"
+    r"|(?=[(\[{])",
+    re.MULTILINE,
+)
+_BRACKETS = re.compile(r"\"(?:[^\"\\\n]|\\++.?)*+\"?|'(?:[^'\\\n]|\\++.?)*+'?|(?P<opens>[(\[{])|(?P<closes>[)\]}])|\n")
+_NAME_LOOKED_AT = 128
+"""Characters of a name, the last: `...settings.password` tells by its end."""
 _SCHEME = re.compile(r"\b([Bb]earer|[Bb]asic)\s+(?=[\w.~+/-]*[A-Z\d=])[\w.~+/=-]{6,}")
 _COOKIES = re.compile(r"(?P<head>cookie[\"']?\s?[=:]\s{0,2})[^\n]*", re.IGNORECASE)
 # what begins like one and has no second part is taken too, or the same text would be searched from each of its dashes
@@ -21,7 +42,7 @@ def redact_message(text: str) -> str:
 
     Most messages are only looked at with a few substring searches.
     """
-    if "=" in text or ":" in text:
+    if "=" in text or ":" in text or "--" in text or "', " in text:
         if "://" in text:
             text = redact_text(text)
         low = text.lower()
@@ -39,27 +60,55 @@ def redact_message(text: str) -> str:
             or "pin" in low
             or "otp" in low
             or "pw" in low
+            or InForce.policy.hide is not None
         ):
             if "cookie" in low:
                 text = _COOKIES.sub(rf"\g<head>{REDACTED}", text)
-            text = _without_values(text)
+            text = _without_values(_NAME, text)
+            if "--" in text:
+                text = _without_values(_OPTION, text)
+            if "', " in text or '", ' in text:
+                text = _without_values(_PAIR, text)
         if "\n[" in text or "key (" in low:
             text = redact_exception(text)
     if "earer " in text or "asic " in text:
         text = _SCHEME.sub(rf"\1 {REDACTED}", text)
     if "eyJ" in text:
         text = _JWT.sub(lambda found: REDACTED if found["rest"] else found[0], text)
-    return further("body", text)
+    return text if InForce.policy.hook is None else further("body", text)
 
 
-def _without_values(text: str) -> str:
+def _without_values(names: re.Pattern[str], text: str) -> str:
     parts: list[str] = []
     at = 0
-    for match in _NAME.finditer(text):
-        if match.start() < at or not is_secret_field(match["name"]):
+    for match in names.finditer(text):
+        if match.start() < at or not is_secret_field(match["name"][-_NAME_LOOKED_AT:]):
             continue
         value = _VALUE.match(text, match.end())
         if value is not None:
             parts += text[at : match.end()], REDACTED
-            at = value.end()
+            at = _behind_brackets(text, value.end())
     return "".join([*parts, text[at:]]) if parts else text
+
+
+def _behind_brackets(text: str, at: int) -> int:
+    """Where what opens at `at` is closed, a list or the arguments of a `SecretStr(...)`; `at` if nothing opens.
+
+    At the latest the end of the line: a line of source code in a stack trace may open what it does not close.
+    """
+    if text[at : at + 1] not in {"(", "[", "{"}:
+        return at
+    depth = 0
+    for part in _BRACKETS.finditer(text, at):
+        if part["opens"]:
+            depth += 1
+        elif part["closes"]:
+            depth -= 1
+            if depth == 0:
+                return part.end()
+        elif part[0] == "\n":
+            return part.start()
+    return len(text)
+
+
+__all__ = ["redact_message"]

@@ -63,7 +63,7 @@ class LateHook:
         return function(name, text)
 
 
-class _InForce:
+class InForce:
     """The policy of this process; set once by the configurator."""
 
     policy = Policy()
@@ -93,7 +93,7 @@ _CONVENTIONAL = frozenset({"session.id", "session.previous_id"})
 
 def use(policy: Policy) -> None:
     """Make `policy` the one of this process."""
-    _InForce.policy = policy
+    InForce.policy = policy
     is_secret_parameter.cache_clear()
     is_secret_field.cache_clear()
     is_secret_attribute.cache_clear()
@@ -142,7 +142,7 @@ def is_secret_attribute(name: str) -> bool:
 
 
 def _decides(name: str, ours: Callable[[], bool]) -> bool:
-    policy = _InForce.policy
+    policy = InForce.policy
     if policy.keep is not None and policy.keep.search(name):
         return False
     return (policy.hide is not None and policy.hide.search(name) is not None) or ours()
@@ -150,12 +150,12 @@ def _decides(name: str, ours: Callable[[], bool]) -> bool:
 
 def hooked() -> bool:
     """Whether the user has a function for the rest."""
-    return _InForce.policy.hook is not None
+    return InForce.policy.hook is not None
 
 
 def further(name: str, text: str) -> str:
     """What the user's function makes of `text`; hidden altogether when it raises or gives no text."""
-    policy = _InForce.policy
+    policy = InForce.policy
     if policy.hook is None:
         return text
     try:

@@ -85,13 +85,27 @@ def _without_userinfo(url: str) -> str:
     ends = [at for mark in "/?#" if (at := url.find(mark, start)) >= 0]
     end = min(ends, default=len(url))
     at = url.rfind("@", start, end)
+    if at < 0 and end < len(url) and _is_password(url[start:end].rpartition(":")):
+        at = url.rfind("@", end)
     return url if at < 0 else f"{url[:start]}{REDACTED}:{REDACTED}{url[at:]}"
 
 
+def _is_password(authority: tuple[str, str, str]) -> bool:
+    """Whether what stands behind the colon of an authority is no port, but the beginning of a password.
+
+    One with `/`, `?` or `#` that nobody has encoded: SQLAlchemy and libpq take it as it is.
+    """
+    user, colon, port = authority
+    return colon != "" and port != "" and not port.isdigit() and not user.startswith("[")
+
+
+# a password may have what ends a URL elsewhere; a port is none
+_USERINFO = r"(?:[^\s/@:?#'\"<>()\[\]{}]{0,128}+:(?!\d*(?:[/?#'\"<>)\],]|\s|\Z))[^\s@]{1,128}@)?"
 # a scheme's length is bounded, or a long text of words and dots would be searched to its end from each of them; behind
 # one that is longer, or none, another URL may begin
 _URL_IN_TEXT = late(
-    r"(?:\b[a-zA-Z][\w+.-]{0,31}+://|(?<=url: )/)[^\s'\"<>)\]]+|(?<=[\w+.-])://(?:(?!://)[^\s'\"<>)\]])+"
+    rf"(?:\b[a-zA-Z][\w+.-]{{0,31}}+://{_USERINFO}|(?<=url: )/)[^\s'\"<>)\]]+"
+    r"|(?<=[\w+.-])://(?:(?!://)[^\s'\"<>)\]])+"
 )
 
 

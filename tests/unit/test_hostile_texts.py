@@ -12,7 +12,11 @@ _LONG = 400_000
 _PARENT = b"-".join((b"cc", b"4bf92f3577b34da6a3ce929d0e0e4736", b"00f067aa0ba902b7", b"01"))
 
 
-@pytest.mark.parametrize("unit", ["a.", "a-", "a+", "a", "eyJ-", "-eyJ", "x=", "a:", "url: ", "'", "\\"])
+@pytest.mark.parametrize(
+    "unit",
+    ["a.", "a-", "a+", "a", "eyJ-", "-eyJ", "x=", "a:", "url: ", "'", "\\", "-.", "--a ", "x://:", "x://u:p", "pw=[\n",
+     "pw=\\\"\n", "(b'pw', "],
+)  # fmt: skip
 def test_a_message_is_searched_once(unit: str) -> None:
     """Whatever a stranger's text repeats, the URL behind it is redacted and the rest stays."""
     text = unit * (_LONG // len(unit))
