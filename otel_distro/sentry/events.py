@@ -65,6 +65,9 @@ class Events:
         self._link.telemetry(log)
         record = current_record()
         attributes = log.get("attributes")
+        if isinstance(attributes, dict):
+            for name in _CORRELATION:
+                attributes.pop(name, None)
         if record is not None and isinstance(attributes, dict):
             for name, value in record.attributes.items():
                 if self._personal or not name.startswith(_USER) or name == "user.id":

@@ -38,7 +38,7 @@ def options(sentry: settings.Sentry, who: Identity, events: Events, scrub: Scrub
         "auto_session_tracking": False,  # it would follow each request
         "enable_backpressure_handling": False,  # a thread that only lowers the rate of sentry-sdk's own traces
         "max_request_body_size": "never",
-        "before_send": lambda event, hint: scrub.event(event),
+        "before_send": scrub.event,
         "before_breadcrumb": scrub.breadcrumb,
         "before_send_log": lambda log, hint: scrub.log(events.log(log)),
         "before_send_metric": lambda metric, hint: scrub.log(events.log(metric)),

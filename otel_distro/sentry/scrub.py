@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from sentry_sdk.utils import safe_repr
+
 from otel_distro.redaction import REDACTED, is_secret_attribute, is_secret_field, redact_exception, redact_message
 
 from .words import without_literals, words
 
 _HEADERS = frozenset({"host", "content-type", "content-length", "accept", "user-agent"})
 _PARAMETER = "sentry.message.parameter."
+_TEMPLATE = "sentry.message.template"
 _PERSONAL = frozenset({"user.email", "user.name", "user.ip_address", "user.username", "client.address"})
 
 Json = MutableMapping[str, Any]
@@ -34,50 +37,64 @@ class Scrub:
         self._messages = messages or personal
         self._variables = variables
 
-    def event(self, event: Json) -> Json:
-        """An event, ready to be sent."""
+    def event(self, event: Json, hint: Mapping[str, Any]) -> Json:
+        """An event, ready to be sent.
+
+        Args:
+            event: as JSON has it.
+            hint: what sentry-sdk has made it of.
+        """
         for exception in _values(event, "exception"):
             if isinstance(exception.get("value"), str):
                 exception["value"] = self._message(exception["value"])
         for frame in _frames(event):
             self._frame(frame)
-        self._said(event)
+        self._said(event, hint.get("log_record"))
         for crumb in _values(event, "breadcrumbs"):
             self._crumb(crumb)
         if not self._personal:
             _request(event.get("request"))
             _user(event)
         for part in ("extra", "tags", "contexts"):
-            _mask(event.get(part))
+            if part in event:
+                event[part] = _hidden(event[part])
         return event
 
     def log(self, log: Json) -> Json:
         """A Sentry log."""
-        body = log.get("body")
-        if isinstance(body, str):
-            log["body"] = redact_message(body)
-        attributes = log.get("attributes")
+        body, attributes = log.get("body"), log.get("attributes")
         if isinstance(attributes, dict):
+            if not self._personal:
+                body = attributes.get(_TEMPLATE, body)
             for name in list(attributes):
                 hidden = name.startswith(_PARAMETER) or name in _PERSONAL
                 if (hidden and not self._personal) or is_secret_attribute(name):
                     del attributes[name]
+                else:
+                    attributes[name] = _attribute(attributes[name])
+        if isinstance(body, str):
+            log["body"] = redact_message(body)
         return log
 
     def breadcrumb(self, crumb: Json, hint: Mapping[str, Any]) -> Json:
         """A breadcrumb as it is made; of a log record the text without its arguments, and nothing beside it."""
         record = hint.get("log_record")
         if record is not None and not self._personal:
-            crumb["message"] = redact_message(str(record.msg))
+            crumb["message"] = self._logged(record, str(record.msg))
             crumb["data"] = {}
         return crumb
+
+    def _logged(self, record: Any, text: str) -> str:
+        """The text of a log record without its arguments; it may be an exception: `logger.error(error)`."""
+        return self._message(text) if isinstance(record.msg, BaseException) else redact_message(text)
 
     def _message(self, text: str) -> str:
         return redact_message(redact_exception(text)) if self._messages else words(text)
 
     def _frame(self, frame: Json) -> None:
         if self._variables:
-            _mask(frame.get("vars"))
+            if "vars" in frame:
+                frame["vars"] = _hidden(frame["vars"])
         else:
             frame.pop("vars", None)
         if self._messages:
@@ -88,17 +105,19 @@ class Scrub:
             if isinstance(frame.get(around), list):
                 frame[around] = [without_literals(str(line)) for line in frame[around]]
 
-    def _said(self, event: Json) -> None:
+    def _said(self, event: Json, record: Any) -> None:
         if isinstance(event.get("message"), str):
             event["message"] = redact_message(event["message"])
         entry = event.get("logentry")
         if not isinstance(entry, dict):
             return
         if isinstance(entry.get("message"), str):
-            entry["message"] = redact_message(entry["message"])
+            text = entry["message"]
+            entry["message"] = redact_message(text) if record is None else self._logged(record, text)
         if self._personal:
-            if isinstance(entry.get("formatted"), str):
-                entry["formatted"] = redact_message(entry["formatted"])
+            for name in ("formatted", "params"):
+                if name in entry:
+                    entry[name] = _hidden(entry[name])
         else:
             entry.pop("params", None)
             entry.pop("formatted", None)
@@ -111,7 +130,7 @@ class Scrub:
             if not self._personal:
                 for name in ("http.query", "http.fragment", "db.params", "db.paramstyle"):
                     data.pop(name, None)
-            _mask(data)
+            crumb["data"] = _hidden(data)
         if isinstance(crumb.get("message"), str):
             crumb["message"] = redact_message(crumb["message"])
 
@@ -162,15 +181,35 @@ def _bare(url: str) -> str:
         return REDACTED
 
 
-def _mask(found: Any, depth: int = 0) -> None:
-    """Hide values whose names speak of a secret, in place."""
-    if not isinstance(found, dict) or depth > 4:
-        return
-    for name, value in found.items():
-        if isinstance(value, dict):
-            _mask(value, depth + 1)
-        elif value is not None and is_secret_field(str(name)):
-            found[name] = REDACTED
+def _hidden(found: Any) -> Any:
+    """A value without secrets: texts as in a log message, and what a name, or the first of a pair, says is one."""
+    if isinstance(found, str):
+        return redact_message(found)
+    if isinstance(found, dict):
+        return {
+            name: _without(value) if is_secret_field(str(name)) else _hidden(value) for name, value in found.items()
+        }
+    if isinstance(found, (list, tuple)):
+        if len(found) == 2 and isinstance(found[0], str) and is_secret_field(found[0].strip("b'\"")):
+            return [found[0], _without(found[1])]
+        return [_hidden(value) for value in found]
+    return found
+
+
+def _attribute(value: Any) -> Any:
+    """An attribute of a log; what is no text, number or list of these becomes a text, as sentry-sdk makes it later."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return _hidden(value)
+    if isinstance(value, list) and all(isinstance(each, (str, bool, int, float)) for each in value):
+        return _hidden(value)
+    return redact_message(safe_repr(value))
+
+
+def _without(value: Any) -> Any:
+    """The mark in the place of a value; of a mapping the names stay, for Sentry wants one where it had one."""
+    if isinstance(value, dict):
+        return dict.fromkeys(value, REDACTED)
+    return None if value is None else REDACTED
 
 
 __all__ = ["Scrub"]

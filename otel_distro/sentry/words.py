@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
-from otel_distro.redaction import PLACEHOLDER, redact_exception
+from otel_distro.redaction import PLACEHOLDER, redact_exception, redact_message
 
 _LONGEST = 2_000
 # what stands in quotes is a value, whatever it looks like
 _QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`")
+_EMPTIED = ("'?'", '"?"', "`?`")
+_MASKED = re.compile(f"({'|'.join(map(re.escape, _EMPTIED))})")
 _URL = re.compile(r"[A-Za-z][\w+.-]{0,30}://\S+")
 _TOKEN = re.compile(r"[^\s,;:()\[\]{}<>?!]+")
 _PLAIN = re.compile(r"(?:[A-Z]?[a-z]{1,19}|[A-Z]{1,5})(?:'(?:s|t|re|ve|ll))?\.?")
@@ -24,6 +26,7 @@ def words(text: str) -> str:
     """
     text = _APOSTROPHE.sub("\N{RIGHT SINGLE QUOTATION MARK}", redact_exception(text[:_LONGEST]))
     text = _QUOTED.sub(_masked, _URL.sub(PLACEHOLDER, text))
+    text = "".join([part if part in _EMPTIED else redact_message(part) for part in _MASKED.split(text)])
     text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return _TOKEN.sub(_word, text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -171,7 +172,7 @@ def copied() -> dict[str, Any]:
 
 def test_by_default_an_event_tells_no_values() -> None:
     """Messages, variables, requests, users and breadcrumbs leave without what nobody has opted in to."""
-    event = Scrub(personal=False, messages=False, variables=False).event(copied())
+    event = Scrub(personal=False, messages=False, variables=False).event(copied(), {})
     (exception,) = event["exception"]["values"]
     assert exception["value"] == "no user '?'"
     assert exception["stacktrace"]["frames"] == [{"context_line": "raise ValueError('?')"}]
@@ -184,8 +185,75 @@ def test_by_default_an_event_tells_no_values() -> None:
 
 def test_what_is_opted_in_to_leaves() -> None:
     """With everything opted in to the event leaves as it was, but for values whose names speak of a secret."""
-    event = Scrub(personal=True, messages=True, variables=True).event(copied())
+    event = Scrub(personal=True, messages=True, variables=True).event(copied(), {})
     assert event == {**EVENT, "extra": {"password": "REDACTED", "count": 1}}
+
+
+HELD: dict[str, Any] = {
+    "url": "https://joe:canary@h/?token=canary",
+    "text": "--password canary",
+    "nested": [{"password": "canary"}],
+    "password": {"old": "canary"},
+    "dsn": ["canary"],
+    "headers": [["b'authorization'", "b'canary'"]],
+    "deep": "{'password': 'canary'}",
+    "order": 7,
+}
+HIDDEN: dict[str, Any] = {
+    "url": "https://REDACTED:REDACTED@h/?token=REDACTED",
+    "text": "--password REDACTED",
+    "nested": [{"password": "REDACTED"}],
+    "password": {"old": "REDACTED"},
+    "dsn": "REDACTED",
+    "headers": [["b'authorization'", "REDACTED"]],
+    "deep": "{'password': REDACTED}",
+    "order": 7,
+}
+
+
+@pytest.mark.parametrize("personal", [False, True])
+@pytest.mark.parametrize("part", ["extra", "tags", "contexts", "vars", "data"])
+def test_no_part_of_an_event_tells_a_secret(part: str, personal: bool) -> None:
+    """Texts, lists and nested values of what an application gives to Sentry are redacted like a log message."""
+    made: dict[str, dict[str, Any]] = {
+        "vars": {"stacktrace": {"frames": [{"vars": {"given": HELD}}]}},
+        "data": {"breadcrumbs": {"values": [{"data": {"given": HELD}}]}},
+    }
+    scrub = Scrub(personal=personal, messages=True, variables=True)
+    event = scrub.event(made.get(part, {part: {"given": HELD}}), {})
+    assert str(HIDDEN) in str(event)
+    assert "canary" not in str(event)
+
+
+@pytest.mark.parametrize(("messages", "left"), [(False, "no user ?"), (True, "no user ada-1")])
+def test_an_exception_that_is_logged_as_a_message_is_one(messages: bool, left: str) -> None:
+    """`logger.error(error)` tells no more, in event and breadcrumb, than the exception does elsewhere."""
+    scrub = Scrub(personal=False, messages=messages, variables=False)
+    hint = {"log_record": logging.makeLogRecord({"msg": ValueError("no user ada-1")})}
+    assert scrub.event({"logentry": {"message": "no user ada-1"}}, hint)["logentry"]["message"] == left
+    assert scrub.breadcrumb({"message": "no user ada-1"}, hint)["message"] == left
+
+
+@pytest.mark.parametrize(("personal", "body"), [(False, "paid by %s"), (True, "paid by ada")])
+def test_a_sentry_log_tells_arguments_only_where_they_are_opted_in_to(personal: bool, body: str) -> None:
+    """Its text is the message without them; its attributes are redacted, whatever they are."""
+    template, argument = "sentry.message.template", "sentry.message.parameter.0"
+    held = {name: value for name, value in HELD.items() if name != "headers"}
+    given = {template: "paid by %s", argument: "ada", "given": held, "list": ["token=canary"], "headers": HEADERS}
+    log = Scrub(personal=personal, messages=False, variables=False).log({"body": "paid by ada", "attributes": given})
+    assert log["body"] == body
+    assert log["attributes"].get(argument) == ("ada" if personal else None)
+    assert log["attributes"]["headers"] == "[(b'authorization', REDACTED)]"
+    assert "canary" not in str(log)
+
+
+HEADERS = [(b"authorization", b"canary")]
+
+
+def test_the_ids_of_log_records_are_no_attributes_of_a_sentry_log() -> None:
+    """As of an event: a Sentry log has its trace and service already."""
+    log = {"attributes": {"otelTraceID": "1", "otelSpanID": "2", "otelServiceName": "shop", "order": 7}}
+    assert events().log(log)["attributes"] == {"order": 7}
 
 
 @pytest.mark.parametrize(
@@ -203,4 +271,4 @@ def test_what_is_opted_in_to_leaves() -> None:
 )
 def test_odd_events_pass(event: dict[str, Any]) -> None:
     """An event of any shape is sent rather than lost."""
-    assert Scrub(personal=False, messages=False, variables=False).event(dict(event)) is not None
+    assert Scrub(personal=False, messages=False, variables=False).event(dict(event), {}) is not None

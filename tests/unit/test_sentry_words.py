@@ -25,6 +25,7 @@ from otel_distro.sentry.words import without_literals, words
         ("it's 'don't'", "it's '?'"),
         ("", ""),
         ("SECRETVALUE", "?"),
+        ("wrong password: canary for joe", "wrong password: ? for joe"),
     ],
 )
 def test_words_stay_and_values_go(text: str, left: str) -> None:
