@@ -15,6 +15,7 @@ from opentelemetry.trace import Span
 from opentelemetry.util.types import AnyValue
 
 from .context import plain
+from .errors import mark_of
 from .guard import Guard
 from .loggers import CAPTURES, speaking
 from .redaction import redact_exception
@@ -62,7 +63,7 @@ def capture_exception(error: BaseException, /, **context: object) -> None:
     span = trace.get_current_span()
     recording, ids = span.is_recording(), _ids(span)
     # constants of a module are raised again in other requests
-    if not isinstance(error, BaseException) or getattr(error, MARK, (None,))[0] == ids[0]:
+    if not isinstance(error, BaseException) or (mark_of(error, MARK) or (None,))[0] == ids[0]:
         return
     try:
         setattr(error, MARK, ids)
@@ -107,7 +108,8 @@ def breadcrumb(text: str, /, *, category: str = "app", level: Level = "info", **
 
 def captured_on(error: BaseException, span: Span) -> bool:
     """Whether `span` has `error` already, because the application captured it there."""
-    return getattr(error, MARK, None) == _ids(span)
+    captured: bool = mark_of(error, MARK) == _ids(span)
+    return captured
 
 
 def failed(part: str, error: BaseException) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
@@ -13,19 +13,27 @@ NOTE = "__otel_distro_request__"
 """The attribute that holds the span's context and what was known about the request."""
 
 
+def mark_of(error: BaseException | None, name: str) -> Any:
+    """What one of us has written on an exception under this name, None for nothing; no code of its class runs."""
+    try:
+        return None if error is None else BaseException.__getattribute__(error, name)
+    except AttributeError:
+        return None
+
+
 def note(error: BaseException, context: SpanContext | None, known: Record | None) -> None:
     """Note on an exception which request it left; the first note stays."""
     try:
-        if not hasattr(error, NOTE):
+        if mark_of(error, NOTE) is None:
             setattr(error, NOTE, (context, known))
     except Exception:  # noqa: BLE001 - a frozen exception of the application's; its line has no ids
         return
 
 
-def noted(error: object) -> tuple[SpanContext | None, Record | None]:
+def noted(error: BaseException | None) -> tuple[SpanContext | None, Record | None]:
     """What `note` put on an exception; two times None where there is nothing."""
-    found = getattr(error, NOTE, None)
+    found = mark_of(error, NOTE)
     return found if isinstance(found, tuple) and len(found) == 2 else (None, None)
 
 
-__all__ = ["NOTE", "note", "noted"]
+__all__ = ["NOTE", "mark_of", "note", "noted"]

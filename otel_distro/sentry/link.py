@@ -18,6 +18,7 @@ from opentelemetry.trace.status import StatusCode
 from otel_distro._compat import SPAN_ID, TRACE_ID
 from otel_distro.context import Record
 from otel_distro.context import current as current_record
+from otel_distro.errors import mark_of
 from otel_distro.tracing.context import current_span_context
 
 NOTE = "__otel_distro_span__"
@@ -54,7 +55,7 @@ def note(context: SpanContext, error: BaseException, record: Record | None = Non
 
 def note_of(error: BaseException | None) -> Note | None:
     """The note on an exception, None where there is none."""
-    found = getattr(error, NOTE, None)
+    found = mark_of(error, NOTE)
     return found if type(found) is Note else None
 
 
@@ -72,7 +73,7 @@ def was_told(error: BaseException) -> bool:
     for _ in range(_LONGEST_CHAIN):
         if reason is None:
             return False
-        if getattr(reason, TOLD, None) == trace_id:
+        if mark_of(reason, TOLD) == trace_id:
             return True
         reason = reason.__cause__ or reason.__context__
     return False

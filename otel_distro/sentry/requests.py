@@ -247,9 +247,12 @@ class Requests:
 
     def _answered(self, _: Any, error: Any) -> None:
         """An exception that a handler of the application's answers is captured when its status is 500 or above."""
+        self._guard.call("Sentry, handled exception", None, self._report_answered, error)
+
+    def _report_answered(self, error: Any) -> None:
         status = getattr(error, "status_code", None)
         if isinstance(status, int) and status >= 500 and self._owned() and not was_told(error):
-            self._guard.call("Sentry, handled exception", None, self._capture, error, _HANDLED)
+            self._capture(error, _HANDLED)
 
     def _around(
         self, handler: Callable[..., Any], before: Callable[[Any, Any], None], failed: Callable[[Exception], None]

@@ -393,6 +393,30 @@ def test_nothing_raises(recording: Recording) -> None:
     assert [event.name for event in span.events] == ["exception", "message", "breadcrumb"]
 
 
+class Unreadable(Exception):
+    """Computes its attributes, and fails; but for the one that Python itself asks for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__notes__":
+            raise AttributeError(name)
+        raise RuntimeError(name)
+
+
+def test_an_exception_whose_attributes_raise_leaves_as_it_is(recording: Recording) -> None:
+    """Neither capturing it nor an operation that it leaves runs code of its class."""
+
+    @operation("work")
+    def work() -> None:
+        error = Unreadable("x")
+        capture_exception(error)
+        raise error
+
+    with pytest.raises(Unreadable):
+        work()
+    (span,) = recording.take()
+    assert [event.name for event in span.events] == ["exception"]
+
+
 def test_an_applications_logging_configuration_silences_nothing(recording: Recording) -> None:
     """`dictConfig` disables loggers that were there before it; what the application captures is logged all the same."""
     logger = logging.getLogger(LOGGER_NAME)

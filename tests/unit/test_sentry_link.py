@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import NoReturn
 
 import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
@@ -65,6 +66,26 @@ def test_an_exception_that_takes_no_attributes_is_left_alone() -> None:
     error = Frozen()
     note(context(1, 10), error)
     assert note_of(error) is None
+
+
+class Unreadable(Exception):
+    """Computes its attributes, and fails."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise RuntimeError(name)
+
+
+def test_an_exception_whose_attributes_raise_is_noted_like_others() -> None:
+    """No code of the application's runs where an exception is noted, told and looked for."""
+    recording = Recording()
+    recording.tracer_provider.pipeline.on_error = note
+    error = Unreadable("x")
+    with pytest.raises(Unreadable), recording.tracer_provider.get_tracer("test").start_as_current_span("s") as span:
+        raise error
+    assert found(Link(lambda: None), error) == (span.get_span_context().trace_id, span.get_span_context().span_id)
+    assert not was_told(raised_in_place_of(error))
+    tell(error)
+    assert was_told(raised_in_place_of(error))
 
 
 def test_a_noted_exception_can_be_pickled() -> None:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import fastapi
 import pytest
@@ -168,6 +168,22 @@ def test_what_is_answered_counts_from_500_on(handler: Callable[..., Any], status
     app = rig.errors(rig.exceptions(failing(error), {Refused: handler}))
     assert rig.run(app) == (599, None)
     assert rig.captured == [error] * captured
+
+
+class Unreadable(Exception):
+    """Cannot say its status."""
+
+    @property
+    def status_code(self) -> NoReturn:
+        raise RuntimeError("no status")
+
+
+def test_an_exception_that_cannot_say_its_status_is_answered_as_ever() -> None:
+    """What a property of the application's raises is nothing to the answer."""
+    rig = Rig()
+    app = rig.errors(rig.exceptions(failing(Unreadable()), {Unreadable: answer}))
+    assert rig.run(app) == (599, None)
+    assert rig.captured == []
 
 
 @pytest.mark.parametrize(
