@@ -13,7 +13,7 @@ from typing import Any, AnyStr, cast
 
 from otel_distro.redaction import REDACTED, is_secret_attribute, redact_message
 
-from .values import plain, type_name
+from .values import is_secret_pair, plain, type_name
 
 LARGEST = 4_000_000
 """Bytes of memory, about, of one record's body and attributes: what a collector's gRPC receiver takes in a request."""
@@ -85,6 +85,8 @@ class AnyValues:
         if depth >= _DEEPEST:
             self.full = True
             return None
+        if issubclass(kind, tuple) and is_secret_pair(value):
+            return [self._value(next(iter(parts)), depth + 1), REDACTED]
         if isinstance(value, Mapping):
             return self._mapping(parts, depth + 1)
         return self._sequence(parts, depth + 1)

@@ -11,6 +11,7 @@ from otel_distro.console.text import clean
 
 from .fields import CONTEXT, TRACE_ID, extras_of, message_of
 from .json_lines import context_fields
+from .values import text
 
 if TYPE_CHECKING:
     from otel_distro.context import Record
@@ -73,9 +74,9 @@ def _below(record: logging.LogRecord) -> list[str]:
     from .exceptions import error_of, stack_text
 
     error = error_of(record.exc_info)
-    below = stack_text(error) if error is not None else str(record.exc_text or "")
+    below = stack_text(error) if error is not None else text(str(record.exc_text or ""))
     if record.stack_info:
-        below = f"{below}\n{record.stack_info}"
+        below = f"{below}\n{text(str(record.stack_info))}"
     return below.strip("\n").split("\n")[-_LONGEST_LINES:] if below else []
 
 

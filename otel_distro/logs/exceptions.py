@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from itertools import islice
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from .values import LONGEST, class_name
 _MOST_FRAMES = 50  # the innermost: where it happened
 _MOST_CAUSES = 5
 _MOST_OF_GROUP = 10
+_MOST_TOLD = 50  # causes and parts of groups of one exception, however they are nested
 _MOST_NOTES = 5
 _LONGEST_STACK = 64 * 1024
 
@@ -27,24 +29,28 @@ def error_of(exc_info: object) -> BaseException | None:
     return exc_info if isinstance(exc_info, BaseException) else None
 
 
-def structured(error: BaseException, depth: int = 0) -> dict[str, Any]:
+def structured(error: BaseException) -> dict[str, Any]:
     """`{"type", "message", "frames": [{"file", "line", "function"}, ...], "cause"}`, the innermost frame last."""
+    return _structured(error, 0, iter(range(_MOST_TOLD)))
+
+
+def _structured(error: BaseException, depth: int, room: Iterator[int]) -> dict[str, Any]:
     found: dict[str, Any] = {"type": class_name(type(error)), "message": _message(error)}
     frames, left_out = _frames(error.__traceback__)
     if frames:
         found["frames"] = frames
     if left_out:
         found["frames_left_out"] = left_out
-    notes = getattr(error, "__notes__", None)
+    notes = _notes(error)
     if isinstance(notes, list):
         found["notes"] = [redact_message(note[:LONGEST]) for note in notes[:_MOST_NOTES] if type(note) is str]
     if depth < _MOST_CAUSES:
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        if cause is not None and cause is not error:
-            found["cause"] = structured(cause, depth + 1)
+        if cause is not None and cause is not error and next(room, None) is not None:
+            found["cause"] = _structured(cause, depth + 1, room)
         if isinstance(error, BaseExceptionGroup):
             parts = islice(error.exceptions, _MOST_OF_GROUP)
-            found["exceptions"] = [structured(part, depth + 1) for part in parts]
+            found["exceptions"] = [_structured(part, depth + 1, room) for part in parts if next(room, None) is not None]
     return found
 
 
@@ -74,6 +80,13 @@ def stack_text(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     return redact_message(redact_exception(text_of(error)[:LONGEST]))
+
+
+def _notes(error: BaseException) -> object:
+    try:
+        return getattr(error, "__notes__", None)
+    except Exception:  # noqa: BLE001 - attributes of the application's own making
+        return None
 
 
 def _frames(trace: TracebackType | None) -> tuple[list[dict[str, Any]], int]:

@@ -21,6 +21,7 @@ _MOST_NODES = 1_000  # of one value altogether
 _LONGEST_BYTES = 1_024
 _NUMBER_BITS = 1_024
 
+_TEXTS = frozenset({str, bytes})
 # exactly these types: a subclass may have code of its own
 _TEXTUAL = frozenset(
     {
@@ -66,6 +67,16 @@ def plain(value: object) -> Any:
 def field(name: str, value: object) -> Any:
     """The same for a named field, whose name may tell that it is a secret."""
     return REDACTED if is_secret_attribute(name) and value is not None else plain(value)
+
+
+def is_secret_pair(value: Any) -> bool:
+    """Whether a tuple is a secret's name and its value, as headers and items of mappings are."""
+    if tuple.__len__(value) != 2:
+        return False
+    name, secret = tuple.__iter__(value)
+    if type(name) is bytes:
+        name = name[:_LONGEST_BYTES].decode("utf-8", "replace")
+    return type(name) is str and type(secret) in _TEXTS and is_secret_attribute(name)
 
 
 def type_name(value: object) -> str:
@@ -144,6 +155,8 @@ class _Walk:
         return shown
 
     def _list(self, value: Any, base: Any, depth: int) -> list[Any]:
+        if base is tuple and is_secret_pair(value):
+            return [self.plain(value[0], depth + 1), REDACTED]
         shown: list[Any] = []
         for item in base.__iter__(value):
             if len(shown) >= _MOST_ITEMS or self._left <= 0:
@@ -158,4 +171,4 @@ class _Walk:
         return text(": ".join([class_name(type(error)), *told]))
 
 
-__all__ = ["LONGEST", "class_name", "field", "plain", "text", "type_name"]
+__all__ = ["LONGEST", "class_name", "field", "is_secret_pair", "plain", "text", "type_name"]

@@ -304,9 +304,37 @@ def test_recursion_and_exception_groups_are_bounded() -> None:
     assert len(found["exceptions"]) == 10
 
 
+def test_nested_groups_are_bounded_altogether() -> None:
+    """Groups of groups tell fifty exceptions beside the first, not ten to the power of their depth."""
+    error: Exception = ValueError("leaf")
+    for _ in range(5):
+        error = ExceptionGroup("many", [error] * 10)
+    assert json.dumps(line(record(exc=error))).count('"type"') == 51
+
+
 class Unprintable(Exception):
     def __str__(self) -> NoReturn:
         raise RuntimeError("no text")
+
+
+class Unreadable(Exception):
+    def __getattr__(self, name: str) -> NoReturn:
+        raise RuntimeError(name)
+
+
+def test_an_exception_whose_attributes_raise_is_a_whole_line() -> None:
+    """Type, message and frames are told, and the request that it left."""
+
+    def fail() -> NoReturn:
+        raise Unreadable("odd")
+
+    try:
+        fail()
+    except Unreadable as error:
+        note(error, SPAN, None)
+        found = line(record(exc=error))
+    assert (found["exception"]["message"], len(found["exception"]["frames"])) == ("odd", 2)
+    assert found["trace_id"] == f"{SPAN.trace_id:032x}"
 
 
 def test_an_exception_that_has_no_text_is_a_line() -> None:
@@ -362,6 +390,7 @@ CANARY = "c4n4ry-v4lu3"
         record(exc=ValueError(f"token={CANARY}")),
         record(exc=RuntimeError(f"(x) boom\n[SQL: INSERT INTO t VALUES ('{CANARY}')]\n[parameters: ('{CANARY}',)]")),
         record("%d", f"password={CANARY}"),
+        record(headers=[(b"x-api-key", CANARY.encode()), ("authorization", CANARY)]),
     ],
     ids=lambda made: str(made.msg)[:20],
 )

@@ -315,3 +315,11 @@ def test_the_readable_form_has_fields_and_stack_and_no_control_characters() -> N
     assert "\x1b" not in text
     assert "hunter2" not in text
     assert "\x1b[31m" in ConsoleLines(Style(colour=True)).format(record)
+
+
+@pytest.mark.parametrize("field", ["stack_info", "exc_text"])
+def test_a_stack_that_is_a_text_is_redacted_in_the_readable_form(field: str) -> None:
+    """Source lines of `stack_info`, and a stack from another process, tell no secret either."""
+    record = logging.makeLogRecord({"levelno": 40, "msg": "m", field: "Stack:\n    login(password='hunter2')"})
+    text = ConsoleLines(Style()).format(record)
+    assert "login(password=REDACTED)" in text
