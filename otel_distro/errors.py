@@ -13,10 +13,12 @@ NOTE = "__otel_distro_request__"
 """The attribute that holds the span's context and what was known about the request."""
 
 
-def mark_of(error: BaseException | None, name: str) -> Any:
+def mark_of(error: object, name: str) -> Any:
     """What one of us has written on an exception under this name, None for nothing; no code of its class runs."""
+    if not isinstance(error, BaseException):
+        return None
     try:
-        return None if error is None else BaseException.__getattribute__(error, name)
+        return BaseException.__getattribute__(error, name)
     except AttributeError:
         return None
 
@@ -30,7 +32,7 @@ def note(error: BaseException, context: SpanContext | None, known: Record | None
         return
 
 
-def noted(error: BaseException | None) -> tuple[SpanContext | None, Record | None]:
+def noted(error: object) -> tuple[SpanContext | None, Record | None]:
     """What `note` put on an exception; two times None where there is nothing."""
     found = mark_of(error, NOTE)
     return found if isinstance(found, tuple) and len(found) == 2 else (None, None)

@@ -317,6 +317,14 @@ class Unprintable(Exception):
         raise RuntimeError("no text")
 
 
+def test_what_is_no_exception_is_none() -> None:
+    """An `exc_info` of anything else is a line with its ids, and no exception."""
+    made = record()
+    made.exc_info = (1, 2, 3)  # type: ignore[assignment]
+    assert "exception" not in line(made)
+    assert "otelTraceID" in vars(made)
+
+
 class Unreadable(Exception):
     def __getattr__(self, name: str) -> NoReturn:
         raise RuntimeError(name)
