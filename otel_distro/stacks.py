@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType, TracebackType
 from typing import Any
@@ -21,31 +22,39 @@ _REPEATS = 3
 """As many equal lines in a row are shown by Python before it counts them."""
 
 
-def formatted(error: BaseException) -> str:
-    """What `traceback.format_exception` gives, joined; nothing in it is redacted.
+def formatted(error: BaseException, shown_as: Callable[[str], str] = str) -> str:
+    """What `traceback.format_exception` gives, joined.
 
     A file that has changed since one of its places was first formatted is shown there as it was then. Only the lines
     that repeat in a traceback made by hand, whose frames have other lines than their instructions, may be counted
     otherwise.
 
+    Args:
+        error: with its traceback.
+        shown_as: makes of each part what is shown: of messages, notes and the like; not of the places in the code,
+            which are as they are, but where they repeat or belong to the parts of a group.
+
     Raises:
         Exception: whatever a broken `__cause__`, `__notes__` or source loader raises.
     """
     if hasattr(sys, "tracebacklimit"):
-        return "".join(traceback.format_exception(error))
+        return "".join(map(shown_as, traceback.format_exception(error)))
     # without frames this is cheap, and has all that is no frame: causes, groups, notes, suggestions
     whole = traceback.TracebackException(type(error), error, error.__traceback__, limit=0, compact=True)
     ahead: list[tuple[traceback.TracebackException | None, BaseException | None]] = [(whole, error)]
+    places: set[str] = set()
     while ahead:
         shown, raised = ahead.pop()
         if shown is None or raised is None:
             continue
         if raised.__traceback__ is not None:
             shown.stack = _stack(raised.__traceback__)
+            if type(shown.stack) is _Stack:
+                places.update(shown.stack.format())
         ahead += (shown.__cause__, raised.__cause__), (shown.__context__, raised.__context__)
         if isinstance(raised, BaseExceptionGroup):
             ahead += zip(shown.exceptions or (), raised.exceptions, strict=False)
-    return "".join(whole.format())
+    return "".join([part if part in places else shown_as(part) for part in whole.format()])
 
 
 class _Stack(traceback.StackSummary):

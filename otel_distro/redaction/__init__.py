@@ -9,7 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as `typing` has it; checkers know the name
 if TYPE_CHECKING:
     from .keys import KeyPatterns, key_pattern
-    from .messages import redact_message
+    from .messages import redact_error, redact_message
     from .policy import PLACEHOLDER, REDACTED, is_secret_attribute, is_secret_field
     from .sql import MAX_SQL, sanitize_sql
     from .urls import redact_exception, redact_path, redact_query, redact_text, redact_url
@@ -22,6 +22,7 @@ _WHERE = {
     "is_secret_attribute": "policy",
     "is_secret_field": "policy",
     "key_pattern": "keys",
+    "redact_error": "messages",
     "redact_exception": "urls",
     "redact_message": "messages",
     "redact_path": "urls",
@@ -51,6 +52,7 @@ __all__ = [
     "is_secret_attribute",
     "is_secret_field",
     "key_pattern",
+    "redact_error",
     "redact_exception",
     "redact_message",
     "redact_path",

@@ -36,11 +36,15 @@ _COOKIES = re.compile(r"(?P<head>cookie[\"']?\s?[=:]\s{0,2})[^\n]*", re.IGNORECA
 _JWT = re.compile(r"\beyJ[\w-]{6,}+(?P<rest>\.[\w-]+(?:\.[\w-]*)?)?")
 
 
-def redact_message(text: str) -> str:
+def redact_message(text: str, *, hooked: bool = True) -> str:
     """A log message without URLs' secrets, credentials by name (`password=...`, `Authorization: ...`), JWTs and what
     `redact_exception` hides.
 
     Most messages are only looked at with a few substring searches.
+
+    Args:
+        text: of the message.
+        hooked: False where the user's function sees the text later, under its own name.
     """
     if "=" in text or ":" in text or "--" in text or "', " in text:
         if "://" in text:
@@ -75,7 +79,12 @@ def redact_message(text: str) -> str:
         text = _SCHEME.sub(rf"\1 {REDACTED}", text)
     if "eyJ" in text:
         text = _JWT.sub(lambda found: REDACTED if found["rest"] else found[0], text)
-    return text if InForce.policy.hook is None else further("body", text)
+    return text if InForce.policy.hook is None or not hooked else further("body", text)
+
+
+def redact_error(text: str) -> str:
+    """The message of an exception for a span, whose encoder calls the user's function."""
+    return redact_message(redact_exception(text), hooked=False)
 
 
 def _without_values(names: re.Pattern[str], text: str) -> str:
@@ -111,4 +120,4 @@ def _behind_brackets(text: str, at: int) -> int:
     return len(text)
 
 
-__all__ = ["redact_message"]
+__all__ = ["redact_error", "redact_message"]

@@ -165,9 +165,9 @@ class use_span:  # noqa: N801 - named like the function of the API that it stand
 def error_status(error: BaseException) -> Status:
     """The status of a span that ends with `error`; its text tells no literals, keys or tokens."""
     # late: a process without errors does not need it
-    from otel_distro.redaction import redact_exception
+    from otel_distro.redaction import redact_error
 
-    return Status(StatusCode.ERROR, f"{type(error).__name__}: {redact_exception(text_of(error))}")
+    return Status(StatusCode.ERROR, f"{type(error).__name__}: {redact_error(text_of(error))}")
 
 
 def text_of(error: BaseException) -> str:

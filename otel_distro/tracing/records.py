@@ -56,16 +56,17 @@ def is_link(context: object, attributes: object) -> bool:
 def exception_attributes(error: BaseException, escaped: bool) -> dict[str, AnyValue]:
     """Attributes of the event `exception`, redacted; text that an exception refuses to give is replaced."""
     # late: a process without errors does not need them
-    from otel_distro.redaction import redact_exception
+    from otel_distro.redaction import redact_error, redact_exception
     from otel_distro.stacks import formatted
 
     try:
-        stack = formatted(error)
+        # lines of source code are the same each time, and long: what varies is what is searched
+        stack = formatted(error, redact_error)
     except Exception:  # noqa: BLE001 - a broken __cause__, __notes__ or source loader must not raise here
-        stack = f"{type(error).__qualname__}: {text_of(error)}"
+        stack = redact_error(f"{type(error).__qualname__}: {text_of(error)}")
     return {
         "exception.type": exception_type(error),
-        "exception.message": redact_exception(text_of(error)),
+        "exception.message": redact_error(text_of(error)),
         "exception.stacktrace": redact_exception(stack),
         "exception.escaped": str(escaped),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from otel_distro.redaction import (
     redact_url,
     sanitize_sql,
 )
+from tests.recording import Recording
 
 DIALECTS = ("postgresql", "mysql", "sqlite", "oracle", "mssql", "bigquery", "unheard-of")
 
@@ -188,3 +191,25 @@ def test_exceptions_tell_no_parameters_keys_or_tokens() -> None:
     assert detail == "duplicate key\nDETAIL:  Key (email)=(?) already exists."
     url = redact_exception("500 for url 'https://api.x/y?token=CANARY&page=2'")
     assert url == "500 for url 'https://api.x/y?token=REDACTED&page=2'"
+
+
+def test_a_failed_span_tells_no_credential_of_its_exceptions() -> None:
+    """Message, stack trace and status of a span hide by name what log messages do, also of the exception's cause."""
+    recording = Recording()
+
+    def fail() -> NoReturn:
+        try:
+            int("Command '['pg_dump', '--password', 'canary1']' failed, token=canary2")
+        except ValueError as error:
+            raise RuntimeError(f"cannot dump, password={'canary3'}") from error
+        raise AssertionError
+
+    with pytest.raises(RuntimeError), recording.tracer_provider.get_tracer("t").start_as_current_span("s"):
+        fail()
+    (span,) = recording.take()
+    (event,) = span.events
+    assert "canary" not in str(span.status.description)
+    assert not [name for name, value in (event.attributes or {}).items() if "password=canary" in str(value)]
+    stack = str((event.attributes or {})["exception.stacktrace"])
+    assert "token=REDACTED" in stack.partition("ValueError: ")[2].partition("\n")[0]
+    assert "cannot dump, password=REDACTED" in stack

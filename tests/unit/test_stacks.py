@@ -9,7 +9,7 @@ import traceback
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -290,3 +290,22 @@ def test_nothing_of_a_frame_is_kept() -> None:
         formatted(caught(failing))
     gc.collect()
     assert [ref() for ref in seen] == [None, None]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_what_varies_in_a_stack_is_shown_as_asked(grouped: bool) -> None:
+    """Messages and notes of an exception and of its causes, in a group or not; places in the code stay."""
+
+    def fail(error: Exception) -> NoReturn:
+        raise error
+
+    try:
+        try:
+            fail(ValueError("inner secret"))
+        except ValueError as error:
+            error.add_note("noted secret")
+            fail(ExceptionGroup("outer secret", [RuntimeError("part")]) if grouped else KeyError("outer secret"))
+    except (ExceptionGroup, KeyError) as error:
+        shown = formatted(error, lambda text: text.replace("secret", "?"))
+    assert [f"{word} ?" in shown for word in ("inner", "noted", "outer")] == [True] * 3
+    assert 'fail(ValueError("inner secret"))' in shown
