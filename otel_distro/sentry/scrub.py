@@ -13,7 +13,7 @@ from sentry_sdk.utils import safe_repr
 
 from otel_distro.redaction import REDACTED, is_secret_attribute, is_secret_field, redact_exception, redact_message
 
-from .words import without_literals, words
+from .words import without_literals, without_messages, words
 
 _HEADERS = frozenset({"host", "content-type", "content-length", "accept", "user-agent"})
 _PARAMETER = "sentry.message.parameter."
@@ -73,7 +73,7 @@ class Scrub:
                 else:
                     attributes[name] = _attribute(attributes[name])
         if isinstance(body, str):
-            log["body"] = redact_message(body)
+            log["body"] = self._text(body)
         return log
 
     def breadcrumb(self, crumb: Json, hint: Mapping[str, Any]) -> Json:
@@ -86,7 +86,10 @@ class Scrub:
 
     def _logged(self, record: Any, text: str) -> str:
         """The text of a log record without its arguments; it may be an exception: `logger.error(error)`."""
-        return self._message(text) if isinstance(record.msg, BaseException) else redact_message(text)
+        return self._message(text) if isinstance(record.msg, BaseException) else self._text(text)
+
+    def _text(self, text: str) -> str:
+        return redact_message(text if self._messages else without_messages(text))
 
     def _message(self, text: str) -> str:
         return redact_message(redact_exception(text)) if self._messages else words(text)
@@ -107,13 +110,13 @@ class Scrub:
 
     def _said(self, event: Json, record: Any) -> None:
         if isinstance(event.get("message"), str):
-            event["message"] = redact_message(event["message"])
+            event["message"] = self._text(event["message"])
         entry = event.get("logentry")
         if not isinstance(entry, dict):
             return
         if isinstance(entry.get("message"), str):
             text = entry["message"]
-            entry["message"] = redact_message(text) if record is None else self._logged(record, text)
+            entry["message"] = self._text(text) if record is None else self._logged(record, text)
         if self._personal:
             for name in ("formatted", "params"):
                 if name in entry:
@@ -132,7 +135,7 @@ class Scrub:
                     data.pop(name, None)
             crumb["data"] = _hidden(data)
         if isinstance(crumb.get("message"), str):
-            crumb["message"] = redact_message(crumb["message"])
+            crumb["message"] = self._text(crumb["message"])
 
 
 def _values(event: Json, part: str) -> Iterator[Json]:

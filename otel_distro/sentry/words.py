@@ -19,6 +19,12 @@ _APOSTROPHE = re.compile(r"(?<=[a-z])'(?=(?:s|t|re|ve|ll)\b)")
 _LITERAL = re.compile(r"(?P<quote>'''|\"\"\"|'|\")(?P<text>(?:\\.|(?!(?P=quote)).)*)(?P<end>(?P=quote)|\Z)")
 
 
+_TRACE = "Traceback (most recent call last):"
+_INDENT = " " * 4
+# the margin of a group's part, then a place in the code, or the type of an exception
+_TRACE_LINE = re.compile(r"(?P<margin>(?: *[|+])?[ -]*)(?:(?P<file>File \")|(?P<kind>[\w.]+:(?= )))?")
+
+
 def words(text: str) -> str:
     """`text` with `?` for each quoted part, number, address and identifier; words and names of exceptions stay.
 
@@ -36,6 +42,20 @@ def without_literals(line: str) -> str:
     return _LITERAL.sub(lambda m: f"{m['quote']}{_TOKEN.sub(_word, m['text'])}{m['end']}", line)
 
 
+def without_messages(text: str) -> str:
+    """A log message with the words only of exceptions whose stack trace is in it: uvicorn's about a failed start."""
+    head, mark, trace = text.partition(_TRACE)
+    return head + mark + "\n".join(map(_trace_line, trace.split("\n"))) if mark else text
+
+
+def _trace_line(line: str) -> str:
+    found = _TRACE_LINE.match(line)
+    if found is None or found["file"]:
+        return line
+    margin, kind, rest = found["margin"], found["kind"] or "", line[found.end() :]
+    return margin + (without_literals(kind + rest) if margin.endswith(_INDENT) else kind + words(rest))
+
+
 def _masked(match: re.Match[str]) -> str:
     quoted = match.group()
     return f"{quoted[0]}{PLACEHOLDER}{quoted[-1]}" if len(quoted) > 2 else quoted
@@ -48,4 +68,4 @@ def _word(match: re.Match[str]) -> str:
     return PLACEHOLDER
 
 
-__all__ = ["without_literals", "words"]
+__all__ = ["without_literals", "without_messages", "words"]

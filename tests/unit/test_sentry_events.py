@@ -234,6 +234,14 @@ def test_an_exception_that_is_logged_as_a_message_is_one(messages: bool, left: s
     assert scrub.breadcrumb({"message": "no user ada-1"}, hint)["message"] == left
 
 
+def test_a_stack_trace_that_is_logged_as_a_message_tells_no_values() -> None:
+    """uvicorn logs the stack trace of a failed start as text: the exception in it tells what it tells elsewhere."""
+    text = "Traceback (most recent call last):\nValueError: no user ada-1"
+    scrub = Scrub(personal=False, messages=False, variables=False)
+    event = scrub.event({"logentry": {"message": text}}, {"log_record": logging.makeLogRecord({"msg": text})})
+    assert event["logentry"]["message"] == "Traceback (most recent call last):\nValueError: no user ?"
+
+
 @pytest.mark.parametrize(("personal", "body"), [(False, "paid by %s"), (True, "paid by ada")])
 def test_a_sentry_log_tells_arguments_only_where_they_are_opted_in_to(personal: bool, body: str) -> None:
     """Its text is the message without them; its attributes are redacted, whatever they are."""

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from otel_distro.sentry.words import without_literals, words
+from otel_distro.sentry.words import without_literals, without_messages, words
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,38 @@ def test_words_stay_and_values_go(text: str, left: str) -> None:
 def test_source_code_keeps_its_code(line: str, left: str) -> None:
     """Lines of source code stay as they are but for the values in their string literals."""
     assert without_literals(line) == left
+
+
+def test_stack_traces_in_a_message_keep_the_words_of_their_exceptions() -> None:
+    """Places and types stay, of a group's parts as well; what stands before a stack trace is the application's own."""
+    text = """user 5 failed
+Traceback (most recent call last):
+  File "/a-1.py", line 3, in f
+    raise Refused("no canary-1")
+shop.Refused: no canary-1
+  and canary-2
+
+During handling of the above exception, another exception occurred:
+
+  + Exception Group Traceback (most recent call last):
+  |   File "/b-2.py", line 4, in g
+  |     fail('canary-3')
+  | ExceptionGroup: many (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | ValueError: canary-4 is bad
+    +------------------------------------
+"""
+    shown = without_messages(text)
+    assert "canary" not in shown
+    kept = (
+        "user 5 failed",
+        '  File "/a-1.py", line 3, in f',
+        "shop.Refused: no ?",
+        '  |   File "/b-2.py", line 4, in g',
+        "    | ValueError: ? is bad",
+        "During handling of the above exception, another exception occurred:",
+    )
+    assert not set(kept) - set(shown.split("\n"))
 
 
 def test_long_messages_take_no_time() -> None:
