@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, AnyStr, cast
 
-from otel_distro.redaction import REDACTED, is_secret_attribute, redact_message
+from otel_distro.redaction import REDACTED, is_secret_attribute, is_secret_option, redact_message
 
 from .values import is_secret_pair, plain, type_name
 
@@ -102,11 +102,13 @@ class AnyValues:
 
     def _sequence(self, parts: Iterable[Any], depth: int) -> list[Any]:
         found: list[Any] = []
+        secret = False
         for part in parts:
             if self._left <= 0:
                 self.full = True
                 break
-            found.append(self._value(part, depth))
+            found.append(REDACTED if secret else self._value(part, depth))
+            secret = is_secret_option(part)
         return found
 
     def _mapping(self, parts: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:

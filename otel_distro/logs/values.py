@@ -10,7 +10,7 @@ from enum import EnumMeta
 from math import isfinite
 from typing import Any, cast
 
-from otel_distro.redaction import REDACTED, is_secret_attribute, redact_message
+from otel_distro.redaction import REDACTED, is_secret_attribute, is_secret_option, redact_message
 
 LONGEST = 16_384
 """Characters of one text; what follows is cut off."""
@@ -158,11 +158,13 @@ class _Walk:
         if base is tuple and is_secret_pair(value):
             return [self.plain(value[0], depth + 1), REDACTED]
         shown: list[Any] = []
+        secret = False
         for item in base.__iter__(value):
             if len(shown) >= _MOST_ITEMS or self._left <= 0:
                 shown.append(f"… {base.__len__(value) - len(shown)} more")
                 break
-            shown.append(self.plain(item, depth + 1))
+            shown.append(REDACTED if secret else self.plain(item, depth + 1))
+            secret = is_secret_option(item)
         return shown
 
     def _error(self, error: BaseException) -> str:

@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # as `typing` has it; checkers know the name
 if TYPE_CHECKING:
     from .keys import KeyPatterns, key_pattern
     from .messages import redact_error, redact_message
-    from .policy import PLACEHOLDER, REDACTED, is_secret_attribute, is_secret_field
+    from .policy import PLACEHOLDER, REDACTED, is_secret_attribute, is_secret_field, is_secret_option
     from .sql import MAX_SQL, sanitize_sql
     from .urls import redact_exception, redact_path, redact_query, redact_text, redact_url
 
@@ -21,6 +21,7 @@ _WHERE = {
     "KeyPatterns": "keys",
     "is_secret_attribute": "policy",
     "is_secret_field": "policy",
+    "is_secret_option": "policy",
     "key_pattern": "keys",
     "redact_error": "messages",
     "redact_exception": "urls",
@@ -51,6 +52,7 @@ __all__ = [
     "KeyPatterns",
     "is_secret_attribute",
     "is_secret_field",
+    "is_secret_option",
     "key_pattern",
     "redact_error",
     "redact_exception",

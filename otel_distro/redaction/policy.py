@@ -141,6 +141,11 @@ def is_secret_attribute(name: str) -> bool:
     return _decides(plain, lambda: plain not in _CONVENTIONAL and _FIELD().search(plain) is not None)
 
 
+def is_secret_option(argument: object) -> bool:
+    """Whether an argument of a command says that the next is a secret: `--password`, and not `--password=x`."""
+    return type(argument) is str and argument[:2] == "--" and "=" not in argument and is_secret_field(argument[2:])
+
+
 def _decides(name: str, ours: Callable[[], bool]) -> bool:
     policy = InForce.policy
     if policy.keep is not None and policy.keep.search(name):

@@ -5,13 +5,20 @@ Only what a client of ours sends passes here; an application that sets sentry-sd
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from sentry_sdk.utils import safe_repr
 
-from otel_distro.redaction import REDACTED, is_secret_attribute, is_secret_field, redact_exception, redact_message
+from otel_distro.redaction import (
+    REDACTED,
+    is_secret_attribute,
+    is_secret_field,
+    is_secret_option,
+    redact_exception,
+    redact_message,
+)
 
 from .words import without_literals, without_messages, words
 
@@ -195,8 +202,18 @@ def _hidden(found: Any) -> Any:
     if isinstance(found, (list, tuple)):
         if len(found) == 2 and isinstance(found[0], str) and is_secret_field(found[0].strip("b'\"")):
             return [found[0], _without(found[1])]
-        return [_hidden(value) for value in found]
+        return _arguments(found)
     return found
+
+
+def _arguments(found: Sequence[Any]) -> list[Any]:
+    """A list, which may be a command: of an option that says so the value is the next of them."""
+    shown, secret = [], False
+    for value in found:
+        shown.append(_without(value) if secret else _hidden(value))
+        # a local variable is shown by its `repr`
+        secret = is_secret_option(value.strip("'") if isinstance(value, str) else value)
+    return shown
 
 
 def _attribute(value: Any) -> Any:

@@ -398,6 +398,8 @@ CANARY = "c4n4ry-v4lu3"
         record(exc=ValueError(f"token={CANARY}")),
         record(exc=RuntimeError(f"(x) boom\n[SQL: INSERT INTO t VALUES ('{CANARY}')]\n[parameters: ('{CANARY}',)]")),
         record("%d", f"password={CANARY}"),
+        record(command=["pg_dump", "--password", CANARY], rest=("--token", CANARY, "x")),
+        record({"message": "run", "command": ["pg_dump", "--password", CANARY]}),
         record(headers=[(b"x-api-key", CANARY.encode()), ("authorization", CANARY)]),
     ],
     ids=lambda made: str(made.msg)[:20],

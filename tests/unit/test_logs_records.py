@@ -737,7 +737,12 @@ def test_values_of_the_api_that_are_none_of_the_specifications_are_brought_to_th
 
 def test_secrets_in_values_of_the_api_do_not_leave_at_any_depth() -> None:
     """By name in maps and attributes, and inside texts however long these are."""
-    told = {"messages": [{"password": "canary"}, "x" * 20_000 + " token=canary"], "api_key": b"canary"}
+    told = {
+        "messages": [{"password": "canary"}, "x" * 20_000 + " token=canary"],
+        "api_key": b"canary",
+        "headers": [(b"cookie", b"canary"), ("x-api-key", "canary")],
+        "command": ["pg_dump", "--password", "canary"],
+    }
     record = emitted(body=told, attributes={"told": told, "access_token": 5})
     assert "canary" not in f"{record.body}{record.attributes}"
     assert record.attributes["access_token"] == "REDACTED"
