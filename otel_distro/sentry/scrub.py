@@ -25,6 +25,7 @@ from .words import without_literals, without_messages, words
 _HEADERS = frozenset({"host", "content-type", "content-length", "accept", "user-agent"})
 _PARAMETER = "sentry.message.parameter."
 _TEMPLATE = "sentry.message.template"
+_ASYNCIO = "asyncio"
 _PERSONAL = frozenset({"user.email", "user.name", "user.ip_address", "user.username", "client.address"})
 
 Json = MutableMapping[str, Any]
@@ -69,8 +70,9 @@ class Scrub:
 
     def log(self, log: Json) -> Json:
         """A Sentry log."""
-        body, attributes = log.get("body"), log.get("attributes")
+        body, attributes, logger = log.get("body"), log.get("attributes"), None
         if isinstance(attributes, dict):
+            logger = attributes.get("logger.name")
             if not self._personal:
                 body = attributes.get(_TEMPLATE, body)
             for name in list(attributes):
@@ -80,7 +82,7 @@ class Scrub:
                 else:
                     attributes[name] = _attribute(attributes[name])
         if isinstance(body, str):
-            log["body"] = self._text(body)
+            log["body"] = self._text(body, logger)
         return log
 
     def breadcrumb(self, crumb: Json, hint: Mapping[str, Any]) -> Json:
@@ -93,10 +95,13 @@ class Scrub:
 
     def _logged(self, record: Any, text: str) -> str:
         """The text of a log record without its arguments; it may be an exception: `logger.error(error)`."""
-        return self._message(text) if isinstance(record.msg, BaseException) else self._text(text)
+        return self._message(text) if isinstance(record.msg, BaseException) else self._text(text, record.name)
 
-    def _text(self, text: str) -> str:
-        return redact_message(text if self._messages else without_messages(text))
+    def _text(self, text: str, logger: object = None) -> str:
+        if self._messages:
+            return redact_message(text)
+        # asyncio shows exceptions of tasks and arguments of callbacks
+        return words(text.partition("\n")[0]) if logger == _ASYNCIO else redact_message(without_messages(text))
 
     def _message(self, text: str) -> str:
         return redact_message(redact_exception(text)) if self._messages else words(text)

@@ -246,6 +246,17 @@ def test_a_stack_trace_that_is_logged_as_a_message_tells_no_values() -> None:
     assert event["logentry"]["message"] == "Traceback (most recent call last):\nValueError: no user ?"
 
 
+def test_what_asyncio_logs_tells_no_values() -> None:
+    """It shows exceptions of tasks and arguments of callbacks: neither event, breadcrumb nor log has them."""
+    text = "Exception in callback f('ada-1') at <a>:3\nfuture: <Future exception=ValueError('ada-1')>"
+    left = "Exception in callback f('?') at <a>:?"
+    scrub = Scrub(personal=False, messages=False, variables=False)
+    hint = {"log_record": logging.makeLogRecord({"msg": text, "name": "asyncio"})}
+    assert scrub.event({"logentry": {"message": text}}, hint)["logentry"]["message"] == left
+    assert scrub.breadcrumb({"message": text}, hint)["message"] == left
+    assert scrub.log({"body": text, "attributes": {"logger.name": "asyncio"}})["body"] == left
+
+
 @pytest.mark.parametrize(("personal", "body"), [(False, "paid by %s"), (True, "paid by ada")])
 def test_a_sentry_log_tells_arguments_only_where_they_are_opted_in_to(personal: bool, body: str) -> None:
     """Its text is the message without them; its attributes are redacted, whatever they are."""
