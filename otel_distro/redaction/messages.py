@@ -17,14 +17,14 @@ _OPTION = re.compile(r"(?<![\w.-])--(?P<name>[^\W\d][\w.-]*+)(?:[\"'],\s?| )(?!-
 """A name and its value as two arguments of a command: `--pw x`, `'--pw', 'x'`."""
 _PAIR = re.compile(r"\(b?(?P<quote>[\"'])(?P<name>[\w.-]++)(?P=quote),\s?(?=b?[\"'])")
 """A name and its value as a tuple: ASGI's headers, items of a mapping."""
-_BARE = r"[^\s,;&\"'()\[\]{}\\`]"
 # a quote behind a backslash closes nothing: how many there are depends on how often the text was quoted
 _VALUE = re.compile(
     r"[a-zA-Z]{0,2}(?:\"\"\"[^\n]*?(?:\"\"\"|$)|'''[^\n]*?(?:'''|$)"
-    r"|\"(?:[^\"\\\n]|\\++.?)*+\"?|'(?:[^'\\\n]|\\++.?)*+'?|`[^`\n]*`?"
+    r"|\"(?:[^\"\\\n]|\\++.?)*+\"?|'(?:[^'\\\n]|\\++.?)*+'?"
     r"|(?P<open>\\{1,8}[\"'])[^\n]*?(?:(?<!\\)(?P=open)|$))"
-    rf"|(?:(?:Bearer|Basic|Digest|Token)\s+)?{_BARE}(?:{_BARE}|\\)*+"
-    r"|(?=[(\[{])",
+    r"|`[^`\n]*`?[^\s,;&\"'()\[\]{}]*+"
+    r"|(?:(?:Bearer|Basic|Digest|Token)\s+)?[^\s,;&\"'()\[\]{}]++"
+    r"|(?<!\n)(?=[(\[{])",  # SQLAlchemy's `[SQL: ` begins a line
     re.MULTILINE,
 )
 _BRACKETS = re.compile(r"\"(?:[^\"\\\n]|\\++.?)*+\"?|'(?:[^'\\\n]|\\++.?)*+'?|(?P<opens>[(\[{])|(?P<closes>[)\]}])|\n")
@@ -33,7 +33,7 @@ _NAME_LOOKED_AT = 128
 _SCHEME = re.compile(r"\b([Bb]earer|[Bb]asic)\s+(?=[\w.~+/-]*[A-Z\d=])[\w.~+/=-]{6,}")
 _COOKIES = re.compile(r"(?P<head>cookie[\"']?\s?[=:]\s{0,2})[^\n]*", re.IGNORECASE)
 # what begins like one and has no second part is taken too, or the same text would be searched from each of its dashes
-_JWT = re.compile(r"\beyJ[\w-]{6,}+(?P<rest>\.[\w-]+(?:\.[\w-]*)?)?")
+_JWT = re.compile(rf"(?:\b|(?<={REDACTED}))eyJ[\w-]{{6,}}+(?P<rest>\.[\w-]+(?:\.[\w-]*)?)?")
 
 
 def redact_message(text: str, *, hooked: bool = True) -> str:
@@ -91,7 +91,8 @@ def _without_values(names: re.Pattern[str], text: str) -> str:
     parts: list[str] = []
     at = 0
     for match in names.finditer(text):
-        if match.start() < at or not is_secret_field(match["name"][-_NAME_LOOKED_AT:]):
+        # one that is in the value of another still names what follows
+        if match.end() < at or not is_secret_field(match["name"][-_NAME_LOOKED_AT:]):
             continue
         value = _VALUE.match(text, match.end())
         if value is not None:
