@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 from otel_distro.guard import Guard
+from otel_distro.propagation import join_headers
 
 from .scraper import Answer
 
 Message = MutableMapping[str, Any]
 Scrape = Callable[[str, str], Answer]
+_MOST: Final = 32
+"""Scrapes at a time, as many as the port takes."""
 
 
 class MetricsRoute:
-    """Answers GET and HEAD with the metrics, in a thread of the event loop's pool.
+    """Answers GET and HEAD with the metrics, in threads of its own.
+
+    The event loop's pool is the application's: a scrape that waits would keep a place in it and hold up the end, and
+    one that finds no place would wait for the application's work.
 
     Args:
         scrape: such as `Endpoint.scrape`; gets the request's `Accept` and `Accept-Encoding`.
@@ -25,6 +33,7 @@ class MetricsRoute:
     def __init__(self, scrape: Scrape, guard: Guard) -> None:
         self._scrape = scrape
         self._guard = guard
+        self._running: set[threading.Thread] = set()
 
     async def __call__(
         self,
@@ -38,11 +47,13 @@ class MetricsRoute:
         if scope["method"] not in {"GET", "HEAD"}:
             await _send(send, 405, ((b"allow", b"GET, HEAD"),), b"")
             return
-        given = {bytes(name).lower(): bytes(value).decode("latin-1") for name, value in scope["headers"]}
+        if len(self._running) >= _MOST:
+            await _send(send, 503, ((b"content-type", b"text/plain"),), b"503 Service Unavailable\n")
+            return
+        given = join_headers((bytes(name).lower(), bytes(value)) for name, value in scope["headers"])
+        accept, encoding = (given.get(name, b"").decode("latin-1") for name in (b"accept", b"accept-encoding"))
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(
-                None, self._scrape, given.get(b"accept", ""), given.get(b"accept-encoding", "")
-            )
+            answer = await self._in_thread(accept, encoding)
         except Exception as error:  # noqa: BLE001 - the next scrape may succeed
             self._guard.failed("prometheus scrape", error)
             await _send(send, 500, ((b"content-type", b"text/plain"),), b"500 Internal Server Error\n")
@@ -50,6 +61,40 @@ class MetricsRoute:
         headers = [(name.encode(), value.encode()) for name, value in answer.headers]
         headers.append((b"content-length", str(len(answer.body)).encode()))
         await _send(send, 200, tuple(headers), b"" if scope["method"] == "HEAD" else answer.body)
+
+    async def _in_thread(self, accept: str, encoding: str) -> Answer:
+        loop = asyncio.get_running_loop()
+        scraped: asyncio.Future[Answer] = loop.create_future()
+
+        def run() -> None:
+            answer: Answer | Exception
+            try:
+                answer = self._scrape(accept, encoding)
+            except Exception as error:  # noqa: BLE001 - told where the scrape was asked for
+                answer = error
+            self._running.discard(thread)
+            # a loop that has been closed meanwhile has nobody who waits
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, scraped, answer)
+
+        thread = threading.Thread(target=run, name="otel-distro-scrape", daemon=True)
+        self._running.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._running.discard(thread)
+            raise
+        return await scraped
+
+
+def _settle(scraped: asyncio.Future[Answer], answer: Answer | Exception) -> None:
+    if scraped.done():
+        # whoever asked has gone
+        return
+    if isinstance(answer, Exception):
+        scraped.set_exception(answer)
+    else:
+        scraped.set_result(answer)
 
 
 async def _send(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -24,6 +25,21 @@ def ask(route: MetricsRoute, method: str = "GET", **headers: str) -> tuple[int, 
     pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     asyncio.run(route({"type": "http", "method": method, "headers": pairs}, receive, send))
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
+
+
+async def status_of(route: MetricsRoute, accept: bytes = b"", headers: Any = None) -> int:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    pairs = [(b"accept", accept)] if headers is None else headers
+    await route({"type": "http", "method": "GET", "headers": pairs}, receive, send)
+    status: int = sent[0]["status"]
+    return status
 
 
 def guarded() -> tuple[Guard, list[str]]:
@@ -68,3 +84,84 @@ def test_other_scopes_are_ignored(kind: str) -> None:
         pytest.fail("called")
 
     asyncio.run(MetricsRoute(lambda a, b: Answer(b"", ()), guarded()[0])({"type": kind}, unused, unused))
+
+
+def test_a_scrape_takes_no_place_of_the_applications() -> None:
+    """The loop's pool serves the application while scrapes hang, and scrapes are answered while the pool is full."""
+    go, busy = threading.Event(), threading.Event()
+
+    def scrape(accept: str, encoding: str) -> Answer:
+        if accept == "hang":
+            go.wait(60)
+        return Answer(b"x", ())
+
+    async def program() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        route = MetricsRoute(scrape, guarded()[0])
+        hanging = asyncio.create_task(status_of(route, b"hang"))
+        await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(lambda: 1) == 1
+        work = asyncio.create_task(asyncio.to_thread(busy.wait, 60))
+        await asyncio.sleep(0.05)
+        assert await status_of(route, b"") == 200
+        busy.set()
+        go.set()
+        assert (await hanging, await work) == (200, True)
+
+    asyncio.run(program())
+
+
+def test_scrapes_that_hang_are_bounded() -> None:
+    """32 of them may wait, one more is told at once that there is no place, and there is when they have ended."""
+    go = threading.Event()
+
+    def scrape(accept: str, encoding: str) -> Answer:
+        go.wait(60)
+        return Answer(b"x", ())
+
+    async def program() -> None:
+        route = MetricsRoute(scrape, guarded()[0])
+        waiting = [asyncio.create_task(status_of(route)) for _ in range(32)]
+        await asyncio.sleep(0)
+        assert await status_of(route) == 503
+        go.set()
+        assert set(await asyncio.gather(*waiting)) == {200}
+        assert await status_of(route) == 200
+
+    asyncio.run(program())
+
+
+def test_a_scraper_that_leaves_ends_nothing_else() -> None:
+    """A request that is cancelled while it is scraped leaves its thread to itself, and no line."""
+    go = threading.Event()
+    guard, lines = guarded()
+
+    def scrape(accept: str, encoding: str) -> Answer:
+        go.wait(60)
+        return Answer(b"x", ())
+
+    async def program() -> None:
+        route = MetricsRoute(scrape, guard)
+        left = asyncio.create_task(status_of(route))
+        await asyncio.sleep(0.05)
+        left.cancel()
+        await asyncio.wait([left])
+        go.set()
+        assert await status_of(route) == 200
+
+    asyncio.run(program())
+    assert lines == []
+
+
+def test_a_header_that_comes_twice_is_one_list() -> None:
+    """Repeated headers are joined by a comma (RFC 9110, section 5.3)."""
+    seen: list[str] = []
+
+    def scrape(accept: str, encoding: str) -> Answer:
+        seen.extend((accept, encoding))
+        return Answer(b"x", ())
+
+    headers = [(b"accept", b"a/b"), (b"accept", b"c/d;q=0.1"), (b"accept-encoding", b"gzip")]
+    asyncio.run(status_of(MetricsRoute(scrape, guarded()[0]), headers=headers))
+    assert seen == ["a/b,c/d;q=0.1", "gzip"]
