@@ -98,7 +98,7 @@ class Flight:
             if inspect.isawaitable(value):
                 value = on_loop(self._loop, value)
             result = returned(value, self._seconds(), self.at)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - nobody else has this thread, and without a result none comes again
             result = raised(error, self._seconds(), self.at)
         self._land(result)
 

@@ -155,6 +155,10 @@ def leaves() -> None:
     raise SystemExit(3)
 
 
+def cancelled() -> None:
+    raise asyncio.CancelledError  # as the result of a task that was cancelled does
+
+
 def unspeakable() -> None:
     raise Unspeakable
 
@@ -170,6 +174,7 @@ ODD: dict[str, tuple[Any, str]] = {
     "an object without a text": (Endless, "the check returned Endless, not None, a boolean or a mapping"),
     "no": (lambda: False, "the check says no"),
     "an exit": (leaves, "SystemExit: 3"),
+    "a cancelled result": (cancelled, "CancelledError"),
     "an exception without a text": (unspeakable, "Unspeakable"),
     "wrong arguments": (lambda x: x, "TypeError: "),
 }
