@@ -271,7 +271,9 @@ class LeanObservable(LeanInstrument):
             try:
                 for observation in callback(options):
                     binder.series(observation.attributes).observe(observation.value, number)
-            except Exception as error:  # noqa: BLE001 - the specification asks to guard callbacks
+            except BaseException as error:  # the specification asks to guard callbacks
+                if not _is_its_own(error):
+                    raise
                 binder.guard.failed(f"metrics: callback of {self.name}", error)
         for streams in binder.views:
             for stream in streams.streams.values():
@@ -288,6 +290,19 @@ class LeanObservableUpDownCounter(LeanObservable, ObservableUpDownCounter):
 
 class LeanObservableGauge(LeanObservable, ObservableGauge):
     """See `opentelemetry.metrics.ObservableGauge`; made by `LeanMeter`."""
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Whether a callback has failed, and nobody wants to end the thread that runs it (Ctrl-C, gevent's `kill`).
+
+    `sys.exit()`, and the `CancelledError` that the result of a cancelled task raises, would end the thread that answers
+    scrapes.
+    """
+    if isinstance(error, (Exception, SystemExit)):
+        return True
+    from asyncio import CancelledError  # late: who measures need not have it
+
+    return isinstance(error, CancelledError)
 
 
 def _sender(generator: Generator[Iterable[Observation], CallbackOptions, None]) -> Callback:

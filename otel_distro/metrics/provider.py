@@ -70,6 +70,7 @@ class LeanMeterProvider(MeterProvider):
         self._scraped = scraped
         self._child_resource = child_resource
         self._collecting = threading.RLock()
+        self._left: threading.Thread | None = None
         self._rounds = 0
         self._closed = False
         self._meters: dict[InstrumentationScope, Meter] = {}
@@ -192,6 +193,33 @@ class LeanMeterProvider(MeterProvider):
             if free:
                 self._observe(timeout_millis)
 
+    def observe_within(self, timeout_millis: float) -> None:
+        """`observe`, waited for no longer than `timeout_millis`: for threads that have others to answer.
+
+        A callback cannot be stopped, so all of them run in a thread that can be left alone. What has not been observed
+        by then stays as it is, and until that thread has ended nobody waits for another.
+        """
+        seconds = timeout_millis / 1000
+        if self._left is not None and self._left.is_alive():
+            self._hangs(seconds)
+            return
+        observing = threading.Thread(
+            target=self._guard.call,
+            args=("metrics: collection", None, self.observe, timeout_millis),
+            name="otel-distro-observe",
+            daemon=True,
+        )
+        try:
+            observing.start()
+        except RuntimeError:
+            # the system has no thread left, or the interpreter is ending
+            self.observe(timeout_millis)
+            return
+        observing.join(seconds)
+        if observing.is_alive():
+            self._left = observing
+            self._hangs(seconds)
+
     def after_fork(self) -> None:
         """In a child: new locks, all series at zero in cells of its own, the child's resource."""
         self._workshop.lock = threading.RLock()
@@ -259,12 +287,15 @@ class LeanMeterProvider(MeterProvider):
         lock, seconds = self._collecting, timeout_millis / 1000
         free = lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
         if not free:
-            self._guard.failed("metrics: collection", f"a callback has not returned for {seconds:g} s")
+            self._hangs(seconds)
         try:
             yield free
         finally:
             if free:
                 lock.release()
+
+    def _hangs(self, seconds: float) -> None:
+        self._guard.failed("metrics: collection", f"a callback has not returned for {seconds:g} s")
 
     def _preferences(self) -> list[Preference]:
         """Of all readers; the scraper's, which is the default, comes first."""

@@ -57,7 +57,7 @@ class LocalSource:
 
     def snapshot(self, *, exemplars: bool) -> Snapshot:
         """See `Source.snapshot`."""
-        self._provider.observe(self._timeout)
+        self._provider.observe_within(self._timeout)
         store = self._provider.store
         entries = store.entries()
         found = dict(read_exemplars(entries, store.read_exemplars())) if exemplars else {}

@@ -75,7 +75,7 @@ class Endpoint:
                 guard,
                 directory=store.group.path,
                 name=lambda: store.name,
-                observe=lambda: provider.observe(1000),
+                observe=lambda: provider.observe_within(1000),
                 tidy=group.tidy,
                 sweep=lambda: store.group.sweep(0.05),
             )

@@ -104,7 +104,7 @@ class GroupSource:
             OSError: for the moment it cannot be read; a scrape that fails is better than a total that falls.
         """
         self._refresh()
-        self._provider.observe(self._timeout)
+        self._provider.observe_within(self._timeout)
         with self._one_at_a_time():
             try:
                 cells, dead = self._consistent()
