@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from otel_distro.guard import Guard
@@ -25,6 +26,8 @@ _PATIENCE: Final = 10.0  # seconds for a request to arrive, and for each part of
 _IDLE: Final = 120.0  # seconds a scraper's connection is kept between two scrapes
 _PIECE: Final = 64 * 1024
 _PATHS: Final = frozenset({"/metrics", "/"})
+_ORIGIN: Final = re.compile(r"^https?://[^/?#]*(?=/)", re.IGNORECASE)
+_BODY: Final = frozenset({"content-length", "transfer-encoding"})
 
 Scrape = Callable[[str, str], Answer]
 
@@ -197,12 +200,17 @@ class Server:
         if not connection.received:
             connection.deadline = time.monotonic() + _PATIENCE
         connection.received += data
-        head, end, rest = bytes(connection.received).partition(b"\r\n\r\n")
-        if not end and len(connection.received) <= _REQUEST:
+        self._answer(selector, connection)
+
+    def _answer(self, selector: selectors.BaseSelector, connection: _Connection) -> None:
+        """Answer the first request of what was received, once it is complete; what follows it waits for its turn."""
+        # a client may end its last message with one line too many (RFC 9112, section 2.2)
+        received = connection.received.lstrip(b"\r\n")
+        head, end, connection.received = received.partition(b"\r\n\r\n")
+        if not end and len(received) <= _REQUEST:
+            connection.received = received
             return
-        connection.received = bytearray()
         response, connection.last = self._respond(head.decode("latin-1")) if end else (_plain(431), True)
-        connection.last = connection.last or bool(rest)  # nobody pipelines scrapes
         connection.pending = memoryview(response)
         connection.deadline = time.monotonic() + _PATIENCE
         selector.modify(connection.socket, selectors.EVENT_WRITE)
@@ -220,26 +228,31 @@ class Server:
             return
         connection.deadline = time.monotonic() + _IDLE
         selector.modify(connection.socket, selectors.EVENT_READ)
+        if connection.received:
+            connection.deadline = time.monotonic() + _PATIENCE
+            self._answer(selector, connection)
 
     def _respond(self, head: str) -> tuple[bytes, bool]:
         """The response to one request, and whether the connection ends with it."""
         line, *rest = head.split("\r\n")
         parts = line.split(" ")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (h.partition(":") for h in rest)}
         if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
             return _plain(400), True
         method, target, version = parts
+        headers = _headers(rest)
+        options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
         # a body would have to be read and thrown away; no scraper sends one
-        last = version == "HTTP/1.0" or headers.get("connection", "").lower() == "close" or "content-length" in headers
-        if target.partition("?")[0] not in _PATHS:
-            return _plain(404), True
+        last = version == "HTTP/1.0" or "close" in options or not _BODY.isdisjoint(headers)
+        # a client may name the server as it does to a proxy (RFC 9112, section 3.2.2)
+        if _ORIGIN.sub("", target).partition("?")[0] not in _PATHS:
+            return _plain(404, method), True
         if method not in {"GET", "HEAD"}:
             return _plain(405), True
         try:
             answer = self._scrape(headers.get("accept", ""), headers.get("accept-encoding", ""))
-        except Exception as error:  # noqa: BLE001 - the next scrape may succeed
+        except BaseException as error:  # noqa: BLE001 - the next scrape may succeed; nobody else has this thread
             self._guard.failed("prometheus scrape", error)
-            return _plain(500), True
+            return _plain(500, method), True
         body = b"" if method == "HEAD" else answer.body
         lines = [f"{name}: {value}" for name, value in answer.headers]
         lines += [f"content-length: {len(answer.body)}", "connection: close" if last else "connection: keep-alive"]
@@ -266,10 +279,22 @@ _REASONS: Final = {
 }
 
 
-def _plain(status: int) -> bytes:
+def _plain(status: int, method: str = "") -> bytes:
     body = f"{status} {_REASONS[status]}\n"
     head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: text/plain; charset=utf-8\r\n"
-    return f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode()
+    head += "allow: GET, HEAD\r\n" if status == 405 else ""
+    shown = "" if method == "HEAD" else body
+    return f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n{shown}".encode()
+
+
+def _headers(lines: Iterable[str]) -> dict[str, str]:
+    """By names in lower case; repeated ones are joined with a comma (RFC 9110, section 5.3)."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        name, value = name.strip().lower(), value.strip()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def _packed(bound: socket.socket) -> tuple[int, str]:

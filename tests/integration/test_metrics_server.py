@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import http.client
 import os
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.metrics import Observation
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.resources import Resource
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
@@ -33,12 +34,12 @@ from tests.unit import test_prometheus_text as hostile
 class Served:
     """A provider with a running server."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_millis: float = 5000) -> None:
         self.guard = Guard(output=lambda level, text: None)
         self.provider = LeanMeterProvider(resource=Resource({"service.name": "s"}), guard=self.guard)
         self.meter = self.provider.get_meter("scope")
         renderer = Renderer(self.guard, lambda: self.provider.resource)
-        self.scraper = Scraper(LocalSource(self.provider), renderer)
+        self.scraper = Scraper(LocalSource(self.provider, timeout_millis=timeout_millis), renderer)
         self.server = Server(self.scraper.scrape, "127.0.0.1", 0, self.guard)
         self.server.bind()
         self.server.start()
@@ -119,6 +120,10 @@ def test_a_page_that_was_sent_is_not_kept_until_the_next(served: Served) -> None
         (b"GET /metrics HTTP/1.1\r\nx: " + b"a" * 40_000, 431),
         (b"GET /metrics?name[]=x HTTP/1.0\r\n\r\n", 200),
         (b"GET /metrics HTTP/1.1\r\naccept: \xff\xfe;;;q=,,\r\nno colon\r\n\r\n", 200),
+        (b"GET http://shop.test:9464/metrics?x=/ HTTP/1.1\r\n\r\n", 200),
+        (b"GET http://shop.test/other HTTP/1.1\r\n\r\n", 404),
+        (b"GET http:///metrics/other HTTP/1.1\r\n\r\n", 404),
+        (b"\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n", 200),
     ],
 )
 def test_every_request_gets_an_answer(served: Served, sent: bytes, status: int) -> None:
@@ -127,6 +132,94 @@ def test_every_request_gets_an_answer(served: Served, sent: bytes, status: int) 
         client.sendall(sent)
         assert client.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
     assert served.get()[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "heads"),
+    [
+        (b"GET /other HTTP/1.1\r\n\r\n", [b"404 Not Found"]),
+        (b"HEAD /other HTTP/1.1\r\n\r\n", [b"404 Not Found"]),
+        (b"OPTIONS /metrics HTTP/1.1\r\n\r\n", [b"405 Method Not Allowed"]),
+        (b"GET / HTTP/1.1\r\nconnection: TE, Close\r\n\r\nGET / HTTP/1.1\r\n\r\n", [b"200 OK"]),
+        (b"GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", [b"200 OK"]),
+        (
+            b"GET / HTTP/1.1\r\n\r\nHEAD / HTTP/1.1\r\n\r\n\r\nGET /x HTTP/1.1\r\n\r\n",
+            [b"200 OK", b"200 OK", b"404 Not Found"],
+        ),
+    ],
+)
+def test_a_connection_lasts_as_long_as_both_sides_say(served: Served, sent: bytes, heads: list[bytes]) -> None:
+    """Requests one behind the other are answered in turn until a side says that it closes (RFC 9112, section 9)."""
+    with served.connect() as client:
+        client.sendall(sent)
+        answers = http_answers(client, [line.split()[0] for line in sent.split(b"\r\n") if b" HTTP/" in line])
+    assert [answer.split(b"\r\n")[0] for answer, _ in answers] == [b"HTTP/1.1 " + head for head in heads]
+    assert [b"connection: close" in answer for answer, _ in answers] == [False] * (len(heads) - 1) + [True]
+    assert [b"\r\nallow: GET, HEAD\r\n" in answer for answer, _ in answers] == [b"405" in head for head in heads]
+
+
+def http_answers(client: socket.socket, methods: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """Head and body of all answers until the server closes; one to HEAD has no body (RFC 9110, section 9.3.2)."""
+    received = b""
+    while part := client.recv(65536):
+        received += part
+    answers = []
+    for method in methods:
+        if not received:
+            break
+        head, _, received = received.partition(b"\r\n\r\n")
+        length = 0 if method == b"HEAD" else int(head.partition(b"content-length: ")[2].split()[0])
+        answers.append((head, received[:length]))
+        received = received[length:]
+    assert received == b""
+    return answers
+
+
+def test_a_header_that_comes_twice_counts_twice(served: Served) -> None:
+    """Lists in repeated headers are one list (RFC 9110, section 5.3)."""
+    with served.connect() as client:
+        client.sendall(
+            b"GET / HTTP/1.1\r\naccept: application/openmetrics-text\r\naccept: text/plain;q=0.1\r\n"
+            b"connection: close\r\n\r\n"
+        )
+        ((head, _),) = http_answers(client, [b"GET"])
+    assert b"content-type: application/openmetrics-text" in head
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit])
+def test_a_callback_that_fails_costs_its_own_values(served: Served, error: type[BaseException]) -> None:
+    """Whatever a callback raises, also the result of a task that was cancelled, the others are on the page."""
+
+    def failing(_: CallbackOptions) -> list[Observation]:
+        raise error
+
+    served.meter.create_observable_gauge("failing", [failing])
+    served.meter.create_observable_gauge("well", [lambda options: [Observation(7)]])
+    for _ in range(2):
+        status, body, _ = served.get()
+        assert (status, b"\nwell{" in body, b"\nfailing{" in body) == (200, True, False)
+    assert [f.part for f in served.guard.failures] == ["metrics: callback of failing"]
+
+
+def test_a_callback_that_hangs_delays_a_scrape_by_its_timeout() -> None:
+    """What the other instruments say is shown all the same, and the next scrape is answered as well."""
+    go = threading.Event()
+
+    def hanging(_: CallbackOptions) -> list[Observation]:
+        go.wait(60)
+        return []
+
+    served = Served(timeout_millis=50)
+    served.meter.create_counter("c").add(3)
+    served.meter.create_observable_gauge("hanging", [hanging])
+    try:
+        for _ in range(2):
+            status, body, _ = served.get()
+            assert (status, b"\nc_total{" in body) == (200, True)
+    finally:
+        go.set()
+        served.server.stop()
+    assert [f.part for f in served.guard.failures] == ["metrics: collection"]
 
 
 def test_a_client_that_does_not_read_or_write_delays_nobody(served: Served) -> None:
