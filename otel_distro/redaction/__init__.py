@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .messages import redact_error, redact_message
     from .policy import PLACEHOLDER, REDACTED, is_secret_attribute, is_secret_field, is_secret_option
     from .sql import MAX_SQL, sanitize_sql
-    from .urls import redact_exception, redact_path, redact_query, redact_text, redact_url
+    from .urls import redact_exception, redact_path, redact_query, redact_target, redact_text, redact_url
 
 _WHERE = {
     "MAX_SQL": "sql",
@@ -28,6 +28,7 @@ _WHERE = {
     "redact_message": "messages",
     "redact_path": "urls",
     "redact_query": "urls",
+    "redact_target": "urls",
     "redact_text": "urls",
     "redact_url": "urls",
     "sanitize_sql": "sql",
@@ -59,6 +60,7 @@ __all__ = [
     "redact_message",
     "redact_path",
     "redact_query",
+    "redact_target",
     "redact_text",
     "redact_url",
     "sanitize_sql",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .policy import REDACTED, InForce, further, is_secret_field
+from .policy import REDACTED, InForce, further, is_secret_field, is_secret_parameter
 from .urls import redact_exception, redact_text
 
 # a run of the characters of names is looked at once, from its beginning, however long it is; behind it may stand the
@@ -34,6 +34,11 @@ _SCHEME = re.compile(r"\b([Bb]earer|[Bb]asic)\s+(?=[\w.~+/-]*[A-Z\d=])[\w.~+/=-]
 _COOKIES = re.compile(r"(?P<head>cookie[\"']?\s?[=:]\s{0,2})[^\n]*", re.IGNORECASE)
 # what begins like one and has no second part is taken too, or the same text would be searched from each of its dashes
 _JWT = re.compile(rf"(?:\b|(?<={REDACTED}))eyJ[\w-]{{6,}}+(?P<rest>\.[\w-]+(?:\.[\w-]*)?)?")
+# a path as uvicorn's access lines have it, quoted: its parameters, and a user in its place
+_QUOTED = re.compile(
+    r"%3B(?P<name>[\w.-]{2,49}+)%3D(?:(?!%3B)[^\s/?&;\"'])+|(?<=%3A//)[^\s/?&;\"']+%40",
+    re.IGNORECASE,
+)
 
 
 def redact_message(text: str, *, hooked: bool = True) -> str:
@@ -49,6 +54,8 @@ def redact_message(text: str, *, hooked: bool = True) -> str:
     if "=" in text or ":" in text or "--" in text or "', " in text:
         if "://" in text:
             text = redact_text(text)
+        if "%" in text:
+            text = _QUOTED.sub(_quoted, text)
         low = text.lower()
         if (
             "pass" in low
@@ -85,6 +92,13 @@ def redact_message(text: str, *, hooked: bool = True) -> str:
 def redact_error(text: str) -> str:
     """The message of an exception for a span, whose encoder calls the user's function."""
     return redact_message(redact_exception(text), hooked=False)
+
+
+def _quoted(found: re.Match[str]) -> str:
+    name = found["name"]
+    if name is None:
+        return f"{REDACTED}%3A{REDACTED}%40"
+    return f"%3B{name}%3D{REDACTED}" if is_secret_parameter(name) else found[0]
 
 
 def _without_values(names: re.Pattern[str], text: str) -> str:

@@ -41,6 +41,16 @@ def redact_path(path: str) -> str:
     return "/".join(segments)
 
 
+def redact_target(path: str) -> str:
+    """`redact_path` of what stands in the place of a path in a request, which may name a server, and so a user, as well.
+
+    `GET http://joe:pw@host/a` is meant for a proxy, but any server gets it (RFC 9112 section 3.2.2).
+    """
+    if "@" in path and (path[:1] != "/" or path[:2] == "//"):
+        path = _without_userinfo(path)
+    return redact_path(path)
+
+
 _PIECES = re.compile("([&;])")
 
 

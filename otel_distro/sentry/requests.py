@@ -20,7 +20,7 @@ from sentry_sdk.scope import Scope as SentryScope
 from otel_distro.context import current as current_record
 from otel_distro.context import current_scope
 from otel_distro.guard import Guard
-from otel_distro.redaction import redact_path
+from otel_distro.redaction import redact_target
 from otel_distro.tracing.context import current_span_context
 
 from ._scopes import LazyScope, filling, isolation_scope, lazy, renew, restore
@@ -79,7 +79,7 @@ class Request(NamedTuple):
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in asgi.get("headers") or ()}
         server = asgi.get("server") or ("", None)
         host = headers.get("host") or ":".join(str(part) for part in server if part)
-        path = quote(redact_path(str(asgi.get("path", ""))))
+        path = quote(redact_target(str(asgi.get("path", ""))))
         found: dict[str, Any] = {"url": f"{asgi.get('scheme', 'http')}://{host}{path}"}
         if asgi.get("method"):
             found["method"] = asgi["method"]

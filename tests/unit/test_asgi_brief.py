@@ -176,6 +176,23 @@ def test_a_secret_in_a_path_is_hidden() -> None:
             assert (rig.only().attributes or {})["url.path"] == "/items;token=REDACTED/7;v=1"
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("http://joe:canary@shop.test/items/7", "http://REDACTED:REDACTED@shop.test/items/7"),
+        ("//joe:canary@shop.test/;token=canary", "//REDACTED:REDACTED@shop.test/;token=REDACTED"),
+        ("/items//joe@shop.test", "/items//joe@shop.test"),
+    ],
+)
+def test_a_user_in_place_of_a_path_is_hidden(path: str, shown: str) -> None:
+    """A target that names the server as for a proxy tells no password, however many requests are encoded at once."""
+    for brief, requests in ((True, 1), (True, 70), (False, 1)):
+        with rigged(brief=brief) as rig:
+            for _ in range(requests):
+                asyncio.run(drive(_application(), scope_of(path)))
+            assert {(span.attributes or {})["url.path"] for span in rig.spans} == {shown}
+
+
 def test_a_scope_without_a_client_has_a_span() -> None:
     """ASGI says that it may be missing."""
     for brief in (True, False):

@@ -15,7 +15,7 @@ _PARENT = b"-".join((b"cc", b"4bf92f3577b34da6a3ce929d0e0e4736", b"00f067aa0ba90
 @pytest.mark.parametrize(
     "unit",
     ["a.", "a-", "a+", "a", "eyJ-", "-eyJ", "x=", "a:", "url: ", "'", "\\", "-.", "--a ", "x://:", "x://u:p", "pw=[\n",
-     "pw=\\\"\n", "(b'pw', "],
+     "pw=\\\"\n", "(b'pw', ", "%3Btoken%3D", "%3A//a"],
 )  # fmt: skip
 def test_a_message_is_searched_once(unit: str) -> None:
     """Whatever a stranger's text repeats, the URL behind it is redacted and the rest stays."""
@@ -78,3 +78,16 @@ def test_a_url_needs_no_usual_scheme(text: str, expected: str) -> None:
 def test_only_a_token_of_several_parts_is_one(text: str, expected: str) -> None:
     """A JWT is hidden; encoded JSON without a second part is none."""
     assert redact_message(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET /a%3Btoken%3Dx%20y%3Bv%3D1/b?n=1", "GET /a%3Btoken%3DREDACTED%3Bv%3D1/b?n=1"),
+        ("GET http%3A//joe%40corp%3Apw%40host/a%40b", "GET http%3A//REDACTED%3AREDACTED%40host/a%40b"),
+        ("at 100%: %3Bauthor%3Dx", "at 100%: %3Bauthor%3Dx"),
+    ],
+)
+def test_a_quoted_path_tells_no_more_than_a_plain_one(text: str, expected: str) -> None:
+    """uvicorn's access lines quote the path, its parameters' delimiters included."""
+    assert redact_message(f"1.2.3.4:5 - {text}") == f"1.2.3.4:5 - {expected}"

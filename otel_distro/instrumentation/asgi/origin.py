@@ -13,7 +13,7 @@ from opentelemetry.util.types import AnyValue
 
 from otel_distro.bounded import BoundedCache
 from otel_distro.context import REQUEST_ID
-from otel_distro.redaction import redact_path, redact_query
+from otel_distro.redaction import redact_query, redact_target
 from otel_distro.tracing.brief import TakesBrief, Texts
 
 from .metrics import Group, Groups
@@ -75,7 +75,7 @@ class Origin:
         if path.__class__ is str:
             if len(path) > MAX_PATH:
                 path = path[:MAX_PATH]
-            attributes[_PATH] = path if ";" not in path else redact_path(path)
+            attributes[_PATH] = _shown(path)
         if query:
             attributes[_QUERY] = _query(query)
         if given is not None:
@@ -97,7 +97,7 @@ class Origin:
                 path = path[:MAX_PATH]
             paths = origins.paths
             # none that has to be redacted is ever known
-            found += paths.known.get(path) or paths.learn(path if ";" not in path else redact_path(path))
+            found += paths.known.get(path) or paths.learn(_shown(path))
         if query:
             found += taker.span_encoder.attributes({_QUERY: _query(query)})
         if given is not None:
@@ -124,10 +124,7 @@ class Origin:
         known: list[Any] = list(map(origins.paths.known.get, paths))
         if not all(known):
             learn = origins.paths.learn
-            known = [
-                found or learn(path if ";" not in path else redact_path(path))
-                for found, path in zip(known, paths, strict=True)
-            ]
+            known = [found or learn(_shown(path)) for found, path in zip(known, paths, strict=True)]
         columns: list[Iterable[bytes]] = [map(_ENCODED, met), known]
         if any(queries):
             encoded = taker.span_encoder.attributes
@@ -289,6 +286,10 @@ def _split_host(host: str) -> tuple[str | None, int | None]:
     if not usable or (port and not (port.isascii() and port.isdigit() and len(port) <= 5)):
         return None, None
     return name, (int(port) if port else None)
+
+
+def _shown(path: str) -> str:
+    return path if ";" not in path and "@" not in path else redact_target(path)
 
 
 def _query(raw: Any) -> str:
