@@ -69,7 +69,7 @@ class ForkingReader(PeriodicExportingMetricReader):
     comes into being during an export hangs in its first flush.
     """
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """A collection raised."""
 
     def wanted(self, *, last: bool) -> bool:
@@ -86,7 +86,7 @@ class ForkingReader(PeriodicExportingMetricReader):
         while not self._shutdown_event.is_set():
             try:
                 super()._ticker()
-            except Exception as error:  # noqa: BLE001 - the next interval comes all the same
+            except BaseException as error:  # noqa: BLE001 - the next interval comes all the same, also after a SystemExit
                 self.failed(error)
 
     def _at_fork_reinit(self) -> None:

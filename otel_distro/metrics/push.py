@@ -41,6 +41,6 @@ class PushReader(ForkingReader):
         self._pushed = self._pushed or not last or self._measured()
         return self._pushed
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Count what a collection raised."""
         self._guard.failed("metrics reader", error)

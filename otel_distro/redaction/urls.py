@@ -42,7 +42,7 @@ def redact_path(path: str) -> str:
 
 
 def redact_target(path: str) -> str:
-    """`redact_path` of what stands in the place of a path in a request, which may name a server, and so a user, as well.
+    """`redact_path` of what stands in the place of a request's path, which may name a server, and so a user, as well.
 
     `GET http://joe:pw@host/a` is meant for a proxy, but any server gets it (RFC 9112 section 3.2.2).
     """

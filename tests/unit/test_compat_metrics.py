@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -127,18 +128,19 @@ def test_a_forked_child_of_a_periodic_reader_has_locks_of_its_own() -> None:
     thread.join(20)
 
 
-def test_the_thread_of_a_periodic_reader_survives_an_error() -> None:
-    """A collection that raises costs that collection (opentelemetry-python #3461)."""
-    errors: list[Exception] = []
+@pytest.mark.parametrize("kind", [LookupError, SystemExit, asyncio.CancelledError])
+def test_the_thread_of_a_periodic_reader_survives_an_error(kind: type[BaseException]) -> None:
+    """A collection or an export that raises, whatever it is, costs that collection (opentelemetry-python #3461)."""
+    errors: list[BaseException] = []
     rounds = threading.Event()
 
     class Reader(compat.ForkingReader):
-        def failed(self, error: Exception) -> None:
+        def failed(self, error: BaseException) -> None:
             errors.append(error)
 
     def collect(reader: Any, timeout_millis: float) -> None:
         if len(errors) < 3:
-            raise LookupError("callback")
+            raise kind("callback")
         rounds.set()
 
     reader = Reader(_Exporter(), export_interval_millis=1)
