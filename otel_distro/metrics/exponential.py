@@ -231,8 +231,9 @@ class ExponentialSeries(Distribution):
             index = bucket_index(magnitude, self._scale)
         self._widen(side, index)
         at = self._bank + _HEAD + side * self._max_size + index % self._max_size
-        cells[at] += 1.0
+        # first what raises for a value that cannot be added, such as a Decimal
         cells[self._bank + _SUM] += value
+        cells[at] += 1.0
 
     def _shift(self, side: int, index: int) -> int:
         """How many scales to give up until `index` fits into the window."""

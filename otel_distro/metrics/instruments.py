@@ -265,12 +265,16 @@ class LeanObservable(LeanInstrument):
         self._senders = tuple(_sender(c) if isinstance(c, Generator) else c for c in callbacks)
 
     def observe(self, options: CallbackOptions, number: int) -> None:
-        """Run the callbacks for collection `number`; one that fails costs its own values only."""
+        """Run the callbacks for collection `number`; one that fails costs its own values only, as does a value."""
         binder = self.binder
         for callback in self._senders:
             try:
                 for observation in callback(options):
-                    binder.series(observation.attributes).observe(observation.value, number)
+                    try:
+                        binder.series(observation.attributes).observe(observation.value, number)
+                    except Exception as error:  # noqa: BLE001 - as in `take`
+                        value: Any = getattr(observation, "value", observation)
+                        unmeasured(binder.guard, f"metrics: instrument {self.name}", value, error)
             except BaseException as error:  # the specification asks to guard callbacks
                 if not _is_its_own(error):
                     raise

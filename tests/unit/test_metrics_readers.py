@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from opentelemetry import context as context_api
 from opentelemetry import metrics as api
 from opentelemetry import trace
@@ -57,6 +58,19 @@ def test_callbacks_are_run_at_collection_and_a_failing_one_costs_only_itself() -
     del seen[0]
     assert made.values("o") == {y: 7, z: 9, b: 1}
     assert [f.count for f in made.guard.failures] == [2]
+
+
+@pytest.mark.parametrize("bad", [Observation("no"), Observation(None), 3, None])  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", ["counter", "up_down_counter", "gauge"])
+def test_a_value_that_cannot_be_observed_costs_itself(kind: str, bad: Any) -> None:
+    """Those that the callback reports behind it count (upstream leaves them out), and one line says why."""
+    made = Setup()
+    observations = [Observation(1, {"a": "x"}), bad, Observation(2, {"a": "y"})]
+    getattr(made.meter, f"create_observable_{kind}")("o", [lambda options: observations])
+    for _ in range(2):
+        assert made.values("o") == {(("a", "x"),): 1, (("a", "y"),): 2}
+    assert len(made.lines) == 1
+    assert "instrument o" in made.lines[0]
 
 
 def test_a_callback_that_hangs_holds_up_no_other_collection_for_longer_than_its_timeout() -> None:
