@@ -56,37 +56,43 @@ def redact_message(text: str, *, hooked: bool = True) -> str:
             text = redact_text(text)
         if "%" in text:
             text = _QUOTED.sub(_quoted, text)
-        low = text.lower()
-        if (
-            "pass" in low
-            or "auth" in low
-            or "cookie" in low
-            # two letters first, where two words share them: each search costs every message
-            or ("ke" in low and ("token" in low or "key" in low))
-            or ("se" in low and ("secret" in low or "sess" in low))
-            or ("si" in low and ("sid" in low or "signature" in low))
-            or "credent" in low
-            or "jwt" in low
-            or "dsn" in low
-            or "pin" in low
-            or "otp" in low
-            or "pw" in low
-            or InForce.policy.hide is not None
-        ):
-            if "cookie" in low:
-                text = _COOKIES.sub(rf"\g<head>{REDACTED}", text)
-            text = _without_values(_NAME, text)
-            if "--" in text:
-                text = _without_values(_OPTION, text)
-            if "', " in text or '", ' in text:
-                text = _without_values(_PAIR, text)
-        if "\n[" in text or "key (" in low:
-            text = redact_exception(text)
+        text = _without_credentials(text)
     if "earer " in text or "asic " in text:
         text = _SCHEME.sub(rf"\1 {REDACTED}", text)
     if "eyJ" in text:
         text = _JWT.sub(lambda found: REDACTED if found["rest"] else found[0], text)
     return text if InForce.policy.hook is None or not hooked else further("body", text)
+
+
+def _without_credentials(text: str) -> str:
+    """Without what a name says is a secret."""
+    low = text.lower()
+    if (
+        "pass" in low
+        or "auth" in low
+        or "cookie" in low
+        # two letters first, where two words share them: each search costs every message
+        or ("ke" in low and ("token" in low or "key" in low))
+        or ("se" in low and ("secret" in low or "sess" in low))
+        or ("si" in low and ("sid" in low or "signature" in low))
+        or "credent" in low
+        or "jwt" in low
+        or "dsn" in low
+        or "pin" in low
+        or "otp" in low
+        or "pw" in low
+        or InForce.policy.hide is not None
+    ):
+        if "cookie" in low:
+            text = _COOKIES.sub(rf"\g<head>{REDACTED}", text)
+        text = _without_values(_NAME, text)
+        if "--" in text:
+            text = _without_values(_OPTION, text)
+        if "', " in text or '", ' in text:
+            text = _without_values(_PAIR, text)
+    if "\n[" in text or "key (" in low:
+        text = redact_exception(text)
+    return text
 
 
 def redact_error(text: str) -> str:
