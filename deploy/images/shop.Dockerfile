@@ -12,4 +12,4 @@ RUN pip install /src && python -m compileall -q /usr/local/lib/python3.13/site-p
 COPY examples/shop shop
 USER 10001:10001
 EXPOSE 8000 9464
-CMD ["otel-distro", "run", "uvicorn", "shop.orders:app", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["otel-distro", "run", "uvicorn", "shop.orders:app", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "20"]

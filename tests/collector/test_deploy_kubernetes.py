@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from otel_distro.settings import parse
 from tests.collector.container import run
 from tests.collector.deployments import (
     DEPLOY,
@@ -220,15 +221,25 @@ def test_secrets_are_readable_for_the_collector_alone() -> None:
 
 
 def test_the_demo_drains_and_is_scraped() -> None:
-    """The recipe of docs/health.md: /live and /ready, out of the endpoints before the signal; /metrics is announced."""
+    """The recipe of docs/health.md; what ends a container asks no database, at its start neither; /metrics is announced."""
     for workload in manifests("demo", "Deployment"):
         template = workload["spec"]["template"]
         (container,) = template["spec"]["containers"]
         paths = [container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("liveness", "readiness", "startup")]
-        assert paths == ["/live", "/ready", "/ready"]
+        assert paths == ["/live", "/ready", "/live"]
         assert container["lifecycle"]["preStop"]["sleep"]["seconds"] >= container["readinessProbe"]["periodSeconds"]
         assert template["metadata"]["annotations"]["prometheus.io/port"] == "9464"
         assert {"containerPort": 9464, "name": "metrics"} in container["ports"]
+
+
+def test_a_stream_that_does_not_end_is_ended_within_the_grace() -> None:
+    """preStop, uvicorn's patience and the last export fit into the time before the kubelet kills: else telemetry is lost."""
+    for _, pod in pods("demo"):
+        (container,) = pod["containers"]
+        patience = int(container["args"][container["args"].index("--timeout-graceful-shutdown") + 1])
+        before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        last = parse({})[0].distro.shutdown_timeout / 1000 + 2  # lifespan and interpreter end, too
+        assert before + patience + last <= pod["terminationGracePeriodSeconds"]
 
 
 def test_every_file_is_part_of_something() -> None:
