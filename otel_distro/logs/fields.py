@@ -95,7 +95,9 @@ def message_of(record: logging.LogRecord) -> str:
         try:
             if record.args:
                 message = message % record.args
-            return redact_message(message) if len(message) <= LONGEST else text(message)
+            if len(message) > LONGEST:
+                return text(message)
+            return redact_message(message, ours=record.name == LOGGER_NAME)
         except RecursionError:
             raise
         except Exception as error:  # noqa: BLE001 - logging.info("%d", "x") is worth a line, and never worth a request

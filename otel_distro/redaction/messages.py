@@ -41,16 +41,21 @@ _QUOTED = re.compile(
 )
 
 
-def redact_message(text: str, *, hooked: bool = True) -> str:
+def redact_message(text: str, *, ours: bool = False) -> str:
     """A log message without URLs' secrets, credentials by name (`password=...`, `Authorization: ...`), JWTs and what
     `redact_exception` hides.
 
     Most messages are only looked at with a few substring searches.
 
     Args:
-        text: of the message.
-        hooked: False where the user's function sees the text later, under its own name.
+        text: the message.
+        ours: the distro says it; see `further`.
     """
+    text = _redacted(text)
+    return text if InForce.policy.hook is None else further("body", text, ours=ours)
+
+
+def _redacted(text: str) -> str:
     if "=" in text or ":" in text or "--" in text or "', " in text:
         if "://" in text:
             text = redact_text(text)
@@ -61,7 +66,7 @@ def redact_message(text: str, *, hooked: bool = True) -> str:
         text = _SCHEME.sub(rf"\1 {REDACTED}", text)
     if "eyJ" in text:
         text = _JWT.sub(lambda found: REDACTED if found["rest"] else found[0], text)
-    return text if InForce.policy.hook is None or not hooked else further("body", text)
+    return text
 
 
 def _without_credentials(text: str) -> str:
@@ -97,7 +102,7 @@ def _without_credentials(text: str) -> str:
 
 def redact_error(text: str) -> str:
     """The message of an exception for a span, whose encoder calls the user's function."""
-    return redact_message(redact_exception(text), hooked=False)
+    return _redacted(redact_exception(text))
 
 
 def _quoted(found: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
+from typing import cast
 from urllib.parse import unquote_plus
 
 from otel_distro.guard import Guard
@@ -41,6 +42,10 @@ class Policy:
     guard: Guard | None = None
 
 
+class NoHookError(Exception):
+    """There is no function where the user says that one is; the words are about the place and no text that leaves."""
+
+
 class LateHook:
     """`module:function`, imported when it is first called: it is the application's, which is not there at the start.
 
@@ -48,7 +53,7 @@ class LateHook:
         path: as the user wrote it.
 
     Raises:
-        ImportError, AttributeError, TypeError: when called, as long as there is no such function.
+        NoHookError: when called, as long as there is no such function.
     """
 
     def __init__(self, path: str) -> None:
@@ -58,9 +63,20 @@ class LateHook:
     def __call__(self, name: str, text: str) -> str:
         function = self._function
         if function is None:
-            module, _, attribute = self._path.partition(":")
-            function = self._function = getattr(import_module(module or "."), attribute)
+            function = self._function = self._found()
         return function(name, text)
+
+    def _found(self) -> Hook:
+        module, _, attribute = self._path.partition(":")
+        if not module or not attribute:
+            raise NoHookError(f"{self._path!r} is not of the form module:function")
+        try:
+            found = getattr(import_module(module), attribute)
+        except Exception as error:
+            raise NoHookError(f"{self._path!r}: {type(error).__name__}: {error}") from error
+        if not callable(found):
+            raise NoHookError(f"{self._path!r} is no function")
+        return cast("Hook", found)
 
 
 class InForce:
@@ -158,15 +174,27 @@ def hooked() -> bool:
     return InForce.policy.hook is not None
 
 
-def further(name: str, text: str) -> str:
-    """What the user's function makes of `text`; hidden altogether when it raises or gives no text."""
+def further(name: str, text: str, *, ours: bool = False) -> str:
+    """What the user's function makes of `text`; hidden altogether when it raises or gives no text.
+
+    Args:
+        name: see `Hook`.
+        text: what is to leave.
+        ours: the distro says it, so where the function fails it stays: it may be the line that says so.
+    """
     policy = InForce.policy
     if policy.hook is None:
         return text
     try:
-        made = policy.hook(name, text)
+        made: object = policy.hook(name, text)
+        if isinstance(made, str):
+            return made
+        reason = f"it gave {type(made).__name__} for a text"
+    except NoHookError as error:
+        reason = str(error)
     except Exception as error:  # noqa: BLE001 - the application's function, in the application's path
-        if policy.guard is not None:
-            policy.guard.failed("OTEL_DISTRO_REDACTION_HOOK", error, remedy=f"such texts leave as {REDACTED}")
-        return REDACTED
-    return made if isinstance(made, str) else REDACTED
+        # its words may be the text: `names[text]` raises KeyError with it
+        reason = type(error).__name__
+    if policy.guard is not None:
+        policy.guard.failed("OTEL_DISTRO_REDACTION_HOOK", reason, remedy=f"such texts leave as {REDACTED}")
+    return text if ours else REDACTED

@@ -173,6 +173,45 @@ def test_a_function_that_fails_lets_nothing_out(guard: Guard, hook: Any) -> None
     assert exported(text="canary") == {"text": "REDACTED"}
 
 
+@pytest.mark.parametrize(
+    ("hook", "reason"),
+    [
+        (lambda name, text: {}[text], "KeyError"),
+        (lambda name, text: None, "it gave NoneType for a text"),
+        (policy.LateHook("hidden"), "'hidden' is not of the form module:function"),
+        (
+            policy.LateHook("no_such_module:f"),
+            "'no_such_module:f': ModuleNotFoundError: No module named 'no_such_module'",
+        ),
+        (policy.LateHook("posixpath:sep"), "'posixpath:sep' is no function"),
+    ],
+)
+def test_the_line_about_a_function_that_fails_is_not_hidden_by_it(hook: Any, reason: str) -> None:
+    """Else nobody learns why all lines say REDACTED; and it tells nothing of the text, which an error may quote."""
+    lines = JsonLines(service="shop")
+    said: list[str] = []
+
+    def say(level: int, text: str) -> None:
+        record = logging.LogRecord("otel_distro", level, "", 0, "%s", (text,), None)
+        said.append(json.loads(lines.format(record))["message"])
+
+    guard = Guard(output=say)
+    policy.use(policy.Policy(hook=hook, guard=guard))
+    try:
+        record = logging.LogRecord("shop", logging.INFO, "", 0, "canary", None, None)
+        assert json.loads(lines.format(record))["message"] == "REDACTED"
+    finally:
+        policy.use(policy.Policy())
+    assert said == [f"OTEL_DISTRO_REDACTION_HOOK: {reason} (such texts leave as REDACTED)"]
+
+
+def test_a_function_that_works_sees_our_lines_too(guard: Guard) -> None:
+    """Every text, whoever says it."""
+    policy.use(policy.Policy(hook=lambda name, text: text.replace("canary", "-"), guard=guard))
+    record = logging.LogRecord("otel_distro", logging.INFO, "", 0, "%s", ("a canary",), None)
+    assert json.loads(JsonLines(service="shop").format(record))["message"] == "a -"
+
+
 def test_a_function_of_the_applications_is_imported_when_it_is_needed(guard: Guard) -> None:
     """`module:function` is looked up at the first text, when the application is there."""
     policy.use(policy.Policy(hook=policy.LateHook("posixpath:join"), guard=guard))
