@@ -34,7 +34,7 @@ class HealthRig:
         self.health = Health(options, guard)
         self.health.configure(options, guard, attributes or {})
 
-    def check(self, name: str, function: Any, *, critical: bool = True, **more: Any) -> None:
+    def check(self, name: str, function: Any, *, critical: bool | None = True, **more: Any) -> None:
         """Declare a check."""
         times = {"timeout": None, "cache": None, **more}
         self.health.registry.declare(self.health.check(name, function, critical=critical, **times))

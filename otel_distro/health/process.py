@@ -14,9 +14,14 @@ from otel_distro.process import in_forked_child
 from .access import Access
 from .check import Check
 from .lifecycle import Lifecycle
+from .probe import Probe
 from .registry import Registry
 from .report import Identity, Kind, Outcome, answer
 from .routes import HealthRoute
+
+
+_KINDS = frozenset({"database", "redis"})
+"""Names that stand for all dependencies of a kind, of which a process may have none."""
 
 
 class Health:
@@ -43,6 +48,7 @@ class Health:
         self._identity = Identity()
         self._access = Access(options.token)
         self._routes = self._made_routes()
+        self._named = self._named_dependencies()
         in_forked_child(self.after_fork, guard.failed)
 
     def configure(self, options: settings.Health, guard: Guard, attributes: Mapping[str, Any]) -> None:
@@ -58,6 +64,7 @@ class Health:
         self._identity = Identity.of(attributes)
         self._access = Access(options.token)
         self._routes = self._made_routes()
+        self._named = self._named_dependencies()
 
     def routes(self) -> dict[str, HealthRoute]:
         """An ASGI application for each path; the same ones each time, by which they are known as ours."""
@@ -92,12 +99,29 @@ class Health:
         """Every check with its result."""
         self.asked_at = time.time()
         probes = self.registry.probes()
+        if self._named:
+            self._name_strangers(probes)
         stale = [probe for probe in probes if not probe.fresh]
         if len(stale) > 1:
             results = await asyncio.gather(*(probe.result() for probe in probes))
         else:
             results = [await probe.result() for probe in probes]
         return [(probe.check, result) for probe, result in zip(probes, results, strict=True)]
+
+    def _named_dependencies(self) -> frozenset[str]:
+        """What `OTEL_DISTRO_HEALTH_CRITICAL` names one by one and not by kind."""
+        return frozenset(self.options.critical) - _KINDS - {"none"}
+
+    def _name_strangers(self, probes: Sequence[Probe]) -> None:
+        """A name that is nobody's makes nothing critical: the process stays ready whatever fails."""
+        there = [probe.check.name for probe in probes]
+        missing = self._named.difference(there)
+        if missing:
+            self.guard.warn(
+                f"OTEL_DISTRO_HEALTH_CRITICAL names {', '.join(sorted(missing))}, and so far no check is called so; "
+                f"there are: {', '.join(there) or 'none'}",
+                once="health critical",
+            )
 
     def check(
         self,

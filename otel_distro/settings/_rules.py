@@ -49,6 +49,10 @@ def apply(
         otlp_metrics=_otlp(settings.otlp_metrics, "METRICS", environ, problems, exact),
         otlp_logs=_otlp(settings.otlp_logs, "LOGS", environ, problems, exact),
     )
+    if any(name.startswith("OTEL_DISTRO_HEALTH_") and name.endswith("PATHS") for name in environ):
+        from . import _health_rules  # who names no paths does not pay for it
+
+        ruled = ruled.replace(health=_health_rules.resolve(ruled.health, environ, problems))
     if ruled.sentry.dsn is None:
         return ruled
     from .sentry_rules import resolve  # who has no DSN does not pay for it

@@ -175,3 +175,20 @@ def test_paths_are_configurable() -> None:
     """Each question has the paths that the settings give it, or none."""
     rig = HealthRig({"OTEL_DISTRO_HEALTH_READY_PATHS": "/readyz,/-/ready", "OTEL_DISTRO_HEALTH_LIVE_PATHS": "none"})
     assert set(rig.health.routes()) == {"/readyz", "/-/ready", "/health", "/health/detailed", "/api/health"}
+
+
+def test_a_path_answers_what_was_set_for_it_before_any_default() -> None:
+    """`/health` as the readiness probe runs the checks, though it is the default of an answer that runs none."""
+    rig = HealthRig({"OTEL_DISTRO_HEALTH_READY_PATHS": "/health"})
+    rig.check("database", fails)
+    assert ask(rig, "/health") == (503, {"status": "not ready"})
+    assert rig.health.options.basic_paths == ()
+
+
+def test_a_critical_name_that_no_check_has_is_said_once() -> None:
+    """A misspelt one would leave the process ready whatever fails; kinds may be named in vain."""
+    rig = HealthRig({"OTEL_DISTRO_HEALTH_CRITICAL": "databse,redis"})
+    rig.check("database", fails, critical=None)
+    assert [ask(rig, "/ready")[0] for _ in range(2)] == [200, 200]
+    (line,) = (line for line in rig.lines if "CRITICAL" in line)
+    assert line == ("OTEL_DISTRO_HEALTH_CRITICAL names databse, and so far no check is called so; there are: database")

@@ -110,6 +110,19 @@ def test_grpc_keeps_its_port_and_path() -> None:
     assert (settings.otlp_traces.endpoint, problems) == ("http://c:4317", [])
 
 
+def test_a_health_path_that_two_variables_name_is_one_line() -> None:
+    """The order of the table decides; a default that is named elsewhere just gives way."""
+    environ = {"OTEL_DISTRO_HEALTH_READY_PATHS": "/up,/ready", "OTEL_DISTRO_HEALTH_LIVE_PATHS": "/up,/health"}
+    settings, problems = parse(environ)
+    health = settings.health
+    assert (health.live_paths, health.basic_paths, health.ready_paths) == (("/up", "/health"), (), ("/ready",))
+    (problem,) = problems
+    assert str(problem) == (
+        "OTEL_DISTRO_HEALTH_READY_PATHS='/up,/ready': /up is named by OTEL_DISTRO_HEALTH_LIVE_PATHS as well; "
+        "it answers as that says"
+    )
+
+
 @pytest.mark.parametrize(("text", "meant"), [("on", "on"), ("ON", "on"), ("true", "on"), ("False", "off")])
 def test_health_is_switched_by_the_words_of_any_other_switch(text: str, meant: str) -> None:
     """`true` where `on` is meant must not leave a pod without its probes."""
