@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -32,8 +31,11 @@ func drain(limit string) error {
 		if err == nil && left == 0 {
 			return nil
 		}
+		if time.Now().After(end) && err != nil {
+			return fmt.Errorf("after %s nobody knows what is queued; it stays on the disk: %w", within, err)
+		}
 		if time.Now().After(end) {
-			return errors.Join(err, fmt.Errorf("%.0f bytes are still queued after %s and stay on the disk", left, within))
+			return fmt.Errorf("%.0f bytes are still queued after %s and stay on the disk", left, within)
 		}
 		time.Sleep(min(pause, time.Until(end)+time.Millisecond))
 	}

@@ -21,6 +21,13 @@ import (
 	"time"
 )
 
+const usage = `otelcol-start --config FILE [...]     check, then run the collector with the same arguments
+otelcol-start --check --config FILE   check only
+otelcol-start --health [URL]          exit status 0 when the collector answers
+otelcol-start --drain 90s             wait until its queues are empty, at most that long
+The collector is OTELCOL_BINARY, else "otelcol" beside this program, else the one on PATH.
+`
+
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "otelcol-start:", err)
@@ -29,6 +36,10 @@ func main() {
 }
 
 func run(arguments []string) error {
+	if len(arguments) > 0 && (arguments[0] == "--help" || arguments[0] == "-h") {
+		_, err := fmt.Print(usage)
+		return err
+	}
 	if len(arguments) > 0 && arguments[0] == "--health" {
 		return healthy(append(arguments[1:], "")[0])
 	}

@@ -46,3 +46,11 @@ def test_a_limit_that_is_none_is_named() -> None:
     done = drain(1, "soon")
     assert done.returncode == 1
     assert done.stderr.startswith("otelcol-start: --drain takes a duration like 90s")
+
+
+def test_a_collector_that_does_not_answer_is_no_empty_queue() -> None:
+    """Nothing is said of a number that nobody knows."""
+    done = drain(1, "100ms")
+    assert done.returncode == 1
+    assert done.stderr.startswith("otelcol-start: after 100ms nobody knows what is queued; it stays on the disk: Get")
+    assert len(done.stderr.splitlines()) == 1

@@ -164,3 +164,12 @@ def test_without_a_collector_it_says_so(tmp_path: Path) -> None:
     result = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("otelcol-start: no collector")
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_is_its_own(option: str, tmp_path: Path) -> None:
+    """Not the collector's, which knows nothing of what this program can do."""
+    command = [collector_start_binary(), option]
+    result = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert all(known in result.stdout for known in ("--config FILE", "--check", "--health", "--drain", "OTELCOL_BINARY"))
