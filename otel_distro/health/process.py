@@ -19,7 +19,6 @@ from .registry import Registry
 from .report import Identity, Kind, Outcome, answer
 from .routes import HealthRoute
 
-
 _KINDS = frozenset({"database", "redis"})
 """Names that stand for all dependencies of a kind, of which a process may have none."""
 

@@ -129,9 +129,15 @@ class Scrapes:
     def _made(self) -> Endpoint:
         if self._endpoint is None:
             self._endpoint = self._make()
+            # hooks run in the order of their registration: before the endpoint's own this would start what that ends
+            in_forked_child(self._begin_in_child, self._guard.failed)
         return self._endpoint
 
     def _in_child(self) -> None:
+        if self._endpoint is None:
+            self._begin_in_child()
+
+    def _begin_in_child(self) -> None:
         # children of a supervisor are workers; those of a process that serves may outlive it and take over
         if not self._serves or self._begun:
             self._serves, self._begun = True, False
