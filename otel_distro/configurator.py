@@ -278,6 +278,8 @@ def _watch_exits(session: Session) -> None:
     exits.watch()
     session.hooks.on_import("uvicorn.server", exits.watch_uvicorn)
     session.hooks.on_import("multiprocessing.util", exits.watch_multiprocessing)
+    session.hooks.on_import("billiard.pool", exits.watch_billiard)
+    session.hooks.on_import("rq.worker", exits.watch_rq)
 
 
 def _join_scrapes(session: Session, pipeline: Pipeline) -> None:

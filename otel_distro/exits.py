@@ -100,6 +100,42 @@ class Exits:
 
         module.register_after_fork(self, in_child)
 
+    def watch_billiard(self, module: ModuleType) -> None:
+        """Flush in the processes of Celery's pool (`billiard.pool`), which end in `os._exit` without any finalizer."""
+        original = module.Worker.__call__
+
+        @functools.wraps(original)
+        def working(worker: Any, *args: Any, **kwargs: Any) -> Any:
+            told = worker.on_exit
+
+            def on_exit(*about: Any) -> None:
+                # behind the application's last word, Celery's signal `worker_process_shutdown`, which may make spans
+                try:
+                    if told is not None:
+                        told(*about)
+                finally:
+                    self._end(self._flush)
+
+            worker.on_exit = on_exit
+            return original(worker, *args, **kwargs)
+
+        module.Worker.__call__ = working
+
+    def watch_rq(self, module: ModuleType) -> None:
+        """Flush after the one job of a work horse of RQ (`rq.worker`), which ends in `os._exit` right behind it."""
+        original = module.Worker.perform_job
+
+        @functools.wraps(original)
+        def performing(worker: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(worker, *args, **kwargs)
+            finally:
+                # a worker that does not fork has more jobs, and an end of its own
+                if getattr(worker, "_is_horse", False):
+                    self._end(self._flush)
+
+        module.Worker.perform_job = performing
+
     def _take_sigterm(self) -> None:
         """Handle SIGTERM where the default stands; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():

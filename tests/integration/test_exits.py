@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -137,3 +137,30 @@ def test_a_failing_flush_stays_inside() -> None:
     exits = Exits(flush=lambda seconds: 1 / 0, shutdown=lambda seconds: 1 / 0, budget=1, guard=guard)
     exits._end(exits._flush)
     assert guard.failures[0].part == "exit"
+
+
+class WorkHorse:
+    """A worker of RQ: `perform_job` is the last thing before `os._exit` where it has forked for the job."""
+
+    def __init__(self, *, forked: bool) -> None:
+        self._is_horse = forked
+
+    def perform_job(self, job: str) -> str:
+        if job == "bad":
+            raise ValueError(job)
+        return job
+
+
+@pytest.mark.parametrize(("forked", "flushes"), [(True, 2), (False, 0)])
+def test_a_work_horse_flushes_after_its_job(forked: bool, flushes: int) -> None:
+    """Whether the job succeeds or not; a worker that does not fork goes on and has an end of its own."""
+    exits, given = make()
+
+    class Worker(WorkHorse):
+        pass
+
+    exits.watch_rq(cast("ModuleType", SimpleNamespace(Worker=Worker)))
+    assert Worker(forked=forked).perform_job("good") == "good"
+    with pytest.raises(ValueError, match="bad"):
+        Worker(forked=forked).perform_job("bad")
+    assert len(given) == flushes

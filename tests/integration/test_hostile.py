@@ -241,6 +241,25 @@ def test_forked_children_of_multiprocessing_deliver_their_spans() -> None:
         assert sorted(span.name for span in sink.spans) == ["child 0", "child 1", "child 2"]
 
 
+def test_processes_of_celerys_pool_deliver_their_spans() -> None:
+    """One that is replaced ends in os._exit and without finalizers; what it says at its end has a span, too."""
+    code = (
+        "from billiard.pool import Pool\n"
+        "def work(n):\n"
+        "    from opentelemetry import trace\n"
+        "    trace.get_tracer('x').start_span(f'task {n}').end()\n"
+        "def last(pid, code):\n"
+        "    work('last')\n"
+        "if __name__ == '__main__':\n"
+        "    pool = Pool(1, maxtasksperchild=2, on_process_exit=last)\n"
+        "    pool.map(work, range(2)); pool.close(); pool.join()\n"
+    )
+    with OtlpSink() as sink:
+        done = run(code, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+        assert done.returncode == 0, done.stderr
+        assert {"task 0", "task 1", "task last"} <= {span.name for span in sink.spans}
+
+
 BUSY_EXECUTOR = """
 import asyncio, sys, threading, time, uvicorn
 async def app(scope, receive, send):
