@@ -320,7 +320,8 @@ class Spool:
 
     def _disk_failed(self, error: OSError) -> None:
         self._disk_again = time.monotonic() + _DISK_PAUSE
-        reason = error.strerror or str(error)
+        where = "" if self._directory is None else f"{self._directory.root}: "
+        reason = f"{where}{error.strerror}" if error.strerror else str(error)
         self._later.failed(
             "spool directory", reason, remedy="batches wait in memory; give OTEL_DISTRO_SPOOL_DIR room and rights"
         )

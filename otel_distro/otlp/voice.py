@@ -104,7 +104,8 @@ class Voice:
         if dropped:
             self._later.warn(words.lost(_counted(dropped, words.items), "" if unsaid is None else _told(unsaid)))
         if kept:
-            self._later.info(f"{kept} {words.items} for {words.endpoint} are kept in the spool directory")
+            counted = _counted(kept, words.items, "is", "are")
+            self._later.info(f"{counted} kept in the spool directory for {words.endpoint}")
 
 
 class Words:
@@ -163,8 +164,8 @@ class Words:
         )
 
 
-def _counted(number: int, items: str) -> str:
-    return f"1 {items.removesuffix('s')} was" if number == 1 else f"{number} {items} were"
+def _counted(number: int, items: str, one: str = "was", more: str = "were") -> str:
+    return f"1 {items.removesuffix('s')} {one}" if number == 1 else f"{number} {items} {more}"
 
 
 def _told(answer: Answer) -> str:

@@ -298,6 +298,7 @@ def test_a_directory_that_is_not_safe_is_not_used(tmp_path: Path, obstacle: str)
     kept.later.say()
     assert kept.spool.memory == 1
     assert len(kept.lines) == 1
+    assert str(root) in kept.lines[0] or TARGET in kept.lines[0], "which directory"
     assert "OTEL_DISTRO_SPOOL_DIR" in kept.lines[0]
     assert list(elsewhere.iterdir()) == []
 
