@@ -7,6 +7,7 @@ settings and these hooks. Whatever has to act at once, or might, is a reason not
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import threading
@@ -15,6 +16,7 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .import_hooks import locked_for_ever
 from .installed import entry_points
 from .instrumentation.table import CONTRIB_MODULES, OURS
 from .process import in_forked_child, unforked
@@ -47,6 +49,7 @@ class Awakening:
         self._begun = threading.Lock()
         self._awake = threading.Event()
         self._setting_up = False
+        self._collects = True
         self._silences: list[Callable[[], None]] = []
 
     def wait(self, modules: Iterable[str]) -> None:
@@ -73,15 +76,19 @@ class Awakening:
         That one is not waited for: it may need an import that this thread is in the middle of. What the application
         asks of OpenTelemetry until it has ended is answered by the API's proxies.
         """
-        if not self._begun.acquire(blocking=False):
+        if self._session.wake is None:
             return
-        self._session.wake = None
-        self._awake.set()
-        for silence in self._silences:
-            silence()
-        self._setting_up = True
-        undisturbed(self._set_up)
-        self._setting_up = False
+        with unforked():
+            if not self._begun.acquire(blocking=False):
+                return
+            self._session.wake = None
+            self._awake.set()
+            for silence in self._silences:
+                silence()
+            self._collects = gc.isenabled()
+            self._setting_up = True
+            undisturbed(self._set_up)
+            self._setting_up = False
         self._session.settled()
 
     def _imported(self, module: ModuleType) -> None:
@@ -94,14 +101,24 @@ class Awakening:
 
     def _in_child(self) -> None:
         if self._setting_up:
+            if self._collects:
+                gc.enable()  # the thread that would is not here
             # what was being imported stays locked here for ever, so nothing tries again
-            self._session.guard.failed(
-                "set-up",
-                "this process was forked while another thread of its parent set telemetry up",
-                remedy="it has no telemetry; fork later, or import opentelemetry before",
-            )
+            self._lost("another thread of its parent set telemetry up")
+        elif self._session.wake is not None and (module := locked_for_ever()):
+            # whoever imports it waits without an end, and the set-up imports half of the standard library
+            self._begun.acquire(blocking=False)
+            self._session.wake = None
+            self._lost(f"another thread of its parent imported {module}")
         elif _pushes(self._session.settings):
             self._wait_for_the_first_push()
+
+    def _lost(self, meanwhile: str) -> None:
+        self._session.guard.failed(
+            "set-up",
+            f"this process was forked while {meanwhile}",
+            remedy="it has no telemetry; fork later, or import opentelemetry before",
+        )
 
     def _wait_for_the_first_push(self) -> None:
         if self._session.wake is not None:
@@ -111,8 +128,7 @@ class Awakening:
 
     def _push(self, awake: threading.Event) -> None:
         if not awake.wait(self._session.settings.metrics.export_interval / 1000):
-            with unforked():
-                self._session.guard.call("set-up", None, self.wake)
+            self._session.guard.call("set-up", None, self.wake)
 
 
 def signs(session: Session) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -59,23 +60,31 @@ class ImportHooks:
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The spec that the other finders give, with a loader that calls back."""
-        before = self._before.pop(fullname, None)
-        if before is not None:
-            self._guard.call(f"import hook {fullname}", None, before)
-            module = sys.modules.get(fullname)
-            if module is not None:
-                return _spec_of_imported(fullname, module)
-        if fullname not in self._callbacks:
+        announced = fullname in self._before
+        if not announced and fullname not in self._callbacks:
             return None
         for finder in tuple(sys.meta_path):
             if finder is self or not hasattr(finder, "find_spec"):
                 continue
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
-                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                    spec.loader = _CallingLoader(spec.loader, self)  # type: ignore[assignment]  # one by shape
+                if announced:
+                    spec.loader = _AnnouncingLoader(spec.loader, self)  # type: ignore[assignment]  # one by shape
+                else:
+                    self.call_afterwards(spec)
                 return spec
         return None
+
+    def call_afterwards(self, spec: ModuleSpec) -> None:
+        """Have the loader of `spec` call back, where somebody waits for its module."""
+        if spec.name in self._callbacks and spec.loader is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = _CallingLoader(spec.loader, self)  # type: ignore[assignment]  # one by shape
+
+    def announce(self, name: str) -> None:
+        """The loader of `name` is about to make it."""
+        before = self._before.pop(name, None)
+        if before is not None:
+            self._guard.call(f"import hook {name}", None, before)
 
     def running(self, name: str) -> None:
         """The loader of `name` is about to run it: what is asked for from now on is called when it has."""
@@ -120,25 +129,49 @@ class _CallingLoader:
         self._hooks.imported(module)
 
 
-def _spec_of_imported(name: str, module: ModuleType) -> ModuleSpec:
-    """A spec with which the import system, which is in the middle of importing `name`, ends with this very module."""
-    from importlib.machinery import ModuleSpec
+class _AnnouncingLoader:
+    """Stands in for a loader until it is asked for the module, and calls back before that.
 
-    original = module.__spec__
-    spec = ModuleSpec(name, _Imported(original), is_package=hasattr(module, "__path__"))  # type: ignore[arg-type]
-    # it takes the spec of the module rather than the one it is given (`importlib._bootstrap._find_spec`)
-    module.__spec__ = spec
-    return spec
+    Not the finder: the import system holds the lock of all imports while it asks one, and who imports something there
+    waits for ever for a thread that is in the middle of importing the same.
+    """
 
+    def __init__(self, loader: Loader | None, hooks: ImportHooks) -> None:
+        self._loader = loader
+        self._hooks = hooks
+        self._imported = False
+        self._original: ModuleSpec | None = None
 
-class _Imported:
-    """Gives a module that is there already to the import system, and leaves no trace on it."""
+    def __getattr__(self, name: str) -> Any:
+        """See `_CallingLoader.__getattr__`."""
+        return getattr(self._loader, name)
 
-    def __init__(self, original: ModuleSpec | None) -> None:
-        self._original = original
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return sys.modules[spec.name]
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        self._hooks.announce(spec.name)
+        there = sys.modules.get(spec.name)
+        if there is not None:
+            # the callback has imported it: the import system ends with that very module
+            self._imported, self._original = True, there.__spec__
+            return there
+        loader: Any = spec.loader
+        if loader is self:
+            spec.loader = self._loader
+            self._hooks.call_afterwards(spec)
+        return None if self._loader is None else self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._original
+        if self._imported:
+            module.__spec__ = self._original
+        elif self._loader is not None:
+            # a lazy loader has put itself between the two
+            self._loader.exec_module(module)
+
+
+def locked_for_ever() -> str | None:
+    """A module that was being imported by another thread when this process was forked, by name; for the child."""
+    here = threading.get_ident()
+    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})  # no public name tells
+    for name, reference in tuple(locks.items()):
+        if getattr(reference(), "owner", None) not in {None, here}:
+            return str(name)
+    return None

@@ -213,6 +213,8 @@ class _ForkGate:
 
     def _waited(self) -> bool:
         """Wait as long as the holder gets on; whether the gate is ours then."""
+        if self._holder == threading.get_native_id():
+            return False  # a signal handler or a callback of the holder's own thread: it never gets on
         since = moved = time.monotonic()
         used = _processor_ticks(self._holder)
         while not self._given_up:

@@ -34,8 +34,8 @@ def start() -> None:
 def undisturbed(function: Callable[[], T]) -> T:
     """Call `function` without looks for garbage meanwhile: nearly all that a start makes is there to stay."""
     collects = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()  # a signal's handler that raises may come right after it
         return function()
     finally:
         if collects:

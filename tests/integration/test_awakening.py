@@ -128,6 +128,115 @@ print(len(calls), awake(), any(thread.is_alive() for thread in threads))
     assert run(OURS, code) == "1 True False\n"
 
 
+def test_a_sign_that_is_an_import_never_waits_for_another_thread_that_imports(tmp_path: Path) -> None:
+    """What is called before an import may import what another thread is in the middle of importing."""
+    (tmp_path / "slow.py").write_text("import sys\nsys.begun.set()\nsys.go_on.wait(10)\nimport slow_too\n")
+    (tmp_path / "slow_too.py").touch()
+    (tmp_path / "sign.py").touch()
+    code = f"""
+import faulthandler, importlib, sys, threading
+faulthandler.dump_traceback_later(20, exit=True)
+sys.path.insert(0, {str(tmp_path)!r})
+sys.begun, sys.go_on = threading.Event(), threading.Event()
+other = threading.Thread(target=importlib.import_module, args=("slow",))
+other.start()
+sys.begun.wait()
+def before():
+    sys.go_on.set()
+    importlib.import_module("slow")
+opened().hooks.before_import("sign", before)
+import sign
+other.join()
+print("slow_too" in sys.modules)
+"""
+    assert run(OURS, code) == "True\n"
+
+
+def test_whoever_only_looks_for_the_api_finds_it_as_it_is() -> None:
+    """`importlib.util.find_spec` is no import, and no sign; what it gives tells where the package is."""
+    code = """
+import importlib.util
+found = importlib.util.find_spec("opentelemetry")
+print(awake())
+import opentelemetry.trace
+print(awake(), list(found.submodule_search_locations) == list(opentelemetry.__path__))
+print(type(opentelemetry.__spec__.loader).__name__, type(opentelemetry.__loader__).__name__)
+"""
+    assert run(OURS, code) == "False\nTrue True\nNamespaceLoader NamespaceLoader\n"
+
+
+SET_UP = """
+import gc, importlib, os, threading, time, otel_distro.configurator as c
+original = c._configure
+def end(pid):
+    if pid == 0:
+        ends = gc.isenabled() and opened().wake is None and not opened().guard.failures
+        os._exit(0 if ends else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+
+
+def test_a_fork_waits_for_the_set_up_in_another_thread() -> None:
+    """A child has telemetry and its garbage collected, also where its parent was setting telemetry up."""
+    code = f"""{SET_UP}
+begun = threading.Event()
+def slow(session):
+    begun.set()
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until: pass
+    original(session)
+c._configure = slow
+importing = threading.Thread(target=importlib.import_module, args=("httpx",))
+importing.start()
+begun.wait()
+print(end(os.fork()))
+importing.join()
+"""
+    assert run(OURS, code) == "0\n"
+
+
+def test_a_fork_out_of_the_set_up_waits_for_nothing_and_collects_garbage() -> None:
+    """A signal's handler in the midst of the set-up may fork: nobody else would let it go on."""
+    code = f"""{SET_UP}
+def forking(session):
+    began = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if gc.isenabled() else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), time.monotonic() - began < 3)
+    original(session)
+c._configure = forking
+import httpx
+"""
+    assert run(OURS, code, OTEL_LOG_LEVEL="none") == "0 True\n"  # the child says that it has no telemetry
+
+
+def test_a_child_of_a_process_that_was_importing_never_waits_for_that_import(tmp_path: Path) -> None:
+    """A module that a vanished thread was importing is locked for ever: the child does without telemetry."""
+    (tmp_path / "slow.py").write_text("import sys\nsys.begun.set()\nsys.go_on.wait(30)\n")
+    code = f"""
+import importlib, logging, os, sys, threading
+import otel_distro.configurator as c
+c._configure = lambda session: importlib.import_module("slow")
+sys.path.insert(0, {str(tmp_path)!r})
+sys.begun, sys.go_on = threading.Event(), threading.Event()
+importing = threading.Thread(target=importlib.import_module, args=("slow",))
+importing.start()
+sys.begun.wait()
+pid = os.fork()
+if pid == 0:
+    import faulthandler
+    faulthandler.dump_traceback_later(10, exit=True)
+    logging.getLogger("child").addHandler(logging.NullHandler())
+    logging.getLogger("child").error("said")
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+sys.go_on.set()
+importing.join()
+"""
+    assert run(OURS, code, OTEL_LOG_LEVEL="none") == "0\n"  # as above
+
+
 def test_the_moment_of_the_first_push_is_a_sign() -> None:
     """A process that only computes has its own metrics pushed all the same, when the first interval is over."""
     code = """
