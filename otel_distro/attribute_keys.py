@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from otel_distro.guard import let_through
+
 from .guard import Guard
 
 
@@ -29,5 +31,6 @@ def own_text(value: Any) -> str | None:
         return None
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - the object's own __str__ may raise anything
+    except Exception as raised:  # noqa: BLE001 - the object's own __str__ may raise anything
+        let_through(raised)
         return None

@@ -14,6 +14,8 @@ from opentelemetry import trace
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AnyValue
 
+from otel_distro.guard import let_through
+
 from .context import plain
 from .errors import mark_of
 from .guard import Guard
@@ -134,7 +136,8 @@ def _ids(span: Span) -> tuple[int, int]:
 def _described(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise anything
+    except Exception as raised:  # noqa: BLE001 - an exception's own __str__ may raise anything
+        let_through(raised)
         text = "<unprintable>"
     return f"{type(error).__name__}: {redact_exception(text)}"
 

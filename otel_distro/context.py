@@ -15,6 +15,8 @@ from contextvars import ContextVar, Token
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from otel_distro.guard import let_through
+
 from .spent import REPEATS, Spent
 
 if TYPE_CHECKING:
@@ -407,7 +409,8 @@ def _text(value: object) -> str:
     try:
         # what `__str__` gives may be of a class of its own
         text = value if type(value) is str else str.__str__(str(value))
-    except Exception:  # noqa: BLE001 - an object's own __str__ may raise anything
+    except Exception as raised:  # noqa: BLE001 - an object's own __str__ may raise anything
+        let_through(raised)
         return "<unprintable>"
     return text if len(text) <= _LONGEST else text[:_LONGEST]
 

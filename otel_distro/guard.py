@@ -11,6 +11,8 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from itertools import pairwise
+from types import FrameType, TracebackType
 from typing import ParamSpec, TypeVar
 
 from otel_distro.records import dataclass, replace
@@ -22,6 +24,8 @@ D = TypeVar("D")
 LOGGER_NAME = "otel_distro"
 _MAX_PARTS = 256
 _MAX_REASON = 300
+_VARARGS = 0x04
+"""`inspect.CO_VARARGS`, without that import."""
 
 
 @dataclass(slots=True)
@@ -76,6 +80,46 @@ def shows(logger: logging.Logger | None) -> bool:
     return False
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether a signal's handler raised `error`: it fell into code of ours, is the application's, and no failure.
+
+    Time limits work like that (Celery's soft ones, RQ's, SIGALRM with a handler that raises TimeoutError), and ends by
+    `sys.exit()` in a handler of SIGTERM: who kept it would keep the application from stopping. Nothing tells but the
+    traceback: Python calls a handler with the very frame that it interrupts.
+    """
+    if threading.get_ident() != threading.main_thread().ident:
+        return False  # handlers run nowhere else
+    return any(_handles(called, caller) for caller, called in pairwise(_frames(error.__traceback__)))
+
+
+def let_through(error: BaseException) -> None:
+    """Raise `error` again where it is the application's own; called by who goes on after any other.
+
+    Raises:
+        BaseException: `error`.
+    """
+    if is_interrupt(error):
+        raise error
+
+
+def _frames(trace: TracebackType | None) -> list[FrameType]:
+    frames = []
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    return frames
+
+
+def _handles(called: FrameType, caller: FrameType) -> bool:
+    """Whether a function was called with the number of a signal and the frame of who seems to have called it."""
+    code = called.f_code
+    given = called.f_locals
+    values = [given.get(name) for name in code.co_varnames[: code.co_argcount]]
+    if code.co_flags & _VARARGS:
+        values += given.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount]) or ()
+    return any(isinstance(number, int) and frame is caller for number, frame in pairwise(values))
+
+
 class Guard:
     """Counts and reports failures, each part once.
 
@@ -99,7 +143,12 @@ class Guard:
             part: a stable name such as `"exporter otlp"`; never a value from a request.
             error: the exception or the reason.
             remedy: what a person can do about it, one clause.
+
+        Raises:
+            BaseException: `error`, where it is the application's own: see `is_interrupt`.
         """
+        if isinstance(error, BaseException):
+            let_through(error)
         reason = one_line(error)
         with self._lock:
             failure = self._failures.get(part)

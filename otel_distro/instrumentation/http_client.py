@@ -18,6 +18,7 @@ from otel_distro._compat import IS_VALID, OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_H
 from otel_distro.bounded import BoundedCache
 from otel_distro.context import Scope, current_scope
 from otel_distro.conventions import HTTP_DURATION_BOUNDARIES
+from otel_distro.guard import let_through
 from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_path, redact_url
 from otel_distro.tracing import LeanSpan
@@ -70,8 +71,9 @@ class Exchange:
             self._token = None
             try:
                 reset_context(token)
-            except Exception:  # noqa: BLE001 - see `detach`
+            except Exception as error:  # noqa: BLE001 - see `detach`
                 detach(token, self.span)
+                let_through(error)
 
     def answered(self, status: int, version: str, headers: Any) -> None:
         """Status and headers have come.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, AnyStr, cast
 
+from otel_distro.guard import let_through
 from otel_distro.redaction import REDACTED, is_secret_attribute, is_secret_option, redact_message
 
 from .values import is_secret_pair, plain, type_name
@@ -66,7 +67,8 @@ class AnyValues:
         self._left -= _ITEM
         try:
             return self._formed(value, depth)
-        except Exception:  # noqa: BLE001 - a mapping, a metaclass of the application's: whatever it is, it has a type
+        except Exception as raised:  # noqa: BLE001 - a mapping, a metaclass of the application's: whatever it is, it has a type
+            let_through(raised)
             return type_name(value)
 
     def _formed(self, value: object, depth: int) -> Any:  # noqa: PLR0911 - one line a type

@@ -6,7 +6,7 @@ import logging
 from functools import lru_cache
 from typing import Any, Self
 
-from otel_distro.guard import LOGGER_NAME
+from otel_distro.guard import LOGGER_NAME, let_through
 from otel_distro.redaction import REDACTED, is_secret_attribute, redact_message
 
 from .values import LONGEST, field, plain, text
@@ -101,6 +101,7 @@ def message_of(record: logging.LogRecord) -> str:
         except RecursionError:
             raise
         except Exception as error:  # noqa: BLE001 - logging.info("%d", "x") is worth a line, and never worth a request
+            let_through(error)
             return text(f"{record.msg} {plain(record.args)} ({type(error).__name__} in formatting)")
     return text(_formatted(record))
 
@@ -120,6 +121,7 @@ def _formatted(record: logging.LogRecord) -> str:
     except RecursionError:
         raise
     except Exception as error:  # noqa: BLE001 - an object of the application's may refuse to be a text
+        let_through(error)
         told = f"{plain(message)} {plain(record.args)}" if record.args else plain(message)
         return f"{told} ({type(error).__name__} in formatting)"
 

@@ -10,6 +10,7 @@ from enum import EnumMeta
 from math import isfinite
 from typing import Any, cast
 
+from otel_distro.guard import let_through
 from otel_distro.redaction import REDACTED, is_secret_attribute, is_secret_option, redact_message
 
 LONGEST = 16_384
@@ -110,7 +111,8 @@ class _Walk:
         self._left -= 1
         try:
             return self._plain(value, depth)
-        except Exception:  # noqa: BLE001 - a metaclass, a broken __class__: whatever it is, it has a type
+        except Exception as raised:  # noqa: BLE001 - a metaclass, a broken __class__: whatever it is, it has a type
+            let_through(raised)
             return type_name(value)
 
     def _plain(self, value: object, depth: int) -> Any:  # noqa: PLR0911 - one line a type

@@ -25,7 +25,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Span, get_current_span
 
 from otel_distro._compat import SPAN_KEY, context_variable
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, let_through
 
 from .identity import clean
 from .series import LARGEST, NOTHING, NullSeries, Series
@@ -212,7 +212,9 @@ class LeanInstrument:
                     if attributes[name].__class__ is not kind:  # type: ignore[index]
                         raise KeyError  # noqa: TRY301 - True, 1 and 1.0 collide here only
             span = (_current.get() if context is None else context).get(SPAN_KEY)
-        except Exception:  # noqa: BLE001 - first use, or an argument that the long way explains
+        except Exception as error:  # noqa: BLE001 - first use, or an argument that the long way explains
+            if error.__class__ is not KeyError:
+                let_through(error)
             self._take_new(amount, attributes, context)
             return
         try:

@@ -8,7 +8,7 @@ from threading import RLock
 from time import time_ns
 from typing import Any
 
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, let_through
 from otel_distro.records import dataclass, field
 
 from .aggregation import Aggregation
@@ -125,8 +125,8 @@ class Stream:
             series = self._make(attributes)
             self._bind(series)
             series.also = tuple(other.series(attributes) for other in self.others)
-            self._series[key] = series
-            return series
+            # a signal's handler may have made the same meanwhile
+            return self._series.setdefault(key, series)
 
     def _make(self, attributes: Mapping[str, Any]) -> Series:
         kind = self.identity.kind
@@ -205,5 +205,6 @@ def unmeasured(guard: Guard, part: str, value: object, error: Exception) -> None
     if isinstance(value, (int, float)):
         guard.failed(part, error)
         return
+    let_through(error)
     reason = f"it was given a {type(value).__name__}, which is no int or float"
     guard.failed(part, reason, remedy="convert it; such values are not measured")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, let_through
 from otel_distro.process import Deadline
 
 from ._batch import Encoded, breathe
@@ -69,7 +69,8 @@ class Export:
                 held.callback(sender.lock.release)
             try:
                 encoded = encode()
-            except Exception:  # noqa: BLE001 - the sender's thread tries it again, and says it
+            except Exception as error:  # noqa: BLE001 - the sender's thread tries it again, and says it
+                let_through(error)
                 return False
             try:
                 for sender in self._senders:

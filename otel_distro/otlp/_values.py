@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from otel_distro.context import Told, attribute_name, attributes_of
+from otel_distro.guard import let_through
 from otel_distro.redaction import policy as redaction
 
 from . import _wire
@@ -34,7 +35,8 @@ def described(value: object) -> str:
     """What stands in for a value that has no OTLP form: its `repr`, at most 256 characters."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - any code of the application's may run in repr()
+    except Exception as raised:  # noqa: BLE001 - any code of the application's may run in repr()
+        let_through(raised)
         text = f"<{type(value).__name__}>"
     return text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 1] + "…"
 
@@ -52,7 +54,8 @@ def any_value(value: Any, depth: int = 0) -> bytes:
     """
     try:
         return _any_value(value, depth)
-    except Exception:  # noqa: BLE001 - sequences and mappings of the application's may raise anything
+    except Exception as raised:  # noqa: BLE001 - sequences and mappings of the application's may raise anything
+        let_through(raised)
         return delimited(b"\x0a", utf8(described(value)))
 
 
@@ -104,7 +107,8 @@ def shown(key: object, value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - on
                 return [shown(key, item, depth + 1) for item in value]
             if isinstance(value, Mapping):
                 return {name: shown(name, item, depth + 1) for name, item in value.items()}
-        except Exception:  # noqa: BLE001 - a mapping of the application's may raise anything
+        except Exception as raised:  # noqa: BLE001 - a mapping of the application's may raise anything
+            let_through(raised)
             return redaction.REDACTED
     return value
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from otel_distro._version import __version__
+from otel_distro.guard import let_through
 from otel_distro.process import Deadline
 
 from ._tls import Tls, TlsUnusable
@@ -114,6 +115,7 @@ class OtlpClient:
             raise
         except Exception as error:  # noqa: BLE001 - whatever broke, the batch was not delivered
             self.close()
+            let_through(error)
             return no_answer(in_words(error, limit))
 
     def begin(self, body: bytes) -> bytes | None:
@@ -147,6 +149,7 @@ class OtlpClient:
                 return self.send(body, seconds=deadline.left())
         except Exception as error:  # noqa: BLE001 - as in `send`
             self.close()
+            let_through(error)
             return no_answer(in_words(error, limit))
 
     def _head_of(self, body: bytes) -> bytes:

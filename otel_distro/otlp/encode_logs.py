@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from otel_distro._compat import FLAGS, SPAN_ID, TRACE_ID
+from otel_distro.guard import let_through
 
 from ._batch import CHUNK, PROTOBUF, Encoded, Piece
 from ._groups import Envelopes, joined
@@ -49,7 +50,8 @@ class LogEncoder:
         """One record's part of a request; may be called from any thread, and never raises."""
         try:
             return readable.resource, readable.instrumentation_scope, self._record(readable)
-        except Exception:  # noqa: BLE001 - not even a log record
+        except Exception as raised:  # noqa: BLE001 - not even a log record
+            let_through(raised)
             return None, None, b""
 
     def severity(self, number: Any, text: str) -> bytes:
@@ -100,7 +102,8 @@ class LogEncoder:
                 if known[0] is not span:
                     self._span = known = span, _ids(span[FLAGS], span[TRACE_ID], span[SPAN_ID])
                 parts.append(known[1])
-        except Exception:  # noqa: BLE001 - not even a log record
+        except Exception as raised:  # noqa: BLE001 - not even a log record
+            let_through(raised)
             return b""
         return b"".join(parts)
 

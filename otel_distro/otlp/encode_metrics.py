@@ -6,6 +6,8 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from otel_distro.guard import let_through
+
 from . import _wire
 from ._batch import CHUNK, PROTOBUF, Encoded
 from ._groups import Envelopes, Groups
@@ -136,7 +138,8 @@ def _data(tag: bytes, points: Sequence[Any], encode: Point, tail: bytes, count: 
         try:
             encoded.append(delimited(b"\x0a", encode(point)))
             count.one()
-        except Exception:  # noqa: BLE001 - one bad point must not cost the others
+        except Exception as raised:  # noqa: BLE001 - one bad point must not cost the others
+            let_through(raised)
             count.lost += 1
     return delimited(tag, b"".join(encoded) + tail) if encoded else b""
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanKind
 from opentelemetry.trace.status import StatusCode
 
+from otel_distro.guard import let_through
+
 from ._batch import CHUNK, PROTOBUF, Encoded, Piece
 from ._groups import Envelopes, joined
 from ._values import KeyValues
@@ -83,7 +85,8 @@ class SpanEncoder:
         """One span's part of a request; may be called from any thread, and never raises."""
         try:
             return span.resource, span.instrumentation_scope, self._span(span)
-        except Exception:  # noqa: BLE001 - a field is not what it should be
+        except Exception as raised:  # noqa: BLE001 - a field is not what it should be
+            let_through(raised)
             resource, scope = getattr(span, "resource", None), getattr(span, "instrumentation_scope", None)
             return resource, scope, self._odd_span(span)
 
@@ -266,7 +269,8 @@ class SpanEncoder:
         try:
             context = span.context
             ids = _TRACE_ID + _id(context.trace_id, 16) + _SPAN_ID + _id(context.span_id, 8)
-        except Exception:  # noqa: BLE001 - without ids no backend can place it
+        except Exception as raised:  # noqa: BLE001 - without ids no backend can place it
+            let_through(raised)
             return b""
         beginning = (
             _tolerant(lambda: _parent(span.parent), _LOCAL),
@@ -289,7 +293,8 @@ class SpanEncoder:
 def _tolerant(encode: Callable[[], bytes], otherwise: bytes = b"") -> bytes:
     try:
         return encode()
-    except Exception:  # noqa: BLE001 - this field is left out, the rest of the span stands
+    except Exception as raised:  # noqa: BLE001 - this field is left out, the rest of the span stands
+        let_through(raised)
         return otherwise
 
 

@@ -19,6 +19,7 @@ from otel_distro._compat import SPAN_ID, TRACE_ID
 from otel_distro.context import Record
 from otel_distro.context import current as current_record
 from otel_distro.errors import mark_of
+from otel_distro.guard import let_through
 from otel_distro.tracing.context import current_span_context
 
 NOTE = "__otel_distro_span__"
@@ -82,7 +83,8 @@ def was_told(error: BaseException) -> bool:
 def _write(error: BaseException, written: object, name: str = NOTE) -> None:
     try:
         setattr(error, name, written)
-    except Exception:  # noqa: BLE001 - a frozen exception of the application's; its event is linked by the current span
+    except Exception as raised:  # noqa: BLE001 - a frozen exception of the application's; its event is linked by the current span
+        let_through(raised)
         return
 
 

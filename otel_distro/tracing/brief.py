@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AnyValue
 
 from otel_distro.context import NOTHING, Scope, UserFields, Value
+from otel_distro.guard import let_through
 from otel_distro.ledger import FEW
 
 if TYPE_CHECKING:
@@ -312,8 +313,8 @@ class Briefs:
                 others = () if told.count(NOTHING) == len(told) else (encode(told),)
                 made = self._finished_all(ids, parents, starts, ends, *others)
                 return [(resource, scope, each) for each in made]
-            except Exception:  # noqa: BLE001 - one of them is not like the others
-                pass
+            except Exception as raised:  # noqa: BLE001 - one of them is not like the others
+                let_through(raised)
         return [(resource, scope, self._encoded(entry)) for entry in entries]
 
     def _encoded(self, entry: Entry) -> bytes:

@@ -17,6 +17,7 @@ from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import new_span_context
 from otel_distro.context import Scope
+from otel_distro.guard import let_through
 from otel_distro.ledger import FEW
 
 from .brief import Briefs
@@ -100,8 +101,8 @@ def encoded(alike: Common, spans: Sequence[ClientSpan]) -> list[tuple[Any, Any, 
             others = taker.span_encoder.all_attributes(own)
             made = alike.finish_all(ids, parents, starts, ends, others)
             return list(zip(resources, scopes, made, strict=True))
-        except Exception:  # noqa: BLE001 - one of them is not like the others
-            pass
+        except Exception as raised:  # noqa: BLE001 - one of them is not like the others
+            let_through(raised)
     return [_encoded(alike, span, taker) for span in spans]
 
 
@@ -109,7 +110,8 @@ def _encoded(alike: Common, span: ClientSpan, taker: Any) -> tuple[Any, Any, byt
     ids: Any = span.context
     try:
         made = alike.finish(ids[0], ids[1], span.parent, span.start_time, span.end_time, span.own)  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001 - as a whole, whatever is wrong with it, it has a form
+    except Exception as raised:  # noqa: BLE001 - as a whole, whatever is wrong with it, it has a form
+        let_through(raised)
         piece: tuple[Any, Any, bytes] = taker.span_encoder.piece(span)
         return piece
     return span.resource, span.instrumentation_scope, made

@@ -18,6 +18,7 @@ from opentelemetry.trace import Span, SpanContext, Status, StatusCode
 
 from otel_distro import _compat
 from otel_distro._compat import IS_VALID, OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_KEY
+from otel_distro.guard import let_through
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,10 +50,11 @@ def detach(token: Token[Context], span: Span | None = None) -> None:
     """
     try:
         reset_context(token)
-    except Exception:  # noqa: BLE001 - ValueError: another context's; RuntimeError: used before; a foreign runtime: any
+    except Exception as error:  # noqa: BLE001 - ValueError: another context's; RuntimeError: used before; a foreign runtime: any
         if span is not None and _current().get(SPAN_KEY) is span:
             before = getattr(token, "old_value", None)
             _set(before if isinstance(before, Context) else Context())
+        let_through(error)
 
 
 def current_span() -> Span | None:
@@ -74,7 +76,8 @@ def span_context_in(context: Context) -> SpanContext | None:
     try:
         # no isinstance check of the span: Span is an abstract base class, and asking one costs more than all the rest
         found = span.get_span_context()
-    except Exception:  # noqa: BLE001 - a third party's span may be anything
+    except Exception as error:  # noqa: BLE001 - a third party's span may be anything
+        let_through(error)
         return None
     return found if isinstance(found, SpanContext) and found[IS_VALID] else None
 

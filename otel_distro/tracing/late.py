@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opentelemetry.util.types import AnyValue
 
 from otel_distro.context import NOTHING, USER_NAMES, UserFields, Value, attributes_of
+from otel_distro.guard import let_through
 from otel_distro.ledger import FEW
 
 from .common import PlainSpan
@@ -180,8 +181,8 @@ def encoded(common: Common, spans: Sequence[LateSpan]) -> list[Piece]:
     if len(spans) >= FEW:
         try:
             return _all_encoded(common, spans)
-        except Exception:  # noqa: BLE001 - one of them is not like the others
-            pass
+        except Exception as error:  # noqa: BLE001 - one of them is not like the others
+            let_through(error)
     return [_encoded(common, span) for span in spans]
 
 
@@ -211,8 +212,8 @@ def _encoded(common: Common, span: LateSpan) -> Piece:
             told = span._told  # noqa: SLF001
             finished = common.finish(ids[0], ids[1], span.parent, span.start_time, span.end_time, told, others)  # type: ignore[arg-type]
             return span.resource, span.instrumentation_scope, finished
-    except Exception:  # noqa: BLE001 - as a whole, whatever is wrong with it, it has a form
-        pass
+    except Exception as error:  # noqa: BLE001 - as a whole, whatever is wrong with it, it has a form
+        let_through(error)
     piece: Piece = encoder.piece(span)
     return piece
 

@@ -10,6 +10,7 @@ from opentelemetry.util.types import AnyValue
 
 from otel_distro._compat import IS_VALID, STATE
 from otel_distro.conventions import exception_type
+from otel_distro.guard import let_through
 
 from .context import text_of
 
@@ -62,7 +63,8 @@ def exception_attributes(error: BaseException, escaped: bool) -> dict[str, AnyVa
     try:
         # lines of source code are the same each time, and long: what varies is what is searched
         stack = formatted(error, redact_error)
-    except Exception:  # noqa: BLE001 - a broken __cause__, __notes__ or source loader must not raise here
+    except Exception as raised:  # noqa: BLE001 - a broken __cause__, __notes__ or source loader must not raise here
+        let_through(raised)
         stack = redact_error(f"{type(error).__qualname__}: {text_of(error)}")
     return {
         "exception.type": exception_type(error),

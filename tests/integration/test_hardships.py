@@ -53,6 +53,50 @@ def ends() -> Mapping[tuple[int, str], End]:
     return found | {case: end(*case) for case in busy}
 
 
+def test_time_limits_that_fall_into_telemetry_reach_the_application() -> None:
+    """A handler of SIGALRM that raises is heard each time, wherever in a span, an attribute or a measurement it falls.
+
+    Celery's soft time limits and RQ's work like that; a third of such exceptions was counted as failures of ours.
+    """
+    done = run(
+        """
+import signal
+from opentelemetry import metrics, trace
+from otel_distro.session import opened
+tracer, meter = trace.get_tracer("limits"), metrics.get_meter("limits")
+counter, histogram = meter.create_counter("c"), meter.create_histogram("h")
+raised = heard = number = 0
+def late(*_):
+    global raised
+    raised += 1
+    raise TimeoutError
+signal.signal(signal.SIGALRM, late)
+for turn in range(400):
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.001 + turn % 97 * 1e-5)
+            while raised == turn:
+                number += 1
+                with tracer.start_as_current_span("limited", attributes={"number": number}) as span:
+                    span.set_attribute("more", number)
+                    counter.add(1, {"number": number})
+                    histogram.record(1.5, {"number": number % 3})
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except TimeoutError:
+        heard += 1
+print(raised - heard, [failure.part for failure in opened().guard.failures])
+""",
+        OTEL_METRICS_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+        OTEL_LOG_LEVEL="none",
+    )
+    assert done.returncode == 0, done.stderr
+    lost, _, failures = done.stdout.strip().partition(" ")
+    assert lost == "0", failures
+
+
 @pytest.mark.parametrize("case", ENDS, ids=lambda case: f"{case[0]}-{case[1]}")
 def test_the_end_keeps_its_budget(case: tuple[int, str], ends: Mapping[tuple[int, str], End]) -> None:
     """Upstream takes 6.6 s with one span and 28 s with 1,900 (opentelemetry-python #3309, #4043); ours the budget."""
