@@ -103,31 +103,35 @@ class Arena:
     """Segments of bytes, handed out from the front; a piece never lies in two segments.
 
     Args:
-        segment: makes a zeroed segment of so many bytes.
+        segment: makes a zeroed segment of so many bytes, the first of which is this one over all segments.
         size: of the first segments, unless a piece is larger; later ones are multiples of it.
     """
 
-    def __init__(self, segment: Callable[[int], memoryview], size: int) -> None:
+    def __init__(self, segment: Callable[[int, int], memoryview], size: int) -> None:
         self._segment = segment
         self._size = size
-        self._segments: list[memoryview] = []
-        self._base = self._used = 0
+        self._segments: dict[int, memoryview] = {}
+        self._last = memoryview(b"")
+        self._base = self._room = self._used = 0
 
     def take(self, size: int) -> tuple[memoryview, int, int]:
         """`size` bytes: the segment, the first byte within it, and the first byte over all segments."""
-        if not self._segments or self._used + size > len(self._segments[-1]):
-            self._base += len(self._segments[-1]) if self._segments else 0
+        while self._used + size > self._room:
+            base = self._base + self._room
             # a quarter of what there is: each mapped segment costs a descriptor for good
-            grown = self._base // (4 * self._size) * self._size
-            self._segments.append(self._segment(max(self._size, size, grown)))
-            self._used = 0
-        start = self._used
-        self._used += size
-        return self._segments[-1], start, self._base + start
+            made = self._segment(max(self._size, size, base // (4 * self._size) * self._size), base)
+            room = len(made)
+            # no calls from here on: a signal's handler, or a finaliser, may take as well, and may have made the same
+            if base == self._base + self._room:
+                self._segments[base] = self._last = made
+                self._base, self._room, self._used = base, room, 0
+        last, base, start = self._last, self._base, self._used
+        self._used = start + size
+        return last, start, base + start
 
     def read(self) -> bytes:
         """A copy of everything."""
-        return b"".join(self._segments)
+        return b"".join([*self._segments.values()])
 
 
 class LocalStore:
@@ -138,7 +142,8 @@ class LocalStore:
 
     def after_fork(self) -> None:
         """See `Store.after_fork`."""
-        self._lock = threading.Lock()
+        # re-entrant: a signal's handler, or a finaliser, may make a series in the midst of another
+        self._lock = threading.RLock()
         self._cells = Arena(_memory, SEGMENT)
         self._exemplars = Arena(_memory, _EXEMPLARS)
         self._entries: list[Entry] = []
@@ -169,5 +174,5 @@ class LocalStore:
             return self._exemplars.read()
 
 
-def _memory(size: int) -> memoryview:
+def _memory(size: int, _: int) -> memoryview:
     return memoryview(bytearray(size))

@@ -298,7 +298,7 @@ def test_cells_come_in_few_segments_however_many_they_are() -> None:
     """Later segments are larger, in multiples of the first, and no piece lies in two of them or on another."""
     made: list[int] = []
 
-    def segment(size: int) -> memoryview:
+    def segment(size: int, _: int) -> memoryview:
         made.append(size)
         return memoryview(bytearray(size))
 

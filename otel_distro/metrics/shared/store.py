@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from otel_distro.guard import Guard
 from otel_distro.metrics.cells import CELL, EXEMPLAR_SEGMENT, SEGMENT, Arena, Block, Cells, Entry
 from otel_distro.metrics.exemplars import SLOT
 from otel_distro.metrics.identity import StreamIdentity
+from otel_distro.records import replace
 
 from . import records, runtime
 
@@ -83,23 +85,17 @@ class SharedStore:
         """See `Store.allocate`; when the files cannot grow, the cells are this process's alone."""
         key = (self._description(identity), records.attributes_bytes(attributes))
         with self._lock:
-            cells, start, at = self._cells.take(size * CELL)
-            exemplars, exemplars_start, exemplars_at = self._exemplars.take(slots * SLOT) if slots else (None, 0, -1)
-            self._entries.append(Entry(identity, attributes, at // CELL, size, started, exemplars_at, slots))
-            self._keys.append(key)
-            if not self._private and (self._observes or not identity.observed):
-                self._announce(key, at // CELL, size, started, (exemplars_at, slots))
-            return Block(cells.cast("d"), start // CELL, exemplars, exemplars_start, shared=True)
+            return self._place(key, Entry(identity, attributes, 0, size, started, 0, slots))
 
     def entries(self) -> list[Entry]:
         """See `Store.entries`."""
         with self._lock:
-            return list(self._entries)
+            return [entry for entry, _ in self._entries]
 
     def described(self, after: int) -> list[tuple[Entry, Key]]:
         """The series from number `after` on, with what they are in bytes."""
         with self._lock:
-            return list(zip(self._entries[after:], self._keys[after:], strict=True))
+            return self._entries[after:]
 
     def read(self) -> Cells:
         """See `Store.read`."""
@@ -133,16 +129,18 @@ class SharedStore:
         self.group.leave()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        # re-entrant: a signal's handler, or a finaliser, may make a series in the midst of another
+        self._lock = threading.RLock()
         self._name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._private = False
-        self._entries: list[Entry] = []
-        self._keys: list[Key] = []
+        self._entries: list[tuple[Entry, Key]] = []
+        self._unseen: list[tuple[int, Entry, Key]] = []
+        self._inside = False
         self._descriptions: dict[StreamIdentity, bytes] = {}
         self._streams: dict[bytes, int] = {}
         self._index = -1
-        self._cells = Arena(lambda size: memoryview(bytearray(size)), SEGMENT)
-        self._exemplars = Arena(lambda size: memoryview(bytearray(size)), EXEMPLAR_SEGMENT)
+        self._cells = Arena(_memory, SEGMENT)
+        self._exemplars = Arena(_memory, EXEMPLAR_SEGMENT)
 
     def _open(self) -> None:
         self._reset()
@@ -172,6 +170,31 @@ class SharedStore:
             if _hashable(identity):
                 self._descriptions[identity] = found
         return found
+
+    def _place(self, key: Key, unplaced: Entry) -> Block:
+        """Cells for a series; whoever interrupts another leaves it to that to tell of both."""
+        outermost = not self._inside
+        self._inside = True
+        try:
+            cells, start, at = self._cells.take(unplaced.size * CELL)
+            exemplars, exemplars_start, exemplars_at = (
+                self._exemplars.take(unplaced.slots * SLOT) if unplaced.slots else (None, 0, -1)
+            )
+            heappush(self._unseen, (at, replace(unplaced, at=at // CELL, exemplars_at=exemplars_at), key))
+            if outermost:
+                self._show()
+        finally:
+            if outermost:
+                self._inside = False
+        return Block(cells.cast("d"), start // CELL, exemplars, exemplars_start, shared=True)
+
+    def _show(self) -> None:
+        """Tell of new series in the order of their cells: one that was interrupted by others comes before them."""
+        while self._unseen:
+            _, entry, key = heappop(self._unseen)
+            self._entries.append((entry, key))
+            if not self._private and (self._observes or not entry.identity.observed):
+                self._announce(key, entry.at, entry.size, entry.started, (entry.exemplars_at, entry.slots))
 
     def _announce(self, key: Key, at: int, size: int, started: float, exemplars: tuple[int, int]) -> None:
         """Append to the index; only whole records ever stay in it."""
@@ -211,28 +234,30 @@ class _Growing:
     def __init__(self, descriptor: int, failed: Any) -> None:
         self._descriptor = descriptor
         self._failed = failed
-        self._end = 0
         self._maps: list[mmap.mmap] = []
         self._full = False
 
-    def __call__(self, size: int) -> memoryview:
+    def __call__(self, size: int, at: int) -> memoryview:
         size = -(-size // _PAGES) * _PAGES
         if not self._full:
             try:
-                return self._grow(size)
+                return self._grow(size, at)
             except OSError as error:
                 self._full = True
                 self._failed(error)
         return memoryview(bytearray(size))
 
-    def _grow(self, size: int) -> memoryview:
-        if self._end + size > MOST:
+    def _grow(self, size: int, at: int) -> memoryview:
+        if at + size > MOST:
             raise OSError(errno.EFBIG, f"more than {MOST >> 20} MiB of metrics in one process")
-        os.posix_fallocate(self._descriptor, self._end, size)
-        made = mmap.mmap(self._descriptor, size, offset=self._end)
+        os.posix_fallocate(self._descriptor, at, size)
+        made = mmap.mmap(self._descriptor, size, offset=at)
         self._maps.append(made)
-        self._end += size
         return memoryview(made)
+
+
+def _memory(size: int, _: int) -> memoryview:
+    return memoryview(bytearray(size))
 
 
 def _hashable(identity: StreamIdentity) -> bool:
