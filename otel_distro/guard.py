@@ -24,6 +24,8 @@ D = TypeVar("D")
 LOGGER_NAME = "otel_distro"
 _MAX_PARTS = 256
 _MAX_REASON = 300
+_MAX_CHAIN = 8
+"""Exceptions raised in the handling of each other: applications may close such a chain to a ring."""
 _VARARGS = 0x04
 """`inspect.CO_VARARGS`, without that import."""
 
@@ -96,10 +98,20 @@ def let_through(error: BaseException) -> None:
     """Raise `error` again where it is the application's own; called by who goes on after any other.
 
     Raises:
-        BaseException: `error`.
+        BaseException: `error`, or the application's exception in whose handling it was raised: `Thread.start` raises
+            KeyError where a handler did as the thread began.
     """
-    if is_interrupt(error):
-        raise error
+    seen: set[FrameType] = set()
+    raised: BaseException | None = error
+    for _ in range(_MAX_CHAIN):
+        frames = _frames(None if raised is None else raised.__traceback__)
+        # else it was caught by somebody outside, who is done with it
+        if raised is None or (seen and not seen.intersection(frames[:1])):
+            return
+        if is_interrupt(raised):
+            raise raised
+        seen.update(frames)
+        raised = raised.__context__
 
 
 def _frames(trace: TracebackType | None) -> list[FrameType]:

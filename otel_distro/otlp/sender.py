@@ -261,7 +261,7 @@ class Sender:
             if kept or dropped:
                 self._say_ended(kept, dropped)
         self._later.say()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(min(deadline.left(), 1.0))
         if thread is None:
             self._client.close()
@@ -310,12 +310,13 @@ class Sender:
     def _ensure_thread(self) -> bool:
         """Whether a thread runs; at the interpreter's end no new one can be started."""
         if self._thread is None or not self._thread.is_alive():
-            thread = threading.Thread(target=self._run, name=f"otel-distro-otlp-{self.signal}", daemon=True)
+            # known before it runs: a signal's handler may raise straight after, and there shall be no second one
+            self._thread = threading.Thread(target=self._run, name=f"otel-distro-otlp-{self.signal}", daemon=True)
             try:
-                thread.start()
+                self._thread.start()
             except RuntimeError:
+                self._thread = None
                 return False
-            self._thread = thread
         return True
 
     def _run(self) -> None:

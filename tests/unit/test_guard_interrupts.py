@@ -95,6 +95,36 @@ def test_a_measurement_keeps_no_exception_of_a_handler() -> None:
         counter.add(1, {"attribute": Slow()})  # type: ignore[dict-item]
 
 
+@pytest.mark.usefixtures("restored")
+def test_an_exception_that_takes_the_place_of_a_handlers_is_the_handlers() -> None:
+    """Who cleans up after a time limit may fail at that, as `Thread.start` does: the limit is what is heard."""
+    signal.signal(signal.SIGUSR1, plain)
+
+    def clumsy() -> None:
+        try:
+            interrupted()
+        except Limit:
+            dict[str, int]().pop("gone")
+            raise
+
+    guard = Guard(level=100)
+    with pytest.raises(Limit):
+        guard.call("part", None, clumsy)
+    assert not guard.failures
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_interrupt_that_was_dealt_with_comes_no_more() -> None:
+    """Code of ours that fails where the application deals with its time limit is a failure of ours alone."""
+    signal.signal(signal.SIGUSR1, plain)
+    guard = Guard(level=100)
+    try:
+        interrupted()
+    except Limit:
+        guard.call("part", None, int, "no number")
+    assert [failure.count for failure in guard.failures] == [1]
+
+
 def failing(frame: FrameType) -> NoReturn:
     raise Limit
 
