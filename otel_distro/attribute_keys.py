@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_distro.guard import let_through
-
-from .guard import Guard
+from .guard import Guard, let_through
 
 
 def key_text(key: Any, guard: Guard) -> str | None:

@@ -14,11 +14,9 @@ from opentelemetry import trace
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AnyValue
 
-from otel_distro.guard import let_through
-
 from .context import plain
 from .errors import mark_of
-from .guard import Guard
+from .guard import Guard, let_through
 from .loggers import CAPTURES, speaking
 from .redaction import redact_exception
 

@@ -15,8 +15,7 @@ from contextvars import ContextVar, Token
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from otel_distro.guard import let_through
-
+from .guard import let_through
 from .spent import REPEATS, Spent
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from threading import get_ident
 from time import monotonic, sleep
 from typing import Any, Protocol
 
-from otel_distro.guard import let_through
+from .guard import let_through
 
 TOGETHER = 64
 """Entries settled at a stretch: in a sixth of a millisecond, so that an event loop does not notice."""
