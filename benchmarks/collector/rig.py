@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from scripts.collectorgen.roles import configuration
+from scripts.collectorgen.text import without_comments
 from tests.collector.generated import NOWHERE, TOKEN, GeneratedCollector
 from tests.servers import RecorderServer, total, wait_until
 from tests.servers.binaries import load_binary
@@ -220,20 +221,13 @@ class Load:
 
 def _without_red(choice: Choice) -> str:
     """The configuration whose connector has no followers, and that has no span metrics."""
-    document = _plain(configuration(choice))
+    document = without_comments(configuration(choice))
     document["connectors"]["isolate"].pop("followers")
     document["connectors"].pop("span_metrics")
     document["processors"].pop("transform/red")
     for name in ("traces/red", "metrics/red"):
         document["service"]["pipelines"].pop(name)
     return json.dumps(document)  # every JSON document is a YAML one
-
-
-def _plain(node: Any) -> Any:
-    """Without the comments, which are keys of their own."""
-    if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items() if not key.startswith("#")}
-    return [_plain(item) for item in node] if isinstance(node, list) else node
 
 
 def _fields(path: str) -> dict[str, str]:
