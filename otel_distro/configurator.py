@@ -13,6 +13,7 @@ from .start import switched_off, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.abc import Loader
     from types import ModuleType
 
     # the SDK is imported when it is configured, not when the entry point is looked at
@@ -63,6 +64,7 @@ def _begin(session: Session, everything: Callable[[], object], loads: bool) -> N
         "OTEL_SEMCONV_STABILITY_OPT_IN", ",".join(session.settings.instrumentation.semconv_opt_in)
     )
     session.hooks.install()
+    _spare_metrics_sdk(session)
     _make_way_for_gevent(session)
     _tell_children(session)
     _watch_exits(session)
@@ -155,6 +157,19 @@ def _make_way_for_gevent(session: Session) -> None:
         watch(session, module)
 
     session.hooks.on_import("gevent.monkey", imported)
+
+
+def _spare_metrics_sdk(session: Session) -> None:
+    chosen = session.settings
+    if chosen.distro.pipeline == "upstream" or {"redis", "*"} & {*chosen.instrumentation.disabled}:
+        return
+
+    def run(loader: Loader, module: ModuleType) -> None:
+        from .spared_import import run_without_sdk
+
+        run_without_sdk(session.hooks, session.guard, loader, module)
+
+    session.hooks.run_by("redis.observability.providers", run)
 
 
 def _redact(session: Session) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Callback = Callable[[ModuleType], object]
 Before = Callable[[], object]
+Run = Callable[["Loader", ModuleType], object]
 
 
 class ImportHooks:
@@ -32,7 +34,9 @@ class ImportHooks:
         self._guard = guard
         self._callbacks: dict[str, list[Callback]] = {}
         self._before: dict[str, Before] = {}
+        self._runs: dict[str, Run] = {}
         self._running: set[str] = set()
+        self._hidden: dict[int, str] = {}
 
     def install(self) -> None:
         """Go first on `sys.meta_path`."""
@@ -56,12 +60,32 @@ class ImportHooks:
         """Call `callback()` when `name` is about to be imported for the first time; it may import it itself."""
         self._before[name] = callback
 
+    def run_by(self, name: str, run: Run) -> None:
+        """Have `run(loader, module)` run `name` when it is imported, once; what it raises, the import raises."""
+        self._runs[name] = run
+
+    @contextmanager
+    def hidden(self, name: str) -> Iterator[None]:
+        """To this thread's imports, `name` is not installed, unless it has been imported."""
+        here = threading.get_ident()
+        self._hidden[here] = name
+        try:
+            yield
+        finally:
+            self._hidden.pop(here, None)
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec that the other finders give, with a loader that calls back."""
+        """The spec that the other finders give, with a loader that calls back.
+
+        Raises:
+            ModuleNotFoundError: if `fullname` is `hidden` here.
+        """
+        if self._hidden and self._hidden.get(threading.get_ident()) == fullname:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
         announced = fullname in self._before
-        if not announced and fullname not in self._callbacks:
+        if not announced and not self._awaits(fullname):
             return None
         for finder in tuple(sys.meta_path):
             if finder is self or not hasattr(finder, "find_spec"):
@@ -77,7 +101,7 @@ class ImportHooks:
 
     def call_afterwards(self, spec: ModuleSpec) -> None:
         """Have the loader of `spec` call back, where somebody waits for its module."""
-        if spec.name in self._callbacks and spec.loader is not None and hasattr(spec.loader, "exec_module"):
+        if self._awaits(spec.name) and spec.loader is not None and hasattr(spec.loader, "exec_module"):
             spec.loader = _CallingLoader(spec.loader, self)  # type: ignore[assignment]  # one by shape
 
     def announce(self, name: str) -> None:
@@ -86,19 +110,23 @@ class ImportHooks:
         if before is not None:
             self._guard.call(f"import hook {name}", None, before)
 
-    def running(self, name: str) -> None:
-        """The loader of `name` is about to run it: what is asked for from now on is called when it has."""
-        self._running.add(name)
+    def run(self, loader: Loader, module: ModuleType) -> None:
+        """Have `loader` run `module`, and call back; if it raises, the callbacks wait for another try."""
+        name = module.__name__
+        self._running.add(name)  # what is asked for from now on is called when it has run
+        try:
+            run = self._runs.pop(name, None)
+            if run is None:
+                loader.exec_module(module)
+            else:
+                run(loader, module)
+        finally:
+            self._running.discard(name)
+        for callback in self._callbacks.pop(name, ()):
+            self._guard.call(f"import hook {name}", None, callback, module)
 
-    def failed(self, name: str) -> None:
-        """The loader of `name` raised: the callbacks wait for another try."""
-        self._running.discard(name)
-
-    def imported(self, module: ModuleType) -> None:
-        """The loader of `module` has run it."""
-        self._running.discard(module.__name__)
-        for callback in self._callbacks.pop(module.__name__, ()):
-            self._guard.call(f"import hook {module.__name__}", None, callback, module)
+    def _awaits(self, name: str) -> bool:
+        return name in self._callbacks or name in self._runs
 
 
 class _CallingLoader:
@@ -120,13 +148,7 @@ class _CallingLoader:
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        self._hooks.running(module.__name__)
-        try:
-            self._loader.exec_module(module)
-        except BaseException:
-            self._hooks.failed(module.__name__)
-            raise
-        self._hooks.imported(module)
+        self._hooks.run(self._loader, module)
 
 
 class _AnnouncingLoader:

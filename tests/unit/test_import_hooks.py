@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.resources
 import sys
+import threading
 from collections.abc import Iterator
+from importlib.abc import Loader
 from pathlib import Path
 from types import ModuleType
 
@@ -100,3 +102,32 @@ def test_a_module_that_raises_is_tried_again(
     importlib.invalidate_caches()
     importlib.import_module(f"{package}.broken")
     assert len(seen) == 1
+
+
+def test_a_module_may_be_run_by_somebody_else_once(hooks: tuple[ImportHooks, list[str]], package: str) -> None:
+    """`run_by` gets the real loader and the module; callbacks come behind it, and a later import runs as ever."""
+    seen: list[str] = []
+
+    def run(loader: Loader, module: ModuleType) -> None:
+        seen.append("before")
+        loader.exec_module(module)
+        seen.append(f"run: {module.READY}")
+
+    hooks[0].run_by(package, run)
+    hooks[0].on_import(package, lambda module: seen.append("imported"))
+    importlib.import_module(package)
+    del sys.modules[package]
+    importlib.import_module(package)
+    assert seen == ["before", "run: True", "imported"]
+
+
+def test_a_hidden_module_is_hidden_from_one_thread_only(hooks: tuple[ImportHooks, list[str]], package: str) -> None:
+    """What is hidden cannot be found by the thread that hides it, while it does; another thread imports it."""
+    others: list[ModuleType] = []
+    with hooks[0].hidden(package):
+        with pytest.raises(ModuleNotFoundError, match=package):
+            importlib.import_module(package)
+        thread = threading.Thread(target=lambda: others.append(importlib.import_module(package)))
+        thread.start()
+        thread.join()
+    assert others == [importlib.import_module(package)]
