@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -95,7 +96,22 @@ func (c *checker) walk(where string, node map[string]any, listens bool) {
 			}
 		case string:
 			c.value(inner, key, value, listens)
+		case float64:
+			c.duration(inner, key, value)
 		}
+	}
+}
+
+var duration = regexp.MustCompile(`(^|_)(timeout|interval|wait|elapsed_time|age|grace|expiration)$`)
+
+// duration finds `5` where `5s` was meant: a number alone is nanoseconds, with which nothing is ever delivered, or all that is
+// parked is discarded at once. The configuration is printed with every duration in nanoseconds; of CORS, max_age is seconds.
+func (c *checker) duration(where, key string, value float64) {
+	switch {
+	case value == 0 && key == "metrics_flush_interval":
+		c.wrong(where, "is 0: the collector would end by a panic")
+	case value > 0 && value < float64(time.Millisecond) && duration.MatchString(key) && !strings.HasSuffix(where, "::cors::max_age"):
+		c.wrong(where, "is %s: give a duration its unit, as in 5s", time.Duration(value))
 	}
 }
 
@@ -173,13 +189,22 @@ func (c *checker) target(where, address string) {
 	if strings.Contains(address, "://") {
 		parsed, err := url.Parse(address)
 		if err != nil || parsed.Host == "" || (parsed.Port() != "" && !validPort(parsed.Host)) {
-			c.wrong(where, "%q is no URL with a host", address)
+			c.wrong(where, "%q is no URL with a host", withoutLogin(address))
 		}
 		return
 	}
 	if !validPort(address) {
 		c.wrong(where, "%q is neither host:port nor a URL", address)
 	}
+}
+
+// withoutLogin is an address as a log may hold it.
+func withoutLogin(address string) string {
+	scheme, rest, _ := strings.Cut(address, "://")
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		rest = "***" + rest[at:]
+	}
+	return scheme + "://" + rest
 }
 
 func (c *checker) telemetry(service map[string]any) {
@@ -236,7 +261,11 @@ func (c *checker) directory(where, path string, create bool) {
 		return
 	}
 	_, err = probe.Write(make([]byte, 64*1024))
-	if err = errors.Join(err, probe.Close(), os.Remove(probe.Name())); err != nil {
+	err = errors.Join(err, probe.Close(), os.Remove(probe.Name()))
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		// Refused also where the queue waits to be sent: without room to write down what it sends it forgets a part of it.
+		c.wrong(where, "the disk of %s is full: make room first, for a queue that cannot write loses what it sends", path)
+	} else if err != nil {
 		c.wrong(where, "%v", err)
 	}
 }

@@ -298,8 +298,15 @@ def sentry_exporter() -> Settings:
     }
 
 
-def telemetry() -> Settings:
+def telemetry(*, remote_write: bool) -> Settings:
     """The collector's own metrics."""
+    views: Settings = {}
+    if remote_write:
+        hidden = {
+            "selector": {"instrument_name": "otelcol_exporter_prometheusremotewrite_*"},
+            "stream": {"attribute_keys": {"excluded": ["endpoint"]}},
+        }
+        views = {"#views": "Else a label is the whole address, and a login that is in it.", "views": [hidden]}
     return {
         "metrics": {
             "#level": "Refused logins and malformed bodies are counted at this level only.",
@@ -320,5 +327,6 @@ def telemetry() -> Settings:
                     }
                 }
             ],
+            **views,
         }
     }

@@ -84,7 +84,7 @@ class Build:
         return sections | {
             "service": {
                 "extensions": list(self.components["extensions"]),
-                "telemetry": parts.telemetry(),
+                "telemetry": parts.telemetry(remote_write="prometheus_remote_write" in sections.get("exporters", {})),
                 "pipelines": self.pipelines,
             }
         }

@@ -17,6 +17,13 @@ _PLAIN = re.compile(r"[A-Za-z_/.$][^\n]*")
 _WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null", "~", ""})
 
 
+def without_comments(node: Any) -> Any:
+    """What the collector reads of such a dictionary."""
+    if isinstance(node, dict):
+        return {key: without_comments(value) for key, value in node.items() if not key.startswith("#")}
+    return [without_comments(item) for item in node] if isinstance(node, list) else node
+
+
 def yaml_text(document: Mapping[str, Any], heading: str) -> str:
     """The whole file: `heading` as comment, then each section of `document` after an empty line."""
     parts = ["\n".join(f"# {line}".rstrip() for line in heading.splitlines())]

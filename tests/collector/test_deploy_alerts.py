@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from tests import promql
-from tests.hardships.processes import OURS, Served
+from tests.hardships.processes import Served
+from tests.programs import OURS
 from tests.servers import AlertmanagerServer, PrometheusServer, free_port, http_json, wait_until
 from tests.servers.binaries import amtool_binary, promtool_binary
 
@@ -90,35 +91,66 @@ def alertmanager(logs: Path) -> Iterator[AlertmanagerServer]:
         yield running
 
 
+def send(alertmanager: AlertmanagerServer, found: list[dict[str, Any]]) -> None:
+    """Alerts as Prometheus sends them."""
+    place, body = f"http://{alertmanager.address}/api/v2/alerts", json.dumps(found).encode()
+    request = urllib.request.Request(place, body, {"Content-Type": "application/json"})  # noqa: S310 - our own server
+    urllib.request.urlopen(request).close()  # noqa: S310
+
+
 def test_causes_mute_their_consequences_and_nothing_else(alertmanager: AlertmanagerServer) -> None:
     """What a dead target or collector explains is not told; what happens elsewhere is."""
+    collector = {"severity": "critical", "job": "otel-collector"}
     causes = [
-        {"alertname": "CollectorDown", "severity": "critical", "job": "otel-collector", "instance": "c"},
+        {**collector, "alertname": "CollectorDown", "service_name": "otelcol-agent", "instance": "c"},
         {"alertname": "ServiceDown", "severity": "critical", "job": "app", "instance": "a"},
         {"alertname": "ServiceDependencyDown", "severity": "critical", "job": "app", "instance": "d"},
     ]
     consequences = [
-        {"alertname": "ServiceGone", "severity": "warning", "job": "shop/cart"},
         {"alertname": "TelemetryNotDelivered", "severity": "warning", "job": "app"},
         {"alertname": "ServiceNotReady", "severity": "critical", "job": "app", "instance": "a"},
         {"alertname": "ServiceNotReady", "severity": "critical", "job": "app", "instance": "d"},
     ]
     others = [
+        {"alertname": "ServiceGone", "severity": "warning", "job": "shop/cart"},
         {"alertname": "ServiceFailures", "severity": "critical", "job": "app"},
         {"alertname": "ServiceNotReady", "severity": "critical", "job": "app", "instance": "b"},
     ]
-    place = f"http://{alertmanager.address}/api/v2/alerts"
-    body = json.dumps([{"labels": labels} for labels in (*causes, *consequences, *others)]).encode()
-    request = urllib.request.Request(place, body, {"Content-Type": "application/json"})  # noqa: S310 - our own server
-    urllib.request.urlopen(request).close()  # noqa: S310
+    send(alertmanager, [{"labels": labels} for labels in (*causes, *consequences, *others)])
 
     def muted() -> list[dict[str, str]]:
-        return [alert["labels"] for alert in http_json(place) if alert["status"]["inhibitedBy"]]
+        found = http_json(f"http://{alertmanager.address}/api/v2/alerts")
+        return [alert["labels"] for alert in found if alert["status"]["inhibitedBy"]]
 
-    wait_until(lambda: len(muted()) == len(consequences), seconds=10, what="what is muted")
-    assert sorted(map(str, map(sorted, map(dict.items, muted())))) == sorted(
-        str(sorted(labels.items())) for labels in consequences
+    def expect(labels: list[dict[str, str]]) -> None:
+        wait_until(lambda: len(muted()) == len(labels), seconds=10, what="what is muted")
+        assert sorted(map(str, map(sorted, map(dict.items, muted())))) == sorted(str(sorted(each.items())) for each in labels)
+
+    expect(consequences)
+    # no agent is left: nobody is woken again, and nothing can be heard of services that push
+    none_left = {**collector, "alertname": "CollectorGone", "service_name": "otelcol-agent"}
+    send(alertmanager, [{"labels": none_left}])
+    expect([*consequences, none_left, others[0]])
+
+
+def test_whoever_is_woken_reads_what_every_alert_says(alertmanager: AlertmanagerServer) -> None:
+    """Alertmanager reads PagerDuty's details as YAML; of what becomes a list or a mapping the text is gone."""
+    critical = [rule for file in FILES for rule in alerts(file) if rule["labels"]["severity"] == "critical"]
+    said = {rule["alert"]: re.sub(r"\{\{.*?\}\}", "x", rule["annotations"]["summary"]) for rule in critical}
+    assert len(said) > 10
+    send(
+        alertmanager,
+        [
+            {
+                "labels": {"alertname": name, "severity": "critical", "job": name},  # of one job, one would mute another
+                "annotations": {"summary": text, "runbook": "page"},
+            }
+            for name, text in said.items()
+        ],
     )
+    wait_until(lambda: len(alertmanager.told("pagerduty")) >= len(said), seconds=30, what="a page each")
+    read = [page["payload"]["custom_details"]["firing"] for page in alertmanager.told("pagerduty")]
+    assert sorted(map(str, read)) == sorted(f"*critical* {text} ({name}, page)\n" for name, text in said.items())
 
 
 def test_a_dead_service_wakes_somebody_and_a_living_one_ends_it(
@@ -149,7 +181,7 @@ def test_a_dead_service_wakes_somebody_and_a_living_one_ends_it(
         assert page["payload"]["summary"] == "1 firing: app, ServiceDown (critical)"
         line = f"app: 127.0.0.1:{port} does not answer Prometheus (ServiceDown, docs/runbooks.md#servicedown)"
         details = page["payload"]["custom_details"]
-        assert details["firing"] == f"[critical] {line}\n"
+        assert details["firing"] == f"*critical* {line}\n"
         assert not any(isinstance(text, (dict, list)) for text in details.values()), "text that is taken for YAML"
         wait_until(lambda: alertmanager.told("slack"), seconds=30, what="a line in the channel")
         (said,) = alertmanager.told("slack")[0]["attachments"]

@@ -53,6 +53,13 @@ def test_systemd_knows_every_key(root: Path) -> None:
     assert "Unknown key 'LoadCredentials'" in analyze(root, "verify", *checks).stderr
 
 
+def test_a_start_that_fails_for_long_is_tried_again() -> None:
+    """A full disk or a taken port may last for hours: without this key systemd gives up for good after five tries."""
+    unit = (UNITS / "otelcol@.service").read_text()
+    assert "\nStartLimitIntervalSec=0\n" in unit
+    assert "\nRestart=on-failure\n" in unit
+
+
 @needs_systemd
 def test_little_is_left_open(root: Path) -> None:
     """systemd's own measure of exposure, from 0 to 10, is below 2."""

@@ -18,6 +18,7 @@ import yaml
 from scripts.collectorgen.__main__ import FOLDER, main
 from scripts.collectorgen.choices import COMMITTED, Choice, every_choice
 from scripts.collectorgen.roles import configuration, configuration_text
+from scripts.collectorgen.text import without_comments
 from tests.collector.generated import TOKEN, GeneratedCollector
 from tests.collector.traffic import request_body, send_traces
 from tests.servers import ServerError, total, wait_until
@@ -79,13 +80,6 @@ def test_every_combination_keeps_the_rules() -> None:
     for choice in choices:
         problems = broken_rules(without_comments(configuration(choice)), redacted=choice.redaction)
         assert problems == [], choice.name
-
-
-def without_comments(node: Any) -> Any:
-    """What the collector reads of a description."""
-    if isinstance(node, dict):
-        return {key: without_comments(value) for key, value in node.items() if not key.startswith("#")}
-    return [without_comments(item) for item in node] if isinstance(node, list) else node
 
 
 @pytest.mark.parametrize("choice", COMMITTED, ids=NAMES)

@@ -14,7 +14,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from scripts.collectorgen.choices import Choice
-from tests.collector.generated import GeneratedCollector
+from tests.collector.generated import NOWHERE, GeneratedCollector
 from tests.servers import Answer, OtlpSink, RecorderServer, http_get, http_post, wait_until
 
 if TYPE_CHECKING:
@@ -155,3 +155,16 @@ def test_the_page_for_prometheus_has_span_metrics(certificates: Certificates, lo
         send_request(collector.url, **{"http.route": "/scraped"})
         page = f"http://127.0.0.1:{collector.ports['prometheus']}/metrics"
         wait_until(lambda: b'http_route="/scraped"' in http_get(page), seconds=15, what="the route on the page")
+
+
+def test_a_login_in_the_address_of_remote_write_is_on_no_page(certificates: Certificates, logs: Path) -> None:
+    """Its exporter labels metrics with the address; whoever may scrape the collector may not write to the store."""
+    env = {
+        "PROMETHEUS_REMOTE_WRITE_ENDPOINT": f"http://joe:canary@{NOWHERE}/api/v1/write",
+        "OTELCOL_SPAN_METRICS_INTERVAL": "200ms",
+    }
+    with GeneratedCollector(logs, Choice("gateway", metrics="remote-write"), certificates, env=env) as collector:
+        send_request(collector.url)
+        collector.wait_for_metric("otelcol_exporter_prometheusremotewrite_translated_time_series_total", 1)
+        shown = [sample for sample in collector.metrics() if "canary" in str(sample.labels)]
+        assert shown == []

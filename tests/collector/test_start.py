@@ -64,6 +64,10 @@ def test_a_sound_configuration_has_no_complaint(choice: Choice, certificates: Ce
         ({"JAEGER_OTLP_ENDPOINT": ""}, "JAEGER_OTLP_ENDPOINT is set but empty"),
         ({"OTELCOL_STORAGE_DIRECTORY": "/proc/nowhere"}, "extensions::file_storage/jaeger"),
         ({"OTELCOL_MEMORY_LIMIT_PERCENT": "many"}, "limit_percentage"),
+        ({"OTELCOL_BACKEND_TIMEOUT": "30"}, "exporters::otlp_grpc/tempo::timeout: is 30ns: give a duration its unit"),
+        ({"OTELCOL_PARK_MAX_AGE": "86400"}, "extensions::park/tempo::max_age: is 86.4µs: give a duration its unit"),
+        ({"OTELCOL_SPAN_METRICS_INTERVAL": "0s"}, "connectors::span_metrics::metrics_flush_interval: is 0"),
+        ({"PROMETHEUS_OTLP_ENDPOINT": "http://joe:secret@h:99999/api"}, '"http://***@h:99999/api" is no URL with a host'),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -103,6 +107,19 @@ def test_certificates_and_tokens_are_looked_into(certificates: Certificates, log
                 expected,
                 complaints(collector, **env),
             )
+
+
+def test_a_full_disk_is_named(certificates: Certificates, logs: Path) -> None:
+    """A queue on it would lose a part of what it sends: it waits for room, and somebody is told that."""
+    with prepared(Choice("gateway"), certificates, logs) as collector:
+        queues = collector.data / "queues"
+        queues.mkdir()
+        full = 'mount -t tmpfs -o size=1m tmpfs "$0" && ! cat /dev/zero > "$0/other" 2>/dev/null && exec "$@"'
+        check = [collector_start_binary(), "--check", f"--config={collector.config}"]
+        command = ["unshare", "-Urm", "sh", "-c", full, str(queues), *check]
+        done = subprocess.run(command, env=dict(collector.environment()), capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"extensions::file_storage/tempo: the disk of {queues}/tempo is full: make room first" in done.stderr
 
 
 def test_an_extension_that_is_not_enabled_is_named(certificates: Certificates, logs: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from scripts.collectorgen import parts
 from scripts.collectorgen.choices import Choice
+from scripts.collectorgen.text import without_comments
 from tests.collector.drills.senders import BareSender, SdkSender
 from tests.collector.generated import NOWHERE, TOKEN, GeneratedCollector
 from tests.servers import RecorderServer, Sample, total
@@ -185,16 +186,9 @@ class Rig:
 
 def _by_http(url: str) -> str:
     """An argument by which spans go to Tempo by OTLP/HTTP, with all else as it is."""
-    exporters = {"otlp_http/tempo": _plain(parts.otlp_exporter("tempo", url, tls="none"))}
+    exporters = {"otlp_http/tempo": without_comments(parts.otlp_exporter("tempo", url, tls="none"))}
     pipelines = {"traces/tempo": {"exporters": list(exporters)}}
     return "--config=yaml:" + json.dumps({"exporters": exporters, "service": {"pipelines": pipelines}})
-
-
-def _plain(node: Any) -> Any:
-    """Settings without their comments."""
-    if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items() if not key.startswith("#")}
-    return node
 
 
 def _held(samples: list[Sample], backend: str) -> int:
