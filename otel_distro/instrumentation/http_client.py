@@ -241,6 +241,8 @@ class HttpClient:
     ) -> Exchange | None:
         """Start the span of a request and make it current, unless the URL is excluded or the code asked for silence.
 
+        In one piece, because each call between its steps would cost every request.
+
         Args:
             method: as the application gave it.
             url: in full; its text counts.

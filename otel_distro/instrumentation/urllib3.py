@@ -15,6 +15,7 @@ from .calls import current
 from .hooks import HookSet
 from .http_client import VERSIONS, Exchange, HttpClient, pairs_of_mapping, silent
 from .http_instrumentation import HttpClientInstrumentation
+from .request_ids import SetHeader
 
 _PART = "instrumentation urllib3"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -33,7 +34,7 @@ class Urllib3Instrumentation(HttpClientInstrumentation):
 
     def __init__(self, toolbox: Toolbox) -> None:
         excluded = toolbox.settings.http.urllib3_excluded_urls
-        super().__init__(toolbox, HttpClient(toolbox, self.name, excluded, pairs_of_mapping))
+        super().__init__(toolbox, HttpClient(toolbox, self.name, excluded, pairs_of_mapping, _setter))
         self._url_filter: Callable[[str], str] | None = None
         self._pool: Any = None
         self._original: Callable[..., Any] | None = None
@@ -112,6 +113,21 @@ def _origin(pool: Any) -> str:
     host = f"[{pool.host}]" if ":" in pool.host and not pool.host.startswith("[") else pool.host
     port = "" if pool.port is None or pool.port == _DEFAULT_PORTS.get(pool.scheme) else f":{pool.port}"
     return f"{pool.scheme}://{host}{port}"
+
+
+def _setter(headers: Any) -> SetHeader:
+    """What sets a header in the place of the application's own, however that is spelt: a dictionary would send both."""
+    put: SetHeader = headers.__setitem__
+    if headers.__class__ is not dict:
+        return put
+
+    def set_header(name: str, value: str) -> None:
+        size, lowered = len(name), name.lower()
+        for spelt in [other for other in headers if len(other) == size and other.lower() == lowered]:
+            del headers[spelt]
+        put(name, value)
+
+    return set_header
 
 
 def _bound(hook: Callable[..., Any] | None, pool: Any, request: dict[str, Any]) -> Callable[[Span], Any] | None:

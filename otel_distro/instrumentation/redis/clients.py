@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from contextvars import Token
+from functools import partial, wraps
 from time import perf_counter, time_ns
 from types import ModuleType
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext
 
 from otel_distro._compat import IS_VALID, OLD_SUPPRESS_KEY, SPAN_KEY, SUPPRESS_KEY
@@ -16,11 +18,18 @@ from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.calls import CLIENT, current, parent_in
 from otel_distro.instrumentation.hooks import Hooks
-from otel_distro.tracing.context import suppressed_in
+from otel_distro.tracing.context import attach, detach, suppressed_in
 
 from .commands import Commands, Lookups, RedisOperation
 
 _PART = "instrumentation redis"
+_KNOWN = """
+ASK BUSY BUSYGROUP BUSYKEY CLUSTERDOWN CROSSSLOT DENIED ERR EXECABORT INPROG INVALIDOBJ IOERR LOADING MASTERDOWN
+MISCONF MOVED NOAUTH NOGOODSLAVE NOGROUP NOMASTERLINK NOPERM NOPROTO NOQUORUM NOREPLICAS NOSCRIPT NOTBUSY NOTREADY OOM
+READONLY REDIRECT STALE TRYAGAIN UNBLOCKED UNKILLABLE WRONGPASS WRONGTYPE
+"""
+_PREFIXES = frozenset(_KNOWN.split())
+"""Of simple errors of Redis, Sentinel and Valkey."""
 Begun = tuple[Span, RedisOperation, float, Lookups | None]
 """Span, operation, start, and what a pipeline looks up; None for a command by itself."""
 
@@ -58,14 +67,14 @@ class Clients:
             ("client.Pipeline.immediate_execute_command", self._command),
             ("client.Pipeline.execute", self._pipeline),
             ("cluster.RedisCluster.execute_command", self._command),
-            ("cluster.ClusterPipeline.execute", self._pipeline),
+            ("cluster.ClusterPipeline.execute", partial(self._pipeline, alone=True)),
             # from 6.1 on: what runs between WATCH and MULTI
             ("cluster.TransactionStrategy._immediate_execute_command", _of_strategy(self._command)),
             ("asyncio.client.Redis.execute_command", self._async_command),
             ("asyncio.client.Pipeline.immediate_execute_command", self._async_command),
             ("asyncio.client.Pipeline.execute", self._async_pipeline),
             ("asyncio.cluster.RedisCluster.execute_command", self._async_command),
-            ("asyncio.cluster.ClusterPipeline.execute", self._async_pipeline),
+            ("asyncio.cluster.ClusterPipeline.execute", partial(self._async_pipeline, alone=True)),
             ("asyncio.cluster.TransactionStrategy._immediate_execute_command", _of_strategy(self._async_command)),
         ):
             *modules, name, method = path.split(".")
@@ -149,33 +158,43 @@ class Clients:
 
         return execute_command
 
-    def _pipeline(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _pipeline(self, original: Callable[..., Any], *, alone: bool = False) -> Callable[..., Any]:
+        """As the application sees it; `alone`: commands that it sends again one by one make no spans of their own."""
+
         @wraps(original)
         def execute(pipeline: Any, *args: Any, **options: Any) -> Any:
             begun = self._begin_batch(pipeline)
             if begun is None:
                 return original(pipeline, *args, **options)
+            token = _silence() if alone else None
             try:
                 replies = original(pipeline, *args, **options)
             except BaseException as error:
                 self._failed(begun, error)
                 raise
+            finally:
+                if token is not None:
+                    detach(token)
             self._ended(begun, pipeline, replies)
             return replies
 
         return execute
 
-    def _async_pipeline(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _async_pipeline(self, original: Callable[..., Any], *, alone: bool = False) -> Callable[..., Any]:
         @wraps(original)
         async def execute(pipeline: Any, *args: Any, **options: Any) -> Any:
             begun = self._begin_batch(pipeline)
             if begun is None:
                 return await original(pipeline, *args, **options)
+            token = _silence() if alone else None
             try:
                 replies = await original(pipeline, *args, **options)
             except BaseException as error:
                 self._failed(begun, error)
                 raise
+            finally:
+                if token is not None:
+                    detach(token)
             self._ended(begun, pipeline, replies)
             return replies
 
@@ -312,9 +331,17 @@ def _count_each(lookups: Lookups, replies: list[Any]) -> None:
 
 def _atomic(pipeline: Any) -> bool:
     """Whether a pipeline is a transaction; synchronous, asynchronous and cluster pipelines have a name of their own."""
-    # on cluster pipelines `transaction` is a method
+    # on cluster pipelines `transaction` is a method; the synchronous one only knows how it goes about it
     names = ("transaction", "is_transaction", "_transaction", "explicit_transaction")
-    return any(getattr(pipeline, name, False) is True for name in names)
+    return (
+        any(getattr(pipeline, name, False) is True for name in names)
+        or type(getattr(pipeline, "_execution_strategy", None)).__name__ == "TransactionStrategy"
+    )
+
+
+def _silence() -> Token[Context]:
+    """No spans until the token is given back: a cluster's pipeline sends commands again that were redirected."""
+    return attach(Context({**current(), SUPPRESS_KEY: True}))
 
 
 def _queued(pipeline: Any) -> Sequence[Sequence[Any]]:
@@ -328,7 +355,13 @@ def _queued(pipeline: Any) -> Sequence[Sequence[Any]]:
 
 
 def status_code(error: BaseException) -> str | None:
-    """The prefix of Redis' simple error, such as `WRONGTYPE`; redis-py takes some (`ERR`) away itself."""
-    words = str(error).split(None, 1)
-    prefix = words[0] if words else ""
-    return prefix if 2 < len(prefix) < 32 and prefix.isascii() and prefix.isalpha() and prefix.isupper() else None
+    """The prefix of Redis' simple error, such as `WRONGTYPE`.
+
+    Redis-py takes some prefixes away, from 7.1 on into a field of the exception. What then comes first in the message
+    may be a word in capitals as well (`EXEC without MULTI`), as in messages of its own: only known prefixes are one.
+    """
+    prefix = str(error).partition(" ")[0]
+    if prefix in _PREFIXES:
+        return prefix
+    told = getattr(error, "status_code", None)
+    return told if isinstance(told, str) and told else None

@@ -52,7 +52,9 @@ class Commenter:
     def _values(self, span: Span, context: Any) -> dict[str, str]:
         from sqlalchemy import __version__
 
-        values = {"db_driver": str(context.dialect.driver), "db_framework": f"sqlalchemy:{__version__}"}
+        # dialects of others need not name their driver
+        driver = getattr(context.dialect, "driver", context.dialect.name)
+        values = {"db_driver": str(driver), "db_framework": f"sqlalchemy:{__version__}"}
         if self._options.get("opentelemetry_values", True):
             headers: dict[str, str] = {}
             self._propagation.inject_into(headers, span)

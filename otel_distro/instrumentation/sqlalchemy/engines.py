@@ -57,7 +57,6 @@ class EngineState:
         "attributes",
         "batches",
         "dialect",
-        "driver",
         "pool",
         "pool_name",
         "pool_series",
@@ -69,7 +68,6 @@ class EngineState:
     def __init__(self, engine: Any) -> None:
         url = engine.url
         self.dialect: str = engine.dialect.name
-        self.driver: str = engine.dialect.driver
         self.attributes = _attributes(self.dialect, url)
         self.statements: dict[str, Operation] = {}
         self.batches: dict[str, Operation] = {}

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .commenter import Commenter
 
 _METHOD = "_execute_context"
+_METHOD_OF_DEFAULTS = "_cursor_execute"
+"""What is executed as such, `connection.scalar(Sequence(...))`, goes through this alone."""
 _RUNNING = "_otel_distro_running"
 _PART = "instrumentation sqlalchemy"
 
@@ -53,7 +55,7 @@ class Statements:
         self._engines = engines
         self._states = engines.states
         self._guard = guard
-        self._original: Callable[..., Any] | None = None
+        self._originals: dict[str, Callable[..., Any]] = {}
         self._commenter: Commenter | None = None
         self._listening = False
         self._silent = False
@@ -66,33 +68,38 @@ class Statements:
 
     def wrap(self) -> None:
         """Start; engines that exist and connections that are open count from their next statement on."""
-        if self._original is not None:
+        if self._originals:
             return
         from sqlalchemy.engine import Connection
 
-        original = getattr(Connection, _METHOD, None)
-        if original is None:
+        if not hasattr(Connection, _METHOD):
             self._guard.failed(_PART, f"this version of SQLAlchemy has no Connection.{_METHOD}")
             return
-        self._original = original
-        setattr(Connection, _METHOD, self._wrapper(original))
+        self._replace(Connection, _METHOD, self._wrapper)
+        if hasattr(Connection, _METHOD_OF_DEFAULTS):
+            self._replace(Connection, _METHOD_OF_DEFAULTS, self._wrapper_of_defaults)
         self.comment_with(self._commenter)
 
     def unwrap(self) -> None:
         """Take the patch back."""
-        if self._original is None:
+        if not self._originals:
             return
         from sqlalchemy.engine import Connection
 
-        setattr(Connection, _METHOD, self._original)
-        self._original = None
+        for method, original in self._originals.items():
+            setattr(Connection, method, original)
+        self._originals.clear()
         self._listen(listen=False)
 
     def comment_with(self, commenter: Commenter | None) -> None:
         """Append comments to statements from now on; None for none."""
         self._commenter = commenter
-        if self._original is not None:
+        if self._originals:
             self._listen(listen=commenter is not None)
+
+    def _replace(self, kind: type, method: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        original = self._originals[method] = getattr(kind, method)
+        setattr(kind, method, wrapper(original))
 
     def _listen(self, *, listen: bool) -> None:
         if listen is not self._listening:
@@ -136,6 +143,22 @@ class Statements:
             return result
 
         return execute_context
+
+    def _wrapper_of_defaults(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What executes a sequence or a default by itself; for an INSERT that needs one, it is part of that."""
+        wrapped = self._wrapper(lambda conn, _dialect, call, _statement, _none: call(conn))
+
+        @wraps(original)
+        def cursor_execute(conn: Any, cursor: Any, statement: Any, parameters: Any, context: Any = None) -> Any:
+            if context is None or context.compiled is not None:
+                return original(conn, cursor, statement, parameters, context)
+
+            def call(conn: Any) -> Any:
+                return original(conn, cursor, statement, parameters, context)
+
+            return wrapped(conn, conn.dialect, call, statement, None)
+
+        return cursor_execute
 
     def _failed(self, conn: Any, statement: Any, started: float, error: BaseException) -> None:
         context, cause = current(), _cause(error)
