@@ -9,6 +9,7 @@ the request and write into it.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
@@ -64,16 +65,6 @@ class Record(NamedTuple):
     user: User | None = None
     values: Mapping[str, Value] = NOTHING
     attributes: Mapping[str, Value] = NOTHING
-
-    @property
-    def tenant(self) -> Value | None:
-        """What `set_context(tenant=...)` was given."""
-        return self.values.get("tenant")
-
-    @property
-    def workspace(self) -> Value | None:
-        """What `set_context(workspace=...)` was given."""
-        return self.values.get("workspace")
 
 
 # the constructor of a named tuple is a Python function, which would cost as much again
@@ -364,12 +355,28 @@ def _own_scope(scope: Scope | None) -> Scope:
     request: RequestScope | None = None
     if scope is not None:
         request = scope if isinstance(scope, RequestScope) else scope.request
-        if request is not None and type(threading.current_thread()).__module__.partition(".")[0] == "anyio":
-            # one of the threads in which Starlette runs synchronous functions, for whom it runs them
+        if request is not None and _in_a_worker():
             return scope
     own = Scope(scope, request)
     open_scope(own)
     return own
+
+
+def _in_a_worker() -> bool:
+    """Whether this is one of the threads in which Starlette runs synchronous functions, for whom it runs them."""
+    if type(threading.current_thread()).__module__.partition(".")[0] == "anyio":
+        return True
+    trio: Any = sys.modules.get("trio")
+    if trio is None:
+        return False
+    try:
+        # trio's threads are of no class of their own; only there this is allowed
+        trio.from_thread.check_cancelled()
+    except (RuntimeError, AttributeError):
+        return False
+    except trio.Cancelled:
+        pass
+    return True
 
 
 def _merged(before: Mapping[str, Value], values: Mapping[str, Any]) -> dict[str, Any]:

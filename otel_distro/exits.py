@@ -33,6 +33,8 @@ _AGAIN = 0.005
 _MOST_AGAIN = 40
 """How often SIGTERM comes again, and after how many seconds, when it fell into one of them."""
 
+_HEAD_START = 0.25
+"""Seconds that the end of the application's lifespan waits for a flush: a collector that answers takes a tenth."""
 _POLL = 0.01
 """Seconds between two looks at a flush that runs beside an event loop."""
 
@@ -83,10 +85,11 @@ class Exits:
 
         @functools.wraps(original)
         async def shutdown(server: Any, *args: Any, **kwargs: Any) -> Any:
+            self._guard.call("exit", None, self._precede_lifespan, server)
             try:
                 return await original(server, *args, **kwargs)
             finally:
-                await self._end_beside_the_loop()
+                await self._end_beside_the_loop(self._budget)
 
         module.Server.serve = serving
         module.Server.shutdown = shutdown
@@ -146,12 +149,28 @@ class Exits:
         except (ValueError, OSError) as error:
             self._guard.failed("SIGTERM handler", error)
 
-    async def _end_beside_the_loop(self) -> None:
-        """Flush while the loop runs on; neither the application's executor nor a dead collector can hold it up."""
+    def _precede_lifespan(self, server: Any) -> None:
+        """Flush before the application's own end, in which some call `os._exit` (Chainlit): no request is left then."""
+        lifespan: Any = getattr(server, "lifespan", None)
+        told = getattr(lifespan, "shutdown", None)
+        if told is None:
+            return
+
+        async def shutdown() -> None:
+            await self._end_beside_the_loop(_HEAD_START)
+            await told()
+
+        lifespan.shutdown = shutdown
+
+    async def _end_beside_the_loop(self, seconds: float) -> None:
+        """Flush while the loop runs on, waited for at most `seconds`.
+
+        Neither the application's executor nor a dead collector can hold it up.
+        """
         import asyncio
 
         flushing = threading.Thread(target=self._end, args=(self._flush,), name="otel-distro-end", daemon=True)
-        deadline = Deadline(self._budget)
+        deadline = Deadline(seconds)
         try:
             flushing.start()
             while flushing.is_alive() and deadline.left():  # noqa: ASYNC110 - what is waited for ends in a thread

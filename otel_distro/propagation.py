@@ -28,7 +28,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ._compat import BAGGAGE_KEY, FLAGS, SPAN_ID, TRACE_ID, new_span_context, parts_of_propagator
+from ._compat import BAGGAGE_KEY, new_span_context, parts_of_propagator
 
 Headers = Mapping[bytes, bytes]
 """Header names in lower case -> values; repeated headers are joined with a comma."""
@@ -105,13 +105,6 @@ def usable_baggage(value: bytes) -> bytes:
     return b",".join(members[:_MAX_BAGGAGE_MEMBERS])
 
 
-def format_traceparent(parent: SpanContext) -> str:
-    """The `traceparent` header of a valid span context."""
-    # one conversion of both ids; formatting each number costs three times as much
-    ids = (parent[TRACE_ID] << 64 | parent[SPAN_ID]).to_bytes(24, "big").hex()
-    return f"00-{ids[:32]}-{ids[32:]}-{_HEX[parent[FLAGS] & 0xFF]}"
-
-
 class Propagation:
     """Reads and writes headers by the global propagator, the short way where that is W3C's.
 
@@ -170,7 +163,7 @@ class Propagation:
             own = span.get_span_context()
         trace_id, span_id, _, flags, state, valid = own
         if valid:
-            # as `format_traceparent`, without the call
+            # one conversion of both ids; formatting each number costs three times as much
             ids = (trace_id << 64 | span_id).to_bytes(24, "big").hex()
             set_header("traceparent", f"00-{ids[:32]}-{ids[32:]}-{_HEX[flags & 0xFF]}")
             if state is not DEFAULT_TRACE_STATE and state:

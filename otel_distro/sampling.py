@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
-from otel_distro._compat import FLAGS, TRACE_ID
+from otel_distro._compat import FLAGS
 
 ENTRY_POINTS = "opentelemetry_traces_sampler"
 _LOW_BITS = (1 << 64) - 1
@@ -51,12 +51,6 @@ class FlatSampler(Sampler):
         if self.parent_based and parent is not None:
             return bool(parent[FLAGS] & _SAMPLED)
         return trace_id & _LOW_BITS < self.bound
-
-    def drops(self, parent: SpanContext | None) -> bool:
-        """Whether it is certain, before any trace id is drawn, that a span with this parent is not sampled."""
-        if self.parent_based and parent is not None:
-            return not parent[FLAGS] & _SAMPLED
-        return self.bound == 0 or (parent is not None and not self.decide(None, parent[TRACE_ID]))
 
     def should_sample(  # noqa: PLR0917 - upstream's
         self,

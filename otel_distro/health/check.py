@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from contextvars import Context
@@ -58,13 +57,3 @@ def is_silent() -> bool:
     from otel_distro.tracing.context import suppressed
 
     return suppressed()
-
-
-async def awaited(value: Any) -> Any:
-    """What an awaitable gives, as a coroutine."""
-    return await value
-
-
-def on_loop(loop: asyncio.AbstractEventLoop, value: Any) -> Any:
-    """Await on `loop` what a synchronous check returned, from its thread."""
-    return asyncio.run_coroutine_threadsafe(awaited(value), loop).result()

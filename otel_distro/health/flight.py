@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 import time
 from collections.abc import Callable
 
-from .check import Check, on_loop, silent
+from otel_distro import loops
+
+from .check import Check, silent
 from .result import Result, raised, returned
 
 
@@ -36,15 +37,15 @@ class Flight:
         self.given_up = False
         self._check = check
         self._landed = landed
-        self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[None] | None = None
+        self._loop = loops.running()
+        self._cancel: Callable[[], None] | None = None
         self._lock = threading.Lock()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[loops.Waiter] = []
 
     @property
     def lost(self) -> bool:
         """Whether it can never end, because its event loop is closed."""
-        return self._task is not None and not self.over and self._loop.is_closed()
+        return self._cancel is not None and not self.over and self._loop.closed
 
     @property
     def left(self) -> float:
@@ -59,7 +60,7 @@ class Flight:
         """
         context = silent()
         if self._check.is_async:
-            self._task = self._loop.create_task(self._in_task(), context=context)
+            self._cancel = self._loop.begin(self._in_task, context)
         else:
             name = f"otel-distro-check-{self._check.name[:40]}"
             threading.Thread(target=context.run, args=(self._in_thread,), name=name, daemon=True).start()
@@ -67,28 +68,24 @@ class Flight:
     async def wait(self) -> bool:
         """Wait for the end, at most until the timeout; whether it came."""
         left = self.left
-        loop = asyncio.get_running_loop()
+        end = loops.running().waiter()
         with self._lock:
             if self.over or left <= 0:
                 return self.over
-            end = loop.create_future()
             self._waiting.append(end)
-        await asyncio.wait({end}, timeout=left)
+        await end.ended(left)
         return self.over
 
     def give_up(self) -> None:
         """Its timeout has passed: a task is told to end, a thread cannot be."""
         self.given_up = True
-        task = self._task
-        if task is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(task.cancel)
+        if self._cancel is not None:
+            self._cancel()
 
     async def _in_task(self) -> None:
         try:
             result = returned(await self._check.function(), self._seconds(), self.at)
-        except asyncio.CancelledError as error:
-            result = raised(error, self._seconds(), self.at)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a check may raise anything
+        except (Exception, SystemExit, self._loop.cancelled) as error:  # noqa: BLE001 - a check may raise anything
             result = raised(error, self._seconds(), self.at)
         self._land(result)
 
@@ -96,7 +93,7 @@ class Flight:
         try:
             value = self._check.function()
             if inspect.isawaitable(value):
-                value = on_loop(self._loop, value)
+                value = self._loop.awaited(value)
             result = returned(value, self._seconds(), self.at)
         except BaseException as error:  # noqa: BLE001 - nobody else has this thread, and without a result none comes again
             result = raised(error, self._seconds(), self.at)
@@ -111,12 +108,4 @@ class Flight:
             self.over = True
             waiting, self._waiting = self._waiting, []
         for end in waiting:
-            try:
-                end.get_loop().call_soon_threadsafe(_wake, end)
-            except RuntimeError:
-                continue  # that loop is closed, nobody waits there any more
-
-
-def _wake(end: asyncio.Future[None]) -> None:
-    if not end.done():
-        end.set_result(None)
+            end.end()

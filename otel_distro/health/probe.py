@@ -34,22 +34,20 @@ class Probe:
         self._flight: Flight | None = None
         self._lock = threading.Lock()
 
-    @property
-    def fresh(self) -> bool:
-        """Whether the newest result still counts."""
-        return self.last is not None and time.monotonic() < self._fresh_until
-
-    async def result(self) -> Result:
-        """The result of a run no older than the cache time, or of the one that is under way; within the timeout."""
+    def begin(self) -> Flight | Result:
+        """A result that still counts, or the run that is under way, which has begun just now where there was none."""
         last = self.last
         if last is not None and time.monotonic() < self._fresh_until:
             return last
-        flight = self._join()
-        if isinstance(flight, Result):
-            return flight
-        if not await flight.wait():
-            self._late(flight)
-        return self.last or self._remember(Result(Status.DOWN, None, flight.at, "no answer"))
+        return self._join()
+
+    async def result(self, begun: Flight | Result) -> Result:
+        """The result of what `begin` gave; within the check's timeout from the run's beginning."""
+        if isinstance(begun, Result):
+            return begun
+        if not await begun.wait():
+            self._late(begun)
+        return self.last or self._remember(Result(Status.DOWN, None, begun.at, "no answer"))
 
     def forget(self) -> None:
         """In a forked child: whatever runs, runs in the parent."""

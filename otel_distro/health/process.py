@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -100,12 +99,9 @@ class Health:
         probes = self.registry.probes()
         if self._named:
             self._name_strangers(probes)
-        stale = [probe for probe in probes if not probe.fresh]
-        if len(stale) > 1:
-            results = await asyncio.gather(*(probe.result() for probe in probes))
-        else:
-            results = [await probe.result() for probe in probes]
-        return [(probe.check, result) for probe, result in zip(probes, results, strict=True)]
+        # all have begun before one is waited for
+        begun = [(probe, probe.begin()) for probe in probes]
+        return [(probe.check, await probe.result(run)) for probe, run in begun]
 
     def _named_dependencies(self) -> frozenset[str]:
         """What `OTEL_DISTRO_HEALTH_CRITICAL` names one by one and not by kind."""

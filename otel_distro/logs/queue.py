@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otel_distro import settings
 from otel_distro.guard import Guard
 from otel_distro.otlp.encode_logs import LogEncoder
-from otel_distro.otlp.queue import PieceExporter, PieceQueue
+from otel_distro.otlp.queue import PieceQueue
 from otel_distro.tracing.batch import BatchQueue
 from otel_distro.tracing.context import suppressed
 
@@ -20,6 +20,9 @@ from .direct import Direct, Piece
 from .exporting import exporting
 from .fields import stays
 from .records import LeanLogRecord, Translator
+
+if TYPE_CHECKING:
+    from otel_distro.otlp.pieces import PieceExporter
 
 
 class _AsSpanExporter(SpanExporter):

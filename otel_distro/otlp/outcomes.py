@@ -58,7 +58,8 @@ class Outcomes:
 
     Attributes:
         held: seconds for which the other side wants nothing at all.
-        attempts: requests so far.
+        attempts: requests so far, the one under way too.
+        ended: requests that came to an end, whichever.
         failures: attempts that failed.
         failed_attempt: the number of the last one of those.
         streak: failures in a row.
@@ -90,6 +91,7 @@ class Outcomes:
         # not the module's generator: an application that seeds it would make all its workers wait alike
         self.chance = random.Random(os.urandom(8))  # noqa: S311 - jitter is no secret
         self.attempts = 0
+        self.ended = 0
         self.failures = 0
         self.failed_attempt = 0
         self.streak = 0
@@ -129,6 +131,7 @@ class Outcomes:
         Returns:
             Whether these batches wait no more, or as other ones.
         """
+        self.ended += 1
         now = max(time.monotonic() - lay, begun.started)
         began = self._began = self._began or begun.started
         settled = self._settle(begun, answer, now - begun.started, ending=ending)
@@ -209,6 +212,7 @@ class Outcomes:
         self._voice().back(away, self._spool.items, self._spool.dropped.total() - self._dropped_before)
 
     def _switch_off(self, reason: str) -> None:
+        self.failures += 1
         self.off = reason
         self._spool.drop_all(OFF)
         self._voice().off(reason)

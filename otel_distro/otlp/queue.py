@@ -18,7 +18,7 @@ from functools import partial
 from itertools import repeat
 from operator import call, itemgetter
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
@@ -29,7 +29,10 @@ from otel_distro.ledger import FEW, TOGETHER, Ledger
 from otel_distro.process import Deadline, in_forked_child
 
 from ._batch import Encoded, Piece, breathe
-from .encode_traces import SpanEncoder
+
+if TYPE_CHECKING:
+    from .encode_traces import SpanEncoder
+    from .pieces import PieceEncoder, PieceExporter
 
 _SAMPLED = 1
 _NEVER = sys.maxsize
@@ -43,46 +46,6 @@ _BATCHES_KEPT = 2
 _BYTES = itemgetter(2)
 _OURS = 0.9
 """The part of a shutdown's time that is used: whoever waits for it counts from an earlier moment."""
-
-
-class PieceExporter(Protocol):
-    """What is asked of an OTLP exporter; see `Export` for each."""
-
-    def hand_over(self, encode: Callable[[], Encoded]) -> bool:
-        """Give the senders what `encode` makes."""
-        ...
-
-    def hand_over_now(self, encode: Callable[[], Encoded]) -> bool:
-        """The same without waiting for anyone."""
-        ...
-
-    def postpone(self) -> None:
-        """After that: let no sender's thread wake up for nothing."""
-        ...
-
-    def feed(self, fetch: Callable[[], float], every: float) -> Callable[[], bool]:
-        """Have a sender's thread call `fetch`."""
-        ...
-
-    def force_flush(self, timeout_millis: float) -> bool:
-        """Wait until all is delivered."""
-        ...
-
-    def shutdown(self, timeout_millis: float | None) -> None:
-        """Deliver what waits, and end."""
-        ...
-
-
-class PieceEncoder(Protocol):
-    """What is asked of an encoder."""
-
-    def piece(self, item: Any, /) -> Piece:
-        """One item's part of a request; never raises."""
-        ...
-
-    def join(self, pieces: Sequence[Piece]) -> Encoded:
-        """The request of these pieces."""
-        ...
 
 
 class PieceQueue:

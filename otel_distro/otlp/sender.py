@@ -279,7 +279,7 @@ class Sender:
                 dropped=MappingProxyType(dict(of.lost + spool.dropped)),
                 queued=spool.items,
                 queued_bytes=spool.memory + spool.disk,
-                requests=of.attempts,
+                requests=of.ended,
                 failures=of.failures,
                 latency=of.latency,
                 away_for=None if of.away_since is None else time.monotonic() - of.away_since,

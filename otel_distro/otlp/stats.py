@@ -18,7 +18,7 @@ class SenderStats:
         dropped: lost, by reason.
         queued: waiting, in memory and files.
         queued_bytes: their size.
-        requests: attempts so far.
+        requests: attempts that came to an end; one under way is no success that would be taken back.
         failures: attempts that failed.
         latency: seconds the last delivered request took; 0.0 before the first.
         away_for: seconds since the collector went away; None while it answers.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, MutableMapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,7 @@ def store(
     """
     from otel_distro.metrics.shared import directories, open_store
 
-    bases = directories(environ, tempfile.gettempdir())
+    bases = directories(environ)
     return guard.call("shared metrics", LocalStore(), open_store, bases, name, guard, resource, observes=serves)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from otel_distro import loops
 from otel_distro.guard import Guard
 from otel_distro.propagation import join_headers
 
@@ -63,19 +62,16 @@ class MetricsRoute:
         await _send(send, 200, tuple(headers), b"" if scope["method"] == "HEAD" else answer.body)
 
     async def _in_thread(self, accept: str, encoding: str) -> Answer:
-        loop = asyncio.get_running_loop()
-        scraped: asyncio.Future[Answer] = loop.create_future()
+        scraped = loops.running().waiter()
+        answers: list[Answer | Exception] = []
 
         def run() -> None:
-            answer: Answer | Exception
             try:
-                answer = self._scrape(accept, encoding)
+                answers.append(self._scrape(accept, encoding))
             except Exception as error:  # noqa: BLE001 - told where the scrape was asked for
-                answer = error
+                answers.append(error)
             self._running.discard(thread)
-            # a loop that has been closed meanwhile has nobody who waits
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, scraped, answer)
+            scraped.end()
 
         thread = threading.Thread(target=run, name="otel-distro-scrape", daemon=True)
         self._running.add(thread)
@@ -84,17 +80,11 @@ class MetricsRoute:
         except RuntimeError:
             self._running.discard(thread)
             raise
-        return await scraped
-
-
-def _settle(scraped: asyncio.Future[Answer], answer: Answer | Exception) -> None:
-    if scraped.done():
-        # whoever asked has gone
-        return
-    if isinstance(answer, Exception):
-        scraped.set_exception(answer)
-    else:
-        scraped.set_result(answer)
+        await scraped.ended()
+        [answer] = answers
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 async def _send(

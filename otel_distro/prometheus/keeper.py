@@ -83,7 +83,11 @@ class Keeper:
         self._guard.call("prometheus port", None, self._try)
         self._ear = self._listen()
         self._thread = threading.Thread(target=self._run, name="otel-distro-metrics-port", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._thread = None
+            self._guard.failed("/metrics", error, remedy="the port is not tried again, and no group is looked after")
 
     def stop(self, timeout: float = 1.0) -> None:
         """Give the port to another process of the group; waits for the threads at most `timeout` seconds each."""
@@ -156,7 +160,12 @@ class Keeper:
                 "compose's network)",
                 once="metrics exposed",
             )
-        self._server.start()
+        try:
+            self._server.start()
+        except (OSError, RuntimeError) as error:
+            # an interpreter that ends starts no threads: whoever had the port has ended just before this process
+            if threading.main_thread().is_alive():
+                self._guard.failed("/metrics", error, remedy="everything else works; it is tried again")
 
     def _own(self) -> bool:
         assert self._directory is not None  # noqa: S101 - narrows the type: without a group the port is owned

@@ -107,13 +107,24 @@ class Server:
         self._listener = listener
 
     def start(self) -> None:
-        """Answer from a thread of its own until `stop`."""
+        """Answer from a thread of its own until `stop`.
+
+        Raises:
+            OSError: there is no descriptor for its end; the port is given back.
+            RuntimeError: there is no thread; the port is given back.
+        """
         if self._listener is None or self._thread is not None:
             return
-        self._waker, self._wake_end = socket.socketpair()
-        self._wake_end.setblocking(False)
-        self._thread = threading.Thread(target=self._run, name="otel-distro-metrics", daemon=True)
-        self._thread.start()
+        try:
+            self._waker, self._wake_end = socket.socketpair()
+            self._wake_end.setblocking(False)
+            self._thread = threading.Thread(target=self._run, name="otel-distro-metrics", daemon=True)
+            self._thread.start()
+        except (OSError, RuntimeError):
+            # a port that nobody answers keeps every other process from it
+            self._thread = None
+            self._close()
+            raise
 
     def stop(self, timeout: float = 1.0) -> None:
         """Give the port back; waits for the thread, at most `timeout` seconds."""

@@ -49,8 +49,10 @@ class _Timer:
 
     def _tick(self) -> None:
         now = monotonic()
-        self._record(max(0.0, now - self.due))
+        late = now - self.due
+        # first: whatever is raised in the recording, a signal's handler for one, the loop would seem blocked ever after
         self._set(now)
+        self._record(max(0.0, late))
 
     def stop(self) -> None:
         self._handle.cancel()

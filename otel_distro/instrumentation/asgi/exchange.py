@@ -367,6 +367,10 @@ class Exchange(RequestScope):
         # a retained context does not keep the body alive
         self._data = self.held = None
 
+    def client_left(self) -> bool:
+        """Whether the client went away before its answer was complete; uvicorn tells, and asks itself the same."""
+        return getattr(getattr(self._send, "__self__", None), "disconnected", False) is True
+
     def report(self, scope: Scope, error: BaseException) -> None:
         """Tell FastAPI's own telemetry, where the application has it, what has left the application."""
 
@@ -374,6 +378,8 @@ class Exchange(RequestScope):
         self, error: BaseException | None
     ) -> None:
         """End span and metrics, once; what goes wrong stays with the guard.
+
+        In one piece, because each call between its steps would cost every request.
 
         Args:
             error: what left the application, None when it returned.

@@ -317,8 +317,8 @@ class Server:
     def failure(self, exchange: Exchange, error: BaseException | None) -> str | None:
         """`error.type` of a request, or None for one that did not fail.
 
-        A client that goes away from a response that has begun is no error of the server, and neither is the
-        cancellation that tells about it.
+        A client that goes away is no error of the server: neither before a response that was not begun for that reason
+        nor in the middle of one, and neither is the cancellation that tells about the latter.
 
         Args:
             exchange: at its end.
@@ -330,7 +330,9 @@ class Server:
         if exchange.origin.word == "WS":
             return None
         if status is None:
-            return INCOMPLETE if error is None else exception_type(error)
+            if error is None:
+                return None if exchange.client_left() else INCOMPLETE
+            return exception_type(error)
         return str(status) if status >= 500 else None
 
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 SCOPE_NAME = "otel_distro.instrumentation.fastapi"
 ATTRIBUTE = "_otel_distro_server"
 """Where an application keeps its `Server`: a look-up in its own dictionary is the cheapest there is."""
-_NORMAL_CLOSE = frozenset({1000, 1001})
+_NORMAL_CLOSE = frozenset({1000, 1001, 1005})
+"""Of a WebSocket; the last stands for a close frame without a code, as a browser's `close()` sends it (RFC 6455)."""
 
 
 class Servers:

@@ -15,15 +15,15 @@ from .runtime import Group
 from .store import PART, SharedStore
 
 
-def directories(environ: Mapping[str, str], temporary: str) -> Sequence[Path]:
+def directories(environ: Mapping[str, str]) -> Sequence[Path]:
     """Where a group's directory may be, best first: memory rather than disk, the user's own rather than everyone's.
 
     Args:
-        environ: for `XDG_RUNTIME_DIR`.
-        temporary: the directory for temporary files.
+        environ: for `XDG_RUNTIME_DIR` and `TMPDIR`.
     """
-    found = [environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", temporary]  # noqa: S108 - checked before use
-    return [Path(path) for path in found if path and Path(path).is_dir()]
+    named = (environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", environ.get("TMPDIR", ""), "/tmp")  # noqa: S108 - as below
+    # neither `Path.is_dir`, which raises below a directory closed to us, nor `tempfile`, where nothing is writable
+    return [Path(path) for path in dict.fromkeys(named) if os.path.isdir(path)]  # noqa: PTH112 - checked before use
 
 
 def open_store(
