@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import anyio.lowlevel
 from opentelemetry import propagate
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
@@ -182,14 +183,14 @@ async def drive(
     sent: list[Message] = []
 
     async def receive() -> Message:
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         message = next(waiting, None)
         if message is None and not leaves:
-            await asyncio.sleep(3600)
+            await anyio.sleep(3600)
         return message or {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         sent.append(message)
 
     await app(scope, receive, send)

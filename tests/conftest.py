@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import signal
 import sys
@@ -14,6 +15,10 @@ import pytest
 # a shell without job control starts commands with SIGINT ignored, which the programs under test would inherit
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Hypothesis would import trio for its plug-in, in tests that are not trio's, and warn of what `gc.freeze` hides from it
+os.environ.setdefault("HYPOTHESIS_NO_PLUGINS", "1")
 
 
 def pytest_collection_finish() -> None:

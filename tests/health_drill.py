@@ -20,8 +20,9 @@ from pathlib import Path
 from starlette.responses import Response
 
 from tests.asgi_rig import App, Message, one_route, rigged, scope_of
-from tests.e2e.service import OURS, Service
+from tests.e2e.service import Service
 from tests.health_rig import HealthRig
+from tests.programs import OURS
 from tests.servers.base import free_port
 
 _ROOT = Path(__file__).resolve().parents[1]

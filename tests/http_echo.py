@@ -18,7 +18,7 @@ class Echo:
     Attributes:
         url: `http://127.0.0.1:port`.
         port: the port.
-        asked: the headers of each request, names in lower case.
+        asked: the headers of each request, names in lower case; the values of one that came twice are joined.
     """
 
     url: str
@@ -34,7 +34,7 @@ class _Handler(BaseHTTPRequestHandler):
     echo: Echo
 
     def do_GET(self) -> None:
-        self.echo.asked.append({name.lower(): value for name, value in self.headers.items()})
+        self.echo.asked.append({name.lower(): ", ".join(self.headers.get_all(name, ())) for name in self.headers})
         path = urlsplit(self.path).path
         self.rfile.read(int(self.headers.get("content-length") or 0))
         if path == "/redirect":

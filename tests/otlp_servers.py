@@ -106,14 +106,22 @@ class RawServer:
                 connection.close()
 
 
-def keep_answering(answer: bytes) -> Script:
-    """A script that reads requests and gives the same answer to each."""
+def keep_answering(answer: bytes, seen: list[bytes] | None = None) -> Script:
+    """A script that reads requests and gives the same answer to each; they are added to `seen`."""
 
     def script(connection: socket.socket, _: int) -> None:
-        while read_request(connection):
+        while request := read_request(connection):
+            if seen is not None:
+                seen.append(request)
             connection.sendall(answer)
 
     return script
+
+
+def refused_url() -> str:
+    """An address where nobody listens."""
+    with RawServer(keep_answering(b"")) as server:
+        return server.url
 
 
 class Speaking:

@@ -173,6 +173,15 @@ class Recording:
         return [f"{failure.part}: {failure.reason}" for failure in self.guard.failures]
 
 
+@contextmanager
+def recorded(kind: type[Instrumentation], *, brief: bool = False) -> Iterator[Recording]:
+    """What the library of `kind` records, instrumented for the length of the block; nothing of ours may have failed."""
+    recording = Recording(brief=brief)
+    with instrumented(kind, recording):
+        yield recording
+    assert recording.failures == []
+
+
 def library_of(kind: type[Instrumentation]) -> ModuleType:
     """The library that an instrumentation is for, imported."""
     return next(importlib.import_module(own.modules[0]) for own in OURS if own.name == kind.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -14,16 +13,14 @@ from typing import Self
 
 from sentry_relay.processing import StoreNormalizer
 
-from tests.servers import OtlpSink, free_port, wait_until
+from tests.programs import OURS, ROOT, run
+from tests.servers import OtlpSink
 from tests.servers.sentry import SentryServer
-
-ROOT = Path(__file__).resolve().parents[1]
-RUN = (sys.executable, "-m", "otel_distro", "run")
+from tests.serving import Serving
 
 
-def environment(sentry: SentryServer, sink: OtlpSink, more: Mapping[str, str]) -> dict[str, str]:
+def reporting(sentry: SentryServer, sink: OtlpSink, more: Mapping[str, str]) -> dict[str, str]:
     """Variables of a program that sends spans to both, fast; `more` wins."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SENTRY_"))}
     ours = {
         "SENTRY_DSN": sentry.dsn,
         "SENTRY_RELEASE": "shop@1.2",
@@ -32,18 +29,17 @@ def environment(sentry: SentryServer, sink: OtlpSink, more: Mapping[str, str]) -
         "OTEL_EXPORTER_OTLP_HEADERS": "api-key=collectors-secret",
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_BSP_SCHEDULE_DELAY": "100",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), kept.get("PYTHONPATH")))),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
-    return {**kept, **ours, **more}
+    return {**ours, **more}
 
 
-class Service:
+class Service(Serving):
     """`tests.sentry_service` under uvicorn (or another command) with our launcher.
 
     Args:
         more: further environment variables.
         command: a server's command line, `{port}` is put in.
-        start: sends nothing before this many requests to `/ok` succeeded.
     """
 
     def __init__(
@@ -54,30 +50,15 @@ class Service:
         self.sentry = SentryServer()
         self.sink = OtlpSink()
         self._more = more or {}
-        self._command = command
-        self.port = free_port()
-        self.output = ""
+        self._written = tempfile.TemporaryDirectory()
+        super().__init__([*OURS, *command], {}, Path(self._written.name, "service.log"), probe="/docs")
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
+        """Start Sentry, the collector and then the service."""
         self.sentry.start()
         self.sink.start()
-        command = [part.format(port=self.port) for part in self._command]
-        # nobody reads while it runs, and a full pipe would stop it in the middle of a traceback
-        self._written = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            [*RUN, *command],
-            cwd=ROOT,
-            env=environment(self.sentry, self.sink, self._more),
-            stdout=self._written,
-            stderr=subprocess.STDOUT,
-        )
-        wait_until(self._answers, seconds=120, what="the service")
-        return self
-
-    def _answers(self) -> bool:
-        if self.process.poll() is not None:
-            raise RuntimeError(self.stop())
-        return self.get("/docs") != 0
+        self._environ = reporting(self.sentry, self.sink, self._more)
+        return super().start()
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> int:
         """The status of a request; 0 where nobody listens."""
@@ -91,20 +72,9 @@ class Service:
         except OSError:
             return 0
 
-    def stop(self) -> str:
-        """End the service by SIGTERM, and give back what it wrote."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        self.process.wait(90)
-        self._written.seek(0)
-        self.output = self._written.read()
-        return self.output
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._written.close()
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._written.cleanup()
         self.sentry.stop()
         self.sink.stop()
 
@@ -114,18 +84,10 @@ def run_script(
     sentry: SentryServer,
     sink: OtlpSink,
     more: Mapping[str, str] | None = None,
-    launcher: Sequence[str] = RUN,
+    launcher: Sequence[str] = OURS,
 ) -> subprocess.CompletedProcess[str]:
     """Run Python code to its end under our launcher, or another."""
-    return subprocess.run(
-        [*launcher, sys.executable, "-c", code],
-        cwd=ROOT,
-        env=environment(sentry, sink, more or {}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run(code, launcher, **reporting(sentry, sink, more or {}))
 
 
 def problems(event: Mapping[str, object]) -> object:

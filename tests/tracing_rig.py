@@ -83,6 +83,13 @@ class Recorder(SpanExporter):
         return [span.name for call in self.calls for span in call]
 
 
+def end_spans(made: SpanProcessor, count: int) -> None:
+    """End that many spans of a provider with this processor, named by number."""
+    tracer = provider(made).get_tracer("t")
+    for number in range(count):
+        tracer.start_span(str(number)).end()
+
+
 class Stuck(Recorder):
     """An exporter whose export blocks until `released`; its shutdown releases it if `interruptible`."""
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from tests.chaos.killing import Killer, children
 from tests.chaos.load import Load, Truth
 from tests.chaos.watch import OPENMETRICS, Watch, count, faults, scrape
-from tests.e2e.service import OURS, STOCK, Service
+from tests.e2e.service import Service
+from tests.programs import OURS, STOCK
 from tests.servers import Stack
 from tests.servers.waiting import wait_until
 

@@ -1,15 +1,8 @@
 """What `_compat` takes from upstream's propagators is still there."""
 
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_distro import _compat
-
-
-def test_a_composite_tells_its_parts():
-    """The parts of a plain composite propagator are readable, in order."""
-    part = TraceContextTextMapPropagator()
-    assert _compat.parts_of_propagator(CompositePropagator([part])) == (part,)
 
 
 def test_any_other_propagator_is_its_own_part():

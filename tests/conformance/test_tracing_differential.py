@@ -32,6 +32,7 @@ from otel_distro import sampling, settings
 from otel_distro.guard import Guard
 from otel_distro.tracing import LeanTracerProvider
 from tests.conformance import tracing_programs as programs
+from tests.tracing_rig import Collected
 
 RESOURCE = Resource({"service.name": "differential"})
 UPSTREAM_SAMPLERS = {
@@ -119,7 +120,7 @@ DEFAULTS: dict[str, Any] = {
 
 def ended(provider: TracerProvider, program: Any) -> tuple[list[Span], list[ReadableSpan]]:
     """Run a program; the spans started and the spans ended."""
-    collected = programs.Collected()
+    collected = Collected()
     provider.add_span_processor(collected)
     return programs.run(provider, program), collected.spans
 
@@ -279,7 +280,7 @@ def _nested() -> list[Any]:
 
 
 def _one(provider: TracerProvider, act: Callable[[Any], Any] = lambda span: None, **start: Any) -> dict[str, Any]:
-    collected = programs.Collected()
+    collected = Collected()
     provider.add_span_processor(collected)
     span = provider.get_tracer("t").start_span("s", **start)
     act(span)
@@ -395,7 +396,7 @@ INTENDED = [
 
 
 def _stack_of_a_block(provider: TracerProvider) -> str:
-    collected = programs.Collected()
+    collected = Collected()
     provider.add_span_processor(collected)
     with contextlib.suppress(ZeroDivisionError), provider.get_tracer("t").start_as_current_span("s"):
         _ = 1 / 0
@@ -403,7 +404,7 @@ def _stack_of_a_block(provider: TracerProvider) -> str:
 
 
 def _entered_twice(provider: TracerProvider) -> int:
-    collected = programs.Collected()
+    collected = Collected()
     provider.add_span_processor(collected)
     block = provider.get_tracer("t").start_as_current_span("s")
     for _ in range(2):
@@ -418,7 +419,7 @@ def _with(provider: TracerProvider, processor: SpanProcessor) -> TracerProvider:
 
 
 def _ended(provider: TracerProvider) -> ReadableSpan:
-    collected = programs.Collected()
+    collected = Collected()
     provider.add_span_processor(collected)
     provider.get_tracer("t").start_span("s").end()
     return collected.spans[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT,
     Link,
@@ -107,16 +107,6 @@ limits = st.fixed_dictionaries(
         "span_attribute_length": st.none() | st.integers(10, 13),
     }
 )
-
-
-class Collected(SpanProcessor):
-    """Keeps what ended, in order."""
-
-    def __init__(self) -> None:
-        self.spans: list[ReadableSpan] = []
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self.spans.append(span)
 
 
 def run(provider: TracerProvider, program: Sequence[tuple[Any, ...]]) -> list[Span]:
@@ -226,7 +216,6 @@ def _ids(context: SpanContext | None, ids: dict[int, int] | None) -> Any:
 
 __all__ = [
     "INVALID_SPAN_CONTEXT",
-    "Collected",
     "Mute",
     "Spoken",
     "get_current_span",

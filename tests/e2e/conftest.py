@@ -12,7 +12,8 @@ from redis import Redis
 
 from tests import promql
 from tests.e2e.monitored import PUSHED, SCRAPED, Monitored, monitored
-from tests.e2e.service import STOCK, Service
+from tests.e2e.service import Service
+from tests.programs import STOCK
 from tests.servers import Answer, PostgresServer, RedisServer, Stack, tempo_line, wait_until
 
 LOGS = Path(__file__).resolve().parents[2] / "test-logs" / "e2e"

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from tests.e2e.service import OURS, Service
+from tests.e2e.service import Service
 from tests.e2e.stacks.rig import Outside
 from tests.hardships.processes import Threads
+from tests.programs import OURS
 from tests.servers import OtlpSink, PostgresServer, PrometheusServer, RedisServer, http_json, wait_until
 from tests.servers.exposition import Sample
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.service import STOCK
 from tests.e2e.test_launches import UVICORN
 from tests.e2e.traces import new_trace
+from tests.programs import STOCK
 from tests.servers import Stack
 
 

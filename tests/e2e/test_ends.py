@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.service import OURS, STOCK
 from tests.e2e.test_launches import LAUNCHES
+from tests.programs import OURS, STOCK
 from tests.servers import OtlpSink
 
 NEVER_BY_ITSELF = {"OTEL_BSP_SCHEDULE_DELAY": "60000"}

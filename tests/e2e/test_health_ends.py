@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.service import OURS, Service
+from tests.e2e.service import Service
+from tests.programs import OURS
 from tests.servers.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tests.e2e.conftest import LOGS, starting
-from tests.e2e.service import OURS, STOCK, Service
+from tests.e2e.service import Service
 from tests.e2e.traces import Node, new_trace, one, text, tree
+from tests.programs import OURS, STOCK
 from tests.servers import Stack
 from tests.servers.signals import SpanRecord
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.e2e.conftest import Start
-from tests.e2e.service import STOCK
+from tests.programs import STOCK
 from tests.servers import OtlpSink
 
 

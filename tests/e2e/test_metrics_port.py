@@ -13,7 +13,8 @@ import pytest
 
 from tests.chaos.killing import children
 from tests.chaos.watch import count, scrape
-from tests.e2e.service import STOCK, Service
+from tests.e2e.service import Service
+from tests.programs import STOCK
 from tests.servers.base import free_port
 from tests.servers.waiting import wait_until
 

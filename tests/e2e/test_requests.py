@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from tests.e2e.conftest import LOGS, Start, starting
-from tests.e2e.service import OURS, STOCK, Service
+from tests.e2e.service import Service
 from tests.e2e.test_launches import UVICORN
 from tests.e2e.traces import new_trace, one
+from tests.programs import OURS, STOCK
 from tests.servers import OtlpSink, Stack
 from tests.servers.waiting import wait_until
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import LOGS
-from tests.e2e.service import OURS, Service
+from tests.e2e.service import Service
 from tests.e2e.stacks import HEALTH_AGENT, STACKS, Stack
 from tests.e2e.stacks.rig import Evidence, running
+from tests.programs import OURS
 from tests.servers import RedisServer
 from tests.servers.sentry import SentryServer
 

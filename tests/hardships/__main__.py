@@ -1,4 +1,4 @@
-"""What the suites try in seconds, in full length: ./scripts/hardships [outage|forks|ends|settings|soak|published]"""
+"""What the suites try in seconds, in full length, and what they do not try: ./scripts/hardships [case ...]"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.hardships import bad_settings, ends, forks, outage, published, soak
+from tests.hardships import applications, bad_settings, ends, forks, outage, published, soak
 
 _HELD = 0.99
 """The part of the wanted rate that a drill must reach to count: the last answers are on their way when it is over."""
@@ -70,6 +70,10 @@ def _published(chosen: argparse.Namespace) -> bool:
     return published.main(Path(chosen.cache).expanduser(), chosen.project)
 
 
+def _applications(chosen: argparse.Namespace) -> bool:
+    return applications.main(Path(chosen.cache).expanduser() / "applications", chosen.project)
+
+
 CASES: dict[str, Callable[[argparse.Namespace], bool]] = {
     "outage": _outage,
     "forks": _forks,
@@ -77,22 +81,30 @@ CASES: dict[str, Callable[[argparse.Namespace], bool]] = {
     "settings": _settings,
     "soak": _soak,
     "published": _published,
+    "applications": _applications,
 }
 
 
 def main() -> int:
     """Exit status 0 when every case went as it should."""
     parser = argparse.ArgumentParser(prog="scripts/hardships", description=__doc__)
-    parser.add_argument("case", nargs="*", choices=[[], *CASES], default=[], help="all of them without one")
+    parser.add_argument(
+        "case",
+        nargs="*",
+        choices=[[], *CASES],
+        default=[],
+        metavar="case",
+        help=f"{', '.join(CASES)}; all of them without one",
+    )
     parser.add_argument(
         "--seconds", type=float, default=60, help="how long the outage lasts; a soak, five times as long"
     )
     parser.add_argument("--rate", type=float, default=200, help="requests a second during the outage")
     parser.add_argument("--count", type=int, default=0, help="how many forks, or random environments")
     parser.add_argument(
-        "--cache", default="~/.cache/otel-distro/published", help="where other projects' suites are kept"
+        "--cache", default="~/.cache/otel-distro/published", help="where other projects and their suites are kept"
     )
-    parser.add_argument("--project", default="", help="one of the projects whose suites are run")
+    parser.add_argument("--project", default="", help="one of the projects or applications that are run")
     chosen = parser.parse_args()
     good = True
     for name in chosen.case or CASES:

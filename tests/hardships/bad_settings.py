@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from otel_distro.settings import describe
-from tests.hardships.processes import OURS, Served, run
+from tests.hardships.processes import Served
+from tests.programs import OURS, run
 from tests.servers.waiting import http_get
 
 _BY_KIND = {
@@ -81,7 +82,7 @@ def served(environ: Mapping[str, str], command: tuple[str, ...], log: Path) -> s
         running.stop()
     if answer != b"7":
         raise AssertionError(f"the application answered {answer!r}")
-    return running.output
+    return running.log()
 
 
 def alone(name: str, text: str, launcher: tuple[str, ...] = OURS) -> str | None:

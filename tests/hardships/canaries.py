@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from tests.hardships.processes import run
+from tests.programs import run
 from tests.servers import OtlpSink
 from tests.servers.sentry import SentryServer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.hardships.processes import run
+from tests.programs import run
 from tests.servers import OtlpSink
 from tests.servers.sink import Answer
 

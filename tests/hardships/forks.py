@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 
-from tests.hardships.processes import run
+from tests.programs import run
 from tests.servers import OtlpSink
 
 # Threads make spans and counts as fast as they can while the main thread forks, so a fork comes while locks are held,

@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.hardships.processes import OURS, Load, Served
+from tests.hardships.processes import Load, Served
+from tests.programs import OURS
 from tests.servers import OtlpSink
 from tests.servers.waiting import wait_until
 

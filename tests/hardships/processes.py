@@ -1,107 +1,31 @@
-"""Programs started under a launcher, with an environment of their own and their log kept."""
+"""Servers under a launcher, whose log is kept, and threads that ask them."""
 
 from __future__ import annotations
 
 import http.client
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Self
 
-from tests.servers.base import free_port
-from tests.servers.waiting import http_ok, wait_until
-
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-OURS = ("otel-distro", "run")
-STOCK = ("opentelemetry-instrument",)
+from tests.serving import Serving
 
 
-def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without telemetry settings, and `given`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SENTRY_", "PYTHON"))}
-    return {**kept, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OTEL_PYTHON_DISTRO": "otel_distro", **given}
-
-
-def run(
-    code: str, launcher: Sequence[str] = OURS, *, seconds: float = 150, **environ: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a piece of Python under a launcher."""
-    return subprocess.run(
-        [*launcher, sys.executable, "-c", code],
-        env=environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-        errors="replace",
-        cwd=ROOT,
-    )
-
-
-class Served:
-    """`application` under a server and a launcher; a context manager.
-
-    Args:
-        command: the server's command line, `{port}` filled in.
-        environ: variables of the telemetry.
-        log: file that gets what the processes write.
-    """
-
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
-        self.port = free_port()
-        self._command = [part.format(port=self.port) for part in command]
-        self._environ = environ
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command, env=environment(self._environ), cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-            )
-        wait_until(
-            lambda: http_ok(f"http://127.0.0.1:{self.port}/health"), seconds=120, what=f"the application; {self._log}"
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process is not None
-        if self._process.poll() is None:
-            self.stop()
-
-    def stop(self, number: int = signal.SIGTERM, *, seconds: float = 30) -> int:
-        """End it by a signal; the exit code. One that outlives `seconds` is killed, and `TimeoutExpired` raised."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        try:
-            return self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            raise
-
-    @property
-    def output(self) -> str:
-        """All that was written so far."""
-        return self._log.read_text(errors="replace")
+class Served(Serving):
+    """`application` under a server and a launcher."""
 
     def memory(self) -> dict[int, int]:
         """Resident bytes of each process of the group, by pid."""
-        assert self._process is not None
         found = {}
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = path.read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            if int(fields[2]) == self._process.pid:
+            if int(fields[2]) == self.pid:
                 found[int(path.parent.name)] = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
         return found
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.hardships.environments import environment
+
 _TOOLS = (
     "pytest", "pytest-timeout", "anyio[trio]", "trio", "dirty-equals", "inline-snapshot", "jinja2", "itsdangerous",
     "python-multipart", "pyyaml", "PyJWT", "pwdlib[argon2]", "sqlmodel", "flask", "orjson", "ujson", "email-validator",
@@ -61,7 +61,8 @@ def main(cache: Path, only: str = "") -> bool:
         cache: directory outside the tree.
         only: the name of one project; all of them when empty.
     """
-    python = environment(cache)
+    pins = [f"{project.name}=={project.version}" for project in PROJECTS]
+    python = str(environment(cache, "venv", (*_TOOLS, *pins)) / "python")
     good = True
     for project in PROJECTS:
         if only not in {"", project.name}:
@@ -79,19 +80,6 @@ def main(cache: Path, only: str = "") -> bool:
                 print(f"  {name}: {before} without, {after} with ({why or 'NOT EXPECTED'})", flush=True)
         good &= len(bare) > 100
     return good
-
-
-def environment(cache: Path) -> str:
-    """A Python with the projects, what their suites need, and this distro; made once."""
-    home = cache / f"venv-{sys.version_info[0]}.{sys.version_info[1]}"
-    python = home / "bin" / "python"
-    if not (home / "complete").exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        pins = [f"{project.name}=={project.version}" for project in PROJECTS]
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "-e", str(ROOT), *_TOOLS, *pins], check=True)
-        (home / "complete").touch()
-    return str(python)
 
 
 def fetched(python: str, cache: Path, project: Project) -> Path:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.hardships.processes import OURS, Served, Threads
+from tests.hardships.processes import Served, Threads
+from tests.programs import OURS
 from tests.servers import OtlpSink, RedisServer
 from tests.servers.base import free_port
 from tests.servers.waiting import http_get

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from opentelemetry.instrumentation import auto_instrumentation
 
-BIN = Path(sys.executable).parent
-OURS = (str(BIN / "otel-distro"), "run")
-STOCK = (str(BIN / "opentelemetry-instrument"),)
-INJECTED = ("env", f"PYTHONPATH={Path(auto_instrumentation.__file__).parent}")
-"""As Kubernetes' operator starts programs: the stock launcher's part in them, without itself."""
+from tests import programs
+from tests.programs import INJECTED, OURS, STOCK
+
 AWAKE = "from otel_distro.session import opened; awake = lambda: opened().pipeline is not None\n"
 
 
 def run(launcher: tuple[str, ...], code: str, **environ: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SENTRY_"))}
+    """What the program says; it can ask whether it is `awake()`."""
     told = {
-        "OTEL_PYTHON_DISTRO": "otel_distro",
         "OTEL_TRACES_EXPORTER": "none",
         "OTEL_METRICS_EXPORTER": "none",
         # a package of the test environment that waits for nothing would set everything up at once
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*",
         **environ,
     }
-    command = [*launcher, sys.executable, "-c", AWAKE + code]
-    done = subprocess.run(command, env={**kept, **told}, capture_output=True, text=True, timeout=60, check=False)
+    done = programs.run(AWAKE + code, launcher, **told)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     return done.stdout
@@ -263,8 +255,6 @@ def test_the_stock_launcher_starts_programs_as_ours_does_where_it_is_certain(
 ) -> None:
     """What it would import into a program that is to have our distro is spared; else it goes its own way."""
     code = "import sys; print('opentelemetry.instrumentation' not in sys.modules)"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
-    told = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_PYTHON_DISTRO": "otel_distro"}
-    command = [*STOCK, sys.executable, "-c", code]
-    done = subprocess.run(command, env={**kept, **told, **environ}, capture_output=True, text=True, check=True)
+    quiet = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
+    done = programs.run(code, STOCK, check=True, **{**quiet, **environ})
     assert done.stdout == f"{spared}\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.hardships.bad_settings import STOCKS_OWN, fuzzed, said, served, wrong
-from tests.hardships.processes import OURS, STOCK, run
+from tests.programs import OURS, STOCK, run
 
 SERVER = ("uvicorn", "tests.hardships.application:app", "--port", "{port}", "--workers", "2", "--log-level", "warning")
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.programs import OURS, STOCK, run
 from tests.servers import OtlpSink
 
-BIN = Path(sys.executable).parent
-OURS = ("otel-distro", "run")
-STOCK = ("opentelemetry-instrument",)
 DOCUMENT = """
 file_format: "1.0"
 resource:
@@ -49,13 +44,6 @@ print(state.service, [(p.name, p.on, p.detail) for p in state.parts], [(e.signal
 """
 
 
-def run(launcher: tuple[str, ...], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    environment = {**kept, "OTEL_PYTHON_DISTRO": "otel_distro", "PATH": f"{BIN}:{os.environ['PATH']}", **environ}
-    command = [*launcher, sys.executable, "-c", PROGRAM]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
 @pytest.mark.parametrize(
     ("launcher", "pipeline"), [(OURS, "lean"), (STOCK, "lean"), (OURS, "upstream")], ids=["ours", "stock", "upstream"]
 )
@@ -65,9 +53,9 @@ def test_a_file_is_the_pipeline_of_its_variables(launcher: tuple[str, ...], pipe
     path.write_text(DOCUMENT)
     with OtlpSink() as sink:
         both = {"OTEL_DISTRO_PIPELINE": pipeline}
-        declared = run(launcher, {**both, "OTEL_CONFIG_FILE": str(path), "COLLECTOR": sink.url})
+        declared = run(PROGRAM, launcher, **both, OTEL_CONFIG_FILE=str(path), COLLECTOR=sink.url)
         endpoint = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{sink.url}/v1/traces"}
-        variables = run(launcher, {**both, **VARIABLES, **endpoint})
+        variables = run(PROGRAM, launcher, **both, **VARIABLES, **endpoint)
         assert declared.stdout == variables.stdout != ""
         assert declared.stderr == variables.stderr
         assert [span.name for span in sink.spans] == ["s", "s"]
@@ -84,10 +72,7 @@ def test_a_broken_file_is_said_once_for_a_program_and_its_children(tmp_path: Pat
     path = tmp_path / "otel.yaml"
     path.write_text("tracer_provider: [")
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'pass'], check=True); print('ran')"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    environ = {**kept, "OTEL_CONFIG_FILE": str(path), "OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
-    command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", code]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = run(code, OTEL_CONFIG_FILE=str(path), OTEL_TRACES_EXPORTER="none", OTEL_METRICS_EXPORTER="none")
     assert (done.returncode, done.stdout) == (0, "ran\n")
     assert done.stderr.count("OTEL_CONFIG_FILE") == 1
     assert "Traceback" not in done.stderr

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from tests.programs import OURS, environment
 from tests.servers.sentry import SentryServer
 from tests.servers.sink import OtlpSink
 
@@ -62,10 +62,8 @@ sentry_sdk.flush(60)
 """.replace("MANY", str(MANY)).replace("REPORTED", str(REPORTED))
 
 
-def _environment(sink: OtlpSink, sentry: SentryServer) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SENTRY_"))}
+def _settings(sink: OtlpSink, sentry: SentryServer) -> dict[str, str]:
     return {
-        **kept,
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_DISTRO_LOGS": "json,otlp",
         "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
@@ -80,8 +78,8 @@ def test_ten_thousand_concurrent_requests_mix_nothing(tmp_path: Path) -> None:
     """Different users, tenants and ids: each span, line, record and Sentry event has those of its own request."""
     with OtlpSink() as sink, SentryServer() as sentry, (tmp_path / "lines").open("wb") as lines:
         subprocess.run(
-            [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", PROGRAM],
-            env=_environment(sink, sentry),
+            [*OURS, sys.executable, "-c", PROGRAM],
+            env=environment(_settings(sink, sentry)),
             cwd=tmp_path,
             stderr=lines,
             timeout=150,

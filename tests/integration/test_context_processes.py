@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,9 +11,11 @@ from typing import Self
 
 import pytest
 
-from tests.sentry_rig import RUN, run_script
-from tests.servers import OtlpSink, free_port, wait_until
+from tests.programs import OURS, run
+from tests.sentry_rig import run_script
+from tests.servers import OtlpSink, wait_until
 from tests.servers.sentry import SentryServer
+from tests.serving import Serving
 
 SERVICE = """
 import logging, os
@@ -67,54 +66,40 @@ class Pair:
         (directory / "chain.py").write_text(SERVICE)
         self.directory = directory
         self.sink = OtlpSink()
-        self.ports = {"front": free_port(), "back": free_port()}
         self._stack = ExitStack()
+        self._services: dict[str, Serving] = {}
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self.sink)
-        for name, port in self.ports.items():
-            kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "SENTRY_"))}
+        for name in ("back", "front"):
             environ = {
-                **kept,
-                "BACK": f"http://127.0.0.1:{self.ports['back']}",
                 "OTEL_SERVICE_NAME": name,
                 "OTEL_EXPORTER_OTLP_ENDPOINT": self.sink.url,
                 "OTEL_METRICS_EXPORTER": "none",
                 "OTEL_BSP_SCHEDULE_DELAY": "100",
                 "OTEL_DISTRO_LOGS": "json",
                 "OTEL_DISTRO_BAGGAGE_KEYS": "tenant",
+                **({"BACK": self._services["back"].url} if name == "front" else {}),
             }
-            log = self._stack.enter_context((self.directory / f"{name}.log").open("wb"))
-            process = subprocess.Popen(
-                [*RUN, "uvicorn", "chain:app", "--port", str(port)],
-                cwd=self.directory, env=environ, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            self._stack.callback(process.wait, 20)
-            self._stack.callback(process.terminate)
-        for name in self.ports:
-            wait_until(lambda name=name: self._answers(name), seconds=30, what=name)
+            command = (*OURS, "uvicorn", "chain:app", "--port", "{port}")
+            log = self.directory / f"{name}.log"
+            service = Serving(command, environ, log, cwd=self.directory, probe="/docs")
+            self._services[name] = self._stack.enter_context(service)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _answers(self, name: str) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}/docs", timeout=5):
-                return True
-        except OSError:
-            return False
-
     def get(self, path: str, **headers: str) -> tuple[dict[str, str], dict[str, str]]:
         """Headers and body of an answer of the first service."""
         sent = {name.replace("_", "-"): text for name, text in headers.items()}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.ports['front']}{path}", headers=sent)
+        request = urllib.request.Request(self._services["front"].url + path, headers=sent)
         with urllib.request.urlopen(request, timeout=20) as answer:
             return {name.lower(): text for name, text in answer.headers.items()}, json.load(answer)
 
     def lines(self, name: str) -> list[dict[str, object]]:
         """The JSON lines of a service."""
-        text = (self.directory / f"{name}.log").read_text()
+        text = self._services[name].log()
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
@@ -185,13 +170,8 @@ def test_a_job_tells_everyone_once() -> None:
 
 def test_without_the_distro_the_calls_do_nothing() -> None:
     """The same job runs where nothing is set up, and says nothing but its own log lines."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SENTRY_"))}
     code = f"import warnings; warnings.simplefilter('error'); exec({JOB!r})"
-    root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=kept, cwd=root, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = run(code, ())
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert [line for line in done.stderr.splitlines() if "otel_distro" in line] == [

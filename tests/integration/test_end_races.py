@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from otel_distro.metrics.shared import fold
-from tests.hardships.processes import OURS, ROOT, environment, run
+from tests.programs import OURS, ROOT, environment, run
 from tests.servers import OtlpSink
-from tests.servers.base import free_port
-from tests.servers.waiting import http_get, http_ok, wait_until
+from tests.servers.waiting import http_get, wait_until
+from tests.serving import Serving
 
 MEASURED = """
 import os, signal, sys, time
@@ -108,7 +108,7 @@ def test_sigterm_beside_a_collector_that_hangs_keeps_or_says_what_waits(
     server: tuple[str, ...], spool: bool, tmp_path: Path
 ) -> None:
     """Spans that nobody took are in the spool's files, or the process says how many it loses."""
-    port, files = free_port(), tmp_path / "spool"
+    files = tmp_path / "spool"
     with socket.create_server(("127.0.0.1", 0)) as hanging:
         settings = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{hanging.getsockname()[1]}",
@@ -116,21 +116,12 @@ def test_sigterm_beside_a_collector_that_hangs_keeps_or_says_what_waits(
             "OTEL_PYTHON_EXCLUDED_URLS": "health",
             **({"OTEL_DISTRO_SPOOL_DIR": str(files)} if spool else {}),
         }
-        process = subprocess.Popen(
-            [*OURS, *(part.format(port=port) for part in server)],
-            env=environment({"PYTHONWARNINGS": "ignore", **settings}),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            wait_until(lambda: http_ok(f"http://127.0.0.1:{port}/health"), seconds=60, what="the application")
+        settings["PYTHONWARNINGS"] = "ignore"
+        with Serving((*OURS, *server), settings, tmp_path / "log") as served:
             for number in range(100):
-                http_get(f"http://127.0.0.1:{port}/n/{number}")
-        finally:
-            process.terminate()
-            said = process.communicate(timeout=60)[0]
+                http_get(f"{served.url}/n/{number}")
+            served.stop(seconds=60)
+    said = served.log()
     kept = sum(int(path.stem.rpartition("-")[2]) for path in files.rglob("*.otlp")) if spool else 0
     assert (kept == 100) if spool else ("100 spans were not delivered" in said), said
 

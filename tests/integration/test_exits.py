@@ -14,6 +14,8 @@ import pytest
 
 from otel_distro.exits import Exits
 from otel_distro.guard import Guard
+from tests import programs
+from tests.servers import OtlpSink
 
 PROGRAM = """
 import os, signal, sys, time
@@ -118,6 +120,49 @@ def test_a_uvicorn_server_flushes_after_its_shutdown() -> None:
     server = Server()
     assert asyncio.run(server.shutdown(sockets=[1])) == "down"
     assert (server.down, given) == ([[1]], [2.0])
+
+
+LEAVING = """
+import os, signal, threading, urllib.request
+from contextlib import asynccontextmanager
+import uvicorn
+from fastapi import FastAPI
+
+@asynccontextmanager
+async def lifespan(app):
+    yield
+    os._exit(3)
+
+app = FastAPI(lifespan=lifespan)
+
+@app.get("/leave")
+def leave(port: int):
+    return port
+
+def ask():
+    while not server.started:
+        pass
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/leave?port={port}").read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+config = uvicorn.Config(app, port=0)
+server = uvicorn.Server(config)
+taken = config.bind_socket()
+port = taken.getsockname()[1]
+threading.Thread(target=ask, daemon=True).start()
+server.run([taken])
+"""
+
+
+@pytest.mark.parametrize("collector", ["there", "away"])
+def test_an_application_that_leaves_in_its_lifespan_has_told_its_requests(collector: str) -> None:
+    """`os._exit` at the end of a lifespan, as Chainlit has it, loses no request; without a collector it still ends."""
+    with OtlpSink() as sink:
+        url = sink.url if collector == "there" else "http://127.0.0.1:9"
+        done = programs.run(LEAVING, OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY="60000")
+        assert done.returncode == 3, done.stderr
+        names = [span.name for span in sink.spans if span.kind == "SERVER"]
+    assert names == (["GET /leave"] if collector == "there" else [])
 
 
 def test_a_uvicorn_server_gives_sigterm_back_to_us() -> None:

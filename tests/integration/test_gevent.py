@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hardships.processes import OURS, STOCK, Served, run
+from tests.hardships.processes import Served
+from tests.programs import OURS, STOCK, run
 from tests.servers import OtlpSink
 from tests.servers.waiting import http_get
 
@@ -60,4 +61,4 @@ def test_gunicorns_gevent_workers_are_patched_in_time(tmp_path: Path) -> None:
             assert http_get(f"http://127.0.0.1:{running.port}/x") == b"ok"
             running.stop()
         assert [span.name for span in sink.spans if span.name != "wsgi /health"] == ["wsgi /x"]
-        assert "otel-distro: warning: gevent" not in running.output
+        assert "otel-distro: warning: gevent" not in running.log()

@@ -15,7 +15,8 @@ from tests.hardships.canaries import KINDS, Leaks, leaks
 from tests.hardships.ends import BEYOND, BUDGET, End, end
 from tests.hardships.forks import forks
 from tests.hardships.outage import outage, seen
-from tests.hardships.processes import OURS, Served, run
+from tests.hardships.processes import Served
+from tests.programs import OURS, run
 from tests.servers import OtlpSink
 from tests.servers.waiting import http_get, wait_until
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from tests.e2e.service import OURS, Service
+from tests.e2e.service import Service
+from tests.programs import OURS
 from tests.servers.base import free_port
 from tests.servers.exposition import parse_exposition
 from tests.servers.sink import OtlpSink

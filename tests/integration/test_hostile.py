@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
+from tests.programs import BIN, OURS, STOCK, environment
 from tests.servers import OtlpSink
+from tests.servers.base import free_port
 
-BIN = Path(sys.executable).parent
-QUIET = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", "OTEL_PYTHON_DISTRO": "otel_distro"}
-OURS = ("-m", "otel_distro", "run", sys.executable)
+QUIET = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none"}
 
 THIRD_PARTY = """
 import sys, time
@@ -62,13 +63,9 @@ def hostile(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(
-    code: str, *, launcher: Sequence[str] = OURS, cwd: Path | None = None, **environ: str
-) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    command = [sys.executable, *launcher, "-c", code]
-    environment = {**kept, **QUIET, **environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+def run(code: str, launcher: Sequence[str] = OURS, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A program that sends nothing unless it is told to."""
+    return programs.run(code, launcher, **{**QUIET, **environ})
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
@@ -81,6 +78,33 @@ def test_closed_streams_stop_nothing(closed: str, tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", line], env=environ, timeout=60, check=False)
     assert done.returncode == 7
     assert witness.exists()
+
+
+def test_where_nothing_can_be_written_there_are_spans_and_numbers_all_the_same() -> None:
+    """Without a byte of room in a file (full disk, read-only root without /tmp) spans arrive, a scrape is answered."""
+    port = free_port()
+    code = (
+        "import urllib.request; from opentelemetry import metrics, trace;"
+        "trace.get_tracer('x').start_span('written nowhere').end();"
+        "metrics.get_meter('x').create_counter('pages').add(1);"
+        f"print(urllib.request.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
+    )
+    line = f'ulimit -f 0; exec {" ".join(OURS)} {sys.executable} -c "$CODE"'
+    with OtlpSink() as sink:
+        environ = {
+            "CODE": code,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
+            "OTEL_METRICS_EXPORTER": "prometheus",
+            "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
+        }
+        done = subprocess.run(
+            ["sh", "-c", line], env=environment(environ), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert [span.name for span in sink.spans] == ["written nowhere"]
+    assert "pages_total" in done.stdout
+    assert "File too large (each process shows its own numbers only)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -191,18 +215,14 @@ def test_another_packages_broken_hook_does_not_disable_children(tmp_path: Path) 
         "print([d.by for d in OtelDistro().session().decisions() if d.library == 'redis'], flush=True)"
     )
     code = f"{child}\nimport subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
-    command = [str(BIN / "opentelemetry-instrument"), sys.executable, "-c", code]
-    environ = {**os.environ, **QUIET, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = run(code, STOCK, PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (0, "['otel-distro']\n" * 2)
 
 
 def test_nested_launchers_set_up_once() -> None:
     """`opentelemetry-instrument otel-distro run python ...` sets telemetry up once, without complaint."""
     code = "import logging; from opentelemetry import trace; print(type(trace.get_tracer_provider()).__name__)"
-    command = ["opentelemetry-instrument", "otel-distro", "run", sys.executable, "-c", code]
-    environ = {**os.environ, **QUIET, "PATH": f"{BIN}:{os.environ['PATH']}", "OTEL_TRACES_EXPORTER": "console"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = run(code, (*STOCK, *OURS), OTEL_TRACES_EXPORTER="console")
     assert (done.returncode, done.stdout, done.stderr) == (0, "LeanTracerProvider\n", "")
 
 

@@ -11,9 +11,10 @@ import redis
 import redis.asyncio
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.cluster import RedisCluster
+from redis.crc import key_slot
 
 from otel_distro.instrumentation.redis import RedisInstrumentation
-from tests.recording import Recording, instrumented
+from tests.recording import Recording, recorded
 from tests.servers import RedisServer
 from tests.servers.binaries import debian_binary
 from tests.servers.waiting import wait_until
@@ -22,7 +23,7 @@ ALL_SLOTS = 16384
 
 
 class ClusterServer(RedisServer):
-    """A cluster of one node that holds every slot."""
+    """A node of a cluster, which is the whole of it or has another one beside it."""
 
     port_names = ("main", "bus")
 
@@ -32,7 +33,25 @@ class ClusterServer(RedisServer):
     def take_slots(self) -> None:
         """Make the node the whole cluster."""
         self.ask("CLUSTER", "ADDSLOTSRANGE", "0", str(ALL_SLOTS - 1))
-        wait_until(lambda: "cluster_state:ok" in self.ask("CLUSTER", "INFO"), seconds=10, what="the cluster to be up")
+        self.wait_for_all()
+
+    def wait_for_all(self) -> None:
+        """Wait until the node knows who has which slot."""
+        wait_until(lambda: "cluster_state:ok" in self.ask("CLUSTER", "INFO"), seconds=20, what="the cluster to be up")
+
+    def share(self, other: ClusterServer, moving: int) -> None:
+        """Make a cluster with another node, which has the last slot and is being given one more.
+
+        Keys of that slot that are not here are asked for there.
+        """
+        self.ask("CLUSTER", "ADDSLOTSRANGE", "0", str(ALL_SLOTS - 2))
+        other.ask("CLUSTER", "ADDSLOTS", str(ALL_SLOTS - 1))
+        self.ask("CLUSTER", "MEET", "127.0.0.1", str(other.ports["main"]), str(other.ports["bus"]))
+        for node in (self, other):
+            node.wait_for_all()
+        here, there = self.ask("CLUSTER", "MYID").strip(), other.ask("CLUSTER", "MYID").strip()
+        other.ask("CLUSTER", "SETSLOT", str(moving), "IMPORTING", here)
+        self.ask("CLUSTER", "SETSLOT", str(moving), "MIGRATING", there)
 
     def ask(self, *command: str) -> str:
         """What the node answers."""
@@ -55,13 +74,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServer]
         yield server
 
 
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServer]:
+    """A cluster of two nodes, of which the first moves the slot of `user:1` to the second."""
+    logs = tmp_path_factory.mktemp("logs")
+    with ClusterServer(logs, "redis-from") as server, ClusterServer(logs, "redis-to") as other:
+        server.share(other, key_slot(b"user:1"))
+        yield server
+
+
 @pytest.fixture
 def recording() -> Iterator[Recording]:
     """redis-py, instrumented; nothing of the distro may have failed in a test."""
-    recording = Recording()
-    with instrumented(RedisInstrumentation, recording):
+    with recorded(RedisInstrumentation) as recording:
         yield recording
-    assert recording.failures == []
 
 
 def test_a_server_that_dies_is_an_error_and_comes_back(server: RedisServer, recording: Recording) -> None:
@@ -141,6 +167,16 @@ def test_a_clusters_transaction_shows_what_it_watches(cluster: ClusterServer, re
 
 
 @STRATEGIES
+@pytest.mark.parametrize("transaction", [True, False])
+def test_a_clusters_transaction_is_called_one(cluster: ClusterServer, recording: Recording, transaction: bool) -> None:
+    """A transaction of a cluster has the name that it has with one server."""
+    with RedisCluster("127.0.0.1", cluster.ports["main"]) as client:
+        recording.take()
+        client.pipeline(transaction=transaction).set("user:1", "x").set("user:1", "y").execute()
+    assert recording.one().name == ("MULTI SET" if transaction else "PIPELINE SET")
+
+
+@STRATEGIES
 def test_an_asynchronous_clusters_transaction_shows_what_it_watches(
     cluster: ClusterServer, recording: Recording
 ) -> None:
@@ -160,3 +196,25 @@ def test_an_asynchronous_clusters_transaction_shows_what_it_watches(
     asyncio.run(work())
     texts = [(span.attributes or {})["db.query.text"] for span in recording.spans]
     assert texts == ["WATCH user:?", "GET user:?", "SET user:? ?"]
+
+
+def test_a_pipeline_that_is_redirected_is_one_span(moving: ClusterServer, recording: Recording) -> None:
+    """Commands that a cluster's pipeline sends again, to where it was told, are no spans and lookups of their own."""
+    with RedisCluster("127.0.0.1", moving.ports["main"]) as client:
+        recording.take()
+        client.pipeline().get("user:1").get("user:1").execute()
+    assert [span.name for span in recording.spans] == ["PIPELINE GET"]
+    assert sum(number for _, number in recording.points("cache.lookups")) == 2
+
+
+def test_an_asynchronous_pipeline_that_is_redirected_is_one_span(moving: ClusterServer, recording: Recording) -> None:
+    """The same, asynchronous."""
+
+    async def work() -> None:
+        async with AsyncRedisCluster("127.0.0.1", moving.ports["main"]) as client:
+            recording.take()
+            await client.pipeline().get("user:1").get("user:1").execute()
+
+    asyncio.run(work())
+    assert [span.name for span in recording.spans] == ["PIPELINE GET"]
+    assert sum(number for _, number in recording.points("cache.lookups")) == 2

@@ -11,19 +11,16 @@ import time
 
 import pytest
 
+from tests import programs
 from tests.servers.sink import Answer, OtlpSink
 
+QUIET = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", "TERM": "xterm"}
 HELLO = "import logging; logging.getLogger('job').info('hello %d', 5, extra={'n': 1})"
 
 
-def environment(**environ: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "NO_COLOR"))}
-    return {**kept, "OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", "TERM": "xterm", **environ}
-
-
-def run(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", code]
-    return subprocess.run(command, env=environment(**environ), capture_output=True, text=True, timeout=60, check=True)
+def run(code: str, *, check: bool = True, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A program of which logs alone matter."""
+    return programs.run(code, check=check, **{**QUIET, **environ})
 
 
 def test_a_program_without_any_set_up_writes_json_on_stderr() -> None:
@@ -77,8 +74,7 @@ job()
 
 def fails(code: str, **environ: str) -> list[str]:
     """Lines on stderr of a program that ends with exit code 1, as Python has it."""
-    command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment(**environ), capture_output=True, text=True, timeout=60, check=False)
+    done = run(code, check=False, **environ)
     assert done.returncode == 1
     return done.stderr.splitlines()
 
@@ -108,8 +104,8 @@ def test_an_applications_own_excepthook_stays() -> None:
 def on_terminal(code: str, **environ: str) -> str:
     """What a terminal shows of a program's stderr."""
     primary, secondary = pty.openpty()
-    command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", code]
-    subprocess.run(command, env=environment(**environ), stderr=secondary, timeout=60, check=True)
+    command = [*programs.OURS, sys.executable, "-c", code]
+    subprocess.run(command, env=programs.environment({**QUIET, **environ}), stderr=secondary, timeout=60, check=True)
     os.close(secondary)
     shown = b""
     try:

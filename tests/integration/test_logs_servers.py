@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import OURS, environment
 from tests.servers.base import free_port
 from tests.servers.sink import Answer, OtlpSink
 from tests.servers.waiting import wait_until
@@ -106,17 +107,16 @@ def serving(
 ) -> Iterator[Running]:
     (directory / "app.py").write_text(APPLICATION.format(configure=configure))
     port = free_port()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     quiet = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", "PYTHONUNBUFFERED": "1"}
     whole = [sys.executable, "-m", *command[:1], *[part.replace("PORT", str(port)) for part in command[1:]]]
     if distro:
-        whole = [sys.executable, "-m", "otel_distro", "run", *whole]
+        whole = [*OURS, *whole]
     out, err = directory / f"out-{port}", directory / f"err-{port}"
     with out.open("wb") as first, err.open("wb") as second:
         process = subprocess.Popen(
             whole,
             cwd=directory,
-            env={**kept, **quiet, **environ},
+            env=environment({**quiet, **environ}),
             stdout=first,
             stderr=second if stderr is None else stderr,
         )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from tests.programs import OURS, environment
 from tests.servers.base import free_port
 from tests.servers.waiting import http_get, wait_until
 
@@ -40,14 +41,15 @@ class Forked:
 
     def __init__(self, runtime: Path) -> None:
         self.port = free_port()
-        environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
+        settings = {
             "OTEL_TRACES_EXPORTER": "none",
             "OTEL_EXPORTER_PROMETHEUS_PORT": str(self.port),
             "XDG_RUNTIME_DIR": str(runtime),
         }
-        command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", PROGRAM]
-        self.process = subprocess.Popen(command, env=environ, start_new_session=True, stdout=subprocess.PIPE)
+        command = [*OURS, sys.executable, "-c", PROGRAM]
+        self.process = subprocess.Popen(
+            command, env=environment(settings), start_new_session=True, stdout=subprocess.PIPE
+        )
 
     def sum_of(self, name: str) -> float:
         """Over the series of that name; 0 while nobody answers."""

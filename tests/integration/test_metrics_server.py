@@ -7,7 +7,10 @@ import gzip
 import http.client
 import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +28,11 @@ from otel_distro.metrics import LeanMeterProvider
 from otel_distro.metrics.shared import Group, SharedStore
 from otel_distro.metrics.source import LocalSource
 from otel_distro.prometheus import Endpoint, Renderer, Scraper, Server
+from otel_distro.prometheus.keeper import Keeper
 from otel_distro.prometheus.scraper import Answer
 from tests.servers.exposition import promtool_check
 from tests.servers.waiting import wait_until
+from tests.threads import no_threads
 from tests.unit import test_prometheus_text as hostile
 
 
@@ -256,6 +261,48 @@ def test_a_taken_port_is_an_error_of_bind_alone(served: Served) -> None:
     second.start()
     assert served.get()[0] == 200
     second.stop()
+
+
+def test_a_port_without_a_thread_is_given_back() -> None:
+    """Where no thread can be started, the port is free for others; what cannot be kept is said, and ends quietly."""
+    lines: list[str] = []
+    guard = Guard(output=lambda level, text: lines.append(text))
+    made = Served()
+    made.server.stop()
+    server = Server(made.scraper.scrape, "127.0.0.1", made.port, guard)
+    keeper = Keeper(server, guard)
+    with no_threads():
+        keeper.start()
+    assert server.port == 0
+    assert any("new thread" in line and "/metrics" in line for line in lines), lines
+    keeper.start()
+    assert server.port == made.port
+    keeper.stop()
+
+
+def test_a_port_that_comes_free_at_the_end_is_left_to_others() -> None:
+    """An interpreter that ends starts no threads (CPython 3.12): a port that comes free then is nobody's warning."""
+    holder = socket.create_server(("127.0.0.1", 0))
+    program = f"""
+import atexit, time
+from otel_distro.guard import Guard
+from otel_distro.prometheus import Server
+from otel_distro.prometheus.keeper import Keeper
+keeper = Keeper(Server(None, "127.0.0.1", {holder.getsockname()[1]}, Guard()), Guard())
+keeper.start()
+atexit.register(lambda: time.sleep(3))
+print("ending", flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ending\n"
+        time.sleep(0.3)
+        holder.close()
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert [line for line in errors.splitlines() if "cannot be bound" not in line] == []
 
 
 def test_a_scrape_that_fails_costs_that_scrape(served: Served) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from otel_distro.settings import Distro
-from tests.otlp_servers import OK, RawServer, Speaking, batch, keep_answering
+from tests.otlp_servers import Speaking, batch, refused_url
 from tests.servers.sink import OtlpSink
 from tests.servers.waiting import wait_until
 
@@ -47,12 +47,6 @@ def worker(url: str, directory: Path, first: int, count: int, then: str) -> subp
         stdout=subprocess.PIPE,
         text=True,
     )
-
-
-def refused_url() -> str:
-    """An address where nobody listens."""
-    with RawServer(keep_answering(OK)) as server:
-        return server.url
 
 
 def stored(directory: Path) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from otel_distro.otlp._batch import Encoded
 from otel_distro.settings import Distro
 from tests.integration.test_otlp_queue import Queued, traces
 from tests.otlp_servers import OK, RawServer, Speaking, batch, keep_answering, read_request
+from tests.programs import run
 from tests.servers.sink import OtlpSink
 from tests.servers.waiting import wait_until
 
@@ -203,15 +203,13 @@ time.sleep(20)
 def test_sigterm_in_the_middle_of_a_hand_over_loses_nothing() -> None:
     """The process ends by the signal and everything has been sent, although the signal found the locks taken."""
     with OtlpSink() as sink:
-        environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
+        settings = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
             "OTEL_METRICS_EXPORTER": "none",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
             "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "5",
         }
-        command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", _TERMINATED]
-        ended = subprocess.run(command, env=environ, timeout=150, check=False)
+        ended = run(_TERMINATED, seconds=150, **settings)
         assert ended.returncode == -signal.SIGTERM
         names = [span.name for span in sink.spans]
         assert "first" in names

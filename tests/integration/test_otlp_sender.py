@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import random
-import socket
 import subprocess
 import sys
 import textwrap
@@ -35,18 +34,12 @@ from otel_distro.otlp.exporters import (
 )
 from otel_distro.otlp.stats import SenderStats
 from otel_distro.settings import Distro, Metrics, Otlp
-from tests.otlp_servers import OK, QUICK, RawServer, Speaking, batch, keep_answering, read_request
+from tests.otlp_servers import OK, QUICK, RawServer, Speaking, batch, keep_answering, read_request, refused_url
 from tests.servers.sink import Answer, OtlpSink
 from tests.servers.waiting import wait_until
 
 SLOW = Backoff(60.0, 60.0)
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
-
-
-def refused_url() -> str:
-    """An address where nobody listens."""
-    with RawServer(keep_answering(OK)) as server:
-        return server.url
 
 
 def settled(speaking: Speaking) -> SenderStats:
@@ -279,6 +272,24 @@ def test_flush_of_a_dead_collector_costs_one_attempt() -> None:
         assert speaking.sender.stats().requests == 2
 
 
+def test_a_request_under_way_is_no_success() -> None:
+    """Beside a collector that hangs the count of successes never falls, which Prometheus takes for a restart."""
+    with OtlpSink() as sink, Speaking(f"{sink.url}/v1/traces", timeout=0.5) as speaking:
+        speaking.sender.submit(batch(1))
+        before = settled(speaking)
+        sink.answer = Answer(delay=30)
+        speaking.sender.submit(batch(2))
+        successes = []
+
+        def failed() -> bool:
+            stats = speaking.sender.stats()
+            successes.append(stats.requests - stats.failures)
+            return stats.failures >= before.failures + 2
+
+        wait_until(failed, seconds=20, what="two failures")
+        assert set(successes) == {1}
+
+
 def test_after_the_end_nothing_is_taken() -> None:
     """What is submitted after shutdown is counted as dropped, and a second shutdown does nothing."""
     with OtlpSink() as sink:
@@ -398,13 +409,7 @@ def test_the_exporters_work_behind_upstreams_sdk() -> None:
 def test_json_is_sent_as_json() -> None:
     """With http/json all three signals leave as JSON text of that media type."""
     seen: list[bytes] = []
-
-    def script(connection: socket.socket, _: int) -> None:
-        while request := read_request(connection):
-            seen.append(request)
-            connection.sendall(OK)
-
-    with RawServer(script) as server:
+    with RawServer(keep_answering(OK, seen)) as server:
         stats = exported_by_the_sdk(server.url.removesuffix("/v1/traces"), "http/json")
     assert [(each.sent, dict(each.dropped)) for each in stats] == [(1, {})] * 3
     tops = set()

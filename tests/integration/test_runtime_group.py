@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,9 +19,11 @@ from otel_distro.otlp.backoff import Backoff
 from otel_distro.otlp.exporters import build_encoder, build_sender
 from otel_distro.settings import Distro, Otlp
 from tests.otlp_servers import batch
+from tests.programs import OURS
 from tests.servers.base import free_port
 from tests.servers.sink import Answer, OtlpSink
-from tests.servers.waiting import http_get, http_ok, wait_until
+from tests.servers.waiting import http_get, wait_until
+from tests.serving import Serving
 
 APPLICATION = """
 import os, time
@@ -50,14 +50,13 @@ _UVICORN = "uvicorn app:app --workers 2 --port {port} --log-level warning"
 _GUNICORN = "gunicorn app:app -k uvicorn.workers.UvicornWorker -w 2 -b 127.0.0.1:{port} --log-level warning"
 
 
-class Service:
+class Service(Serving):
     """An application under two workers of uvicorn, or of another command with `{port}` in it."""
 
     def __init__(self, directory: Path, runtime: str, sink: OtlpSink, command: str = _UVICORN, **more: str) -> None:
         (directory / "app.py").write_text(APPLICATION)
-        self.port, self.metrics = free_port(), free_port()
-        environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
+        self.metrics = free_port()
+        settings = {
             "OTEL_SERVICE_NAME": "two",
             "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
             "OTEL_EXPORTER_PROMETHEUS_PORT": str(self.metrics),
@@ -65,10 +64,7 @@ class Service:
             "XDG_RUNTIME_DIR": runtime,
             **more,
         }
-        words = command.format(port=self.port).split()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "otel_distro", "run", *words], cwd=directory, env=environ, start_new_session=True
-        )
+        super().__init__([*OURS, *command.split()], settings, directory / "log", cwd=directory, probe="/pid")
 
     def get(self, path: str) -> str:
         return http_get(f"http://127.0.0.1:{self.port}{path}", seconds=10).decode()
@@ -111,14 +107,11 @@ def sink() -> Iterator[OtlpSink]:
 def serving(directory: Path, sink: OtlpSink, command: str = _UVICORN, **more: str) -> Iterator[Service]:
     """The application, answering, until the block ends."""
     # a directory of its own with a short name: a socket's may have 107 characters
-    with tempfile.TemporaryDirectory(prefix="rt") as runtime:
-        made = Service(directory, runtime, sink, command, **more)
-        try:
-            wait_until(lambda: http_ok(f"http://127.0.0.1:{made.port}/pid"), seconds=120, what="the application")
-            yield made
-        finally:
-            os.killpg(made.process.pid, signal.SIGTERM)
-            made.process.wait(30)
+    with (
+        tempfile.TemporaryDirectory(prefix="rt") as runtime,
+        Service(directory, runtime, sink, command, **more) as made,
+    ):
+        yield made
 
 
 @pytest.fixture
@@ -189,7 +182,7 @@ def test_a_worker_that_cannot_work_is_not_hidden_by_the_others(
             return len(seen) == 2
 
         wait_until(asked, seconds=20, what="one answer of each worker")
-        assert service.until(lambda now: up in now, "the check's number")[up] == 0
+        service.until(lambda now: now.get(up) == 0, "the number of the worker that cannot work")
         for _ in range(20):
             service.get("/health/detailed")
             assert service.scrape()[up] == 0

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.sentry_rig import ROOT, Service, problems, run_script
+from tests.programs import ROOT
+from tests.sentry_rig import Service, problems, run_script
 from tests.servers import OtlpSink
 from tests.servers.sentry import SentryServer
 
@@ -120,7 +121,8 @@ def test_an_application_that_sets_sentry_up_is_joined() -> None:
         for path in ("/v1/unhandled/1", "/v1/plain", "/v1/http503", "/v1/captured"):
             service.get(path)
         service.get("/v1/user/ada")
-        output = service.stop()
+        service.stop()
+        output = service.log()
     spans = {span.span_id: span.name for span in service.sentry.spans}
     linked = [spans[event["contexts"]["trace"]["span_id"]] for event in service.sentry.events]
     assert sorted(linked) == sorted(["inner", "GET /v1/plain", "GET /v1/http503", "caught", "GET /v1/user/{name}"])
@@ -146,7 +148,8 @@ def test_sentrys_own_otlp_integration_sends_nothing_twice() -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     with Service({"APP_INIT": "otlp"}) as service:
         service.get("/v1/plain", {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
-        output = service.stop()
+        service.stop()
+        output = service.log()
     at_sentry = [span.span_id for span in service.sentry.spans]
     assert sorted(at_sentry) == sorted(span.span_id for span in service.sink.spans)
     assert len(set(at_sentry)) == len(at_sentry)
@@ -190,7 +193,8 @@ def test_tracing_stays_with_sentry_sdk_where_that_is_asked_for() -> None:
     """`OTEL_DISTRO_SENTRY_SPANS=off` sends no spans and leaves the application's own tracing as it is."""
     with Service({"APP_INIT": "tracing", "OTEL_DISTRO_SENTRY_SPANS": "off"}) as service:
         service.get("/v1/ok/1")
-        output = service.stop()
+        service.stop()
+        output = service.log()
     assert service.sentry.spans == []
     assert "switched off: spans come" not in output
     assert service.sentry.of("transaction") or service.sentry.of("span")
@@ -227,7 +231,8 @@ def test_a_bad_sentry_is_one_line_and_hurts_nothing(name: str, more: dict[str, s
     """A DSN that is wrong or leads nowhere is named once with a remedy; requests are answered, the collector is fed."""
     with Service(more) as service:
         assert [service.get("/v1/ok/1"), service.get("/v1/plain")] == [200, 500]
-        output = service.stop()
+        service.stop()
+        output = service.log()
     assert output.count(line) == 1, output
     assert "key@" not in output
     assert {"GET /v1/ok/{number}", "GET /v1/plain"} <= {span.name for span in service.sink.spans}
@@ -241,7 +246,8 @@ def test_a_sentry_without_otlp_is_said_once_and_errors_go_on() -> None:
         for _ in range(3):
             service.get("/v1/plain")
             service.sentry.wait_for(lambda s: [p for p in s.posts if "/otlp/" in p.path])
-        output = service.stop()
+        service.stop()
+        output = service.log()
     assert len([post for post in service.sentry.posts if "/otlp/" in post.path]) == 1
     assert output.count("OTEL_DISTRO_SENTRY_SPANS=envelope") == 1
     assert len(service.sentry.events) == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +18,7 @@ from otel_distro.otlp.queue import SpanQueue
 from otel_distro.sentry.spans import Marks, SentrySender
 from otel_distro.sentry.stamp import Stamp, suffix
 from otel_distro.settings.dsn import parse_dsn
-from tests.otlp_servers import OK, Certificates, RawServer, read_request
+from tests.otlp_servers import OK, Certificates, RawServer, keep_answering
 from tests.servers.signals import spans_of
 from tests.servers.sink import Answer, OtlpSink
 from tests.servers.waiting import wait_until
@@ -147,17 +146,12 @@ def test_by_https_many_batches_are_one_packed_request(tmp_path: Path) -> None:
     """Encrypted requests wait a moment for each other, and hold every span once, in order, stamped and packed."""
     certificates, seen = Certificates(tmp_path), list[bytes]()
 
-    def script(connection: socket.socket, _: int) -> None:
-        while request := read_request(connection):
-            seen.append(request)
-            connection.sendall(OK)
-
     def arrived() -> list[str]:
         bodies = [gzip.decompress(request.partition(b"\r\n\r\n")[2]) for request in seen]
         messages = [ExportTraceServiceRequest.FromString(body) for body in bodies]
         return [span.name for message in messages for span in spans_of(message.resource_spans)]
 
-    server = RawServer(script, certificates.server_context(certificates.server))
+    server = RawServer(keep_answering(OK, seen), certificates.server_context(certificates.server))
     with OtlpSink() as collector, server, Both(collector, server, "https") as both:
         both.sentry._client._tls = Tls(str(certificates.authority))
         both.end(*range(100))

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
-BIN = Path(sys.executable).parent
-OURS = ("otel-distro", "run")
-STOCK = ("opentelemetry-instrument",)
+from tests.programs import OURS, STOCK, run
+
 ENVIRON = {
     "OTEL_METRICS_EXPORTER": "none",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
@@ -21,16 +16,7 @@ ENVIRON = {
 
 
 def printed(code: str, launcher: Sequence[str], **environ: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    environment = {
-        **kept,
-        **ENVIRON,
-        "OTEL_PYTHON_DISTRO": "otel_distro",
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-        **environ,
-    }
-    command = [*launcher, sys.executable, "-c", f"import otel_distro, os\n{code}"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+    return run(f"import otel_distro, os\n{code}", launcher, check=True, **{**ENVIRON, **environ}).stdout
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.hardships.processes import run
+from tests.programs import run
 from tests.servers.base import free_port
 
 PROGRAM = """

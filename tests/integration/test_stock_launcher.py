@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-BIN = Path(sys.executable).parent
+from tests import programs
+
 RIVAL = """
 class Rival:
     def configure(self, **kwargs):
@@ -28,13 +27,11 @@ class Good:
 
 
 def run(code: str, site: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
-    quiet = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", "OTEL_PYTHON_DISTRO": "otel_distro"}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    environment = {**kept, **quiet, **environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    """A program under the stock launcher, with what is installed in `site`."""
+    quiet = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none"}
     if site is not None:
-        environment["PYTHONPATH"] = str(site)
-    command = [str(BIN / "opentelemetry-instrument"), sys.executable, "-c", code]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        environ["PYTHONPATH"] = str(site)
+    return programs.run(code, programs.STOCK, **{**quiet, **environ})
 
 
 @pytest.fixture
@@ -50,9 +47,6 @@ def rival(tmp_path: Path) -> Path:
         "[opentelemetry_instrumentor]\na_raising = rival:Raising\nb_good = rival:Good\n"
     )
     return tmp_path
-
-
-PROVIDER = "from opentelemetry import trace; print(type(trace.get_tracer_provider()).__module__)"
 
 
 def test_ours_is_chosen_beside_another_vendors(rival: Path) -> None:

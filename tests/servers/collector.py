@@ -42,11 +42,6 @@ class CollectorServer(Server):
         return f"http://127.0.0.1:{self.ports['http']}"
 
     @property
-    def grpc_url(self) -> str:
-        """URL of the OTLP/gRPC receiver, as OTEL_EXPORTER_OTLP_ENDPOINT takes it."""
-        return f"http://127.0.0.1:{self.ports['grpc']}"
-
-    @property
     def telemetry_target(self) -> str:
         """`host:port` of the collector's own /metrics page."""
         return f"127.0.0.1:{self.ports['telemetry']}"

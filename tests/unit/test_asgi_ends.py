@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
@@ -14,13 +17,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Mount
 
 from tests.asgi_rig import Broken, drive, get, one_route, rigged, scope_of
-
-
-@pytest.fixture(params=[True, False], ids=["lean", "upstream"])
-def rig(request):
-    """The instrumentation over our providers and over upstream's."""
-    with rigged(lean=request.param) as made:
-        yield made
 
 
 @pytest.mark.parametrize(
@@ -247,6 +243,29 @@ def test_an_application_that_never_answers_is_an_error(rig):
     span = rig.only()
     assert span.attributes["error.type"] == "incomplete_response"
     assert span.status.status_code is StatusCode.ERROR
+
+
+def test_a_client_that_leaves_before_the_answer_is_no_error(rig):
+    """Who notices under uvicorn that nobody waits any more, and answers nothing (MCP's servers), has not failed."""
+
+    async def noticing(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        server.should_exit = True
+
+    app = Starlette(routes=[Mount("/m", app=noticing)])
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        serving = threading.Thread(target=server.run, args=([taken],))
+        serving.start()
+        with socket.create_connection(taken.getsockname()) as client:
+            client.sendall(b"GET /m/x HTTP/1.1\r\nHost: a\r\n\r\n")
+        serving.join(20)
+    span = rig.only()
+    assert span.status.status_code is StatusCode.UNSET
+    assert not {"error.type", "http.response.status_code"} & set(span.attributes)
+    (duration,) = rig.points("http.server.request.duration")
+    assert "error.type" not in duration.attributes
 
 
 def test_a_cancelled_request_ends_its_span(rig):

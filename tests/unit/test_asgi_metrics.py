@@ -30,13 +30,6 @@ async def _reading(request: Request) -> PlainTextResponse:
     return PlainTextResponse("x" * len(await request.body()))
 
 
-@pytest.fixture(params=[True, False], ids=["lean", "upstream"])
-def rig(request):
-    """The instrumentation over our providers and over upstream's."""
-    with rigged(lean=request.param) as made:
-        yield made
-
-
 def test_duration(rig):
     """One histogram in seconds with the advised boundaries, by route and status and never by path."""
     for number in range(3):

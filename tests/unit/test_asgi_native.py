@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from opentelemetry import _logs, metrics, trace
+from opentelemetry import metrics, trace
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -257,6 +257,8 @@ def test_auto_configure_adds_no_exporter_to_our_providers(rig):
 
 
 def test_the_bench_puts_the_global_providers_back():
-    """These tests leave the API as they found it."""
-    assert not isinstance(_logs.get_logger_provider(), LoggerProvider)
-    assert not isinstance(metrics.get_meter_provider(), MeterProvider)
+    """Tests with global providers leave the API as they found it."""
+    before = trace._TRACER_PROVIDER, metrics.get_meter_provider()
+    with rigged() as made, _as_global(made.tracer_provider, made.meter_provider):
+        assert (trace._TRACER_PROVIDER, metrics.get_meter_provider()) == (made.tracer_provider, made.meter_provider)
+    assert (trace._TRACER_PROVIDER, metrics.get_meter_provider()) == before

@@ -20,13 +20,6 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 
 
-@pytest.fixture(params=[True, False], ids=["lean", "upstream"])
-def rig(request):
-    """The instrumentation over our providers and over upstream's."""
-    with rigged(lean=request.param) as made:
-        yield made
-
-
 def test_attributes_of_a_request(rig):
     """A server span carries exactly what the stable HTTP conventions ask for."""
     get(one_route(), "/p/1?page=2")

@@ -10,14 +10,8 @@ import pytest
 from fastapi import FastAPI, WebSocket
 from starlette.responses import Response, StreamingResponse
 
-from tests.asgi_rig import Broken, Rig, drive, get, rigged, scope_of
-
-
-@pytest.fixture(params=[True, False], ids=["lean", "upstream"])
-def rig(request: Any) -> Any:
-    """The instrumentation over our providers and over upstream's."""
-    with rigged(lean=request.param) as made:
-        yield made
+from tests.asgi_rig import Broken, Rig, get, rigged
+from tests.websocket_rig import connect, websocket_app
 
 
 def streaming(*parts: bytes, seen: Callable[[], None] = lambda: None, **how: Any) -> FastAPI:
@@ -147,23 +141,6 @@ def test_the_last_part_counts_too(rig: Rig) -> None:
     get(app, "/raw/x")
     ((_, events),) = found(rig, "sse.server.events").items()
     assert events == 2
-
-
-def websocket_app(behave: Any) -> FastAPI:
-    app = FastAPI()
-
-    @app.websocket("/ws/{room}")
-    async def endpoint(websocket: WebSocket, room: str) -> None:
-        await behave(websocket)
-
-    return app
-
-
-def connect(app: Any, *incoming: dict[str, Any]) -> None:
-    scope = scope_of("/ws/lobby", type="websocket", scheme="ws", subprotocols=[])
-    del scope["method"]
-    messages = [{"type": "websocket.connect"}, *incoming, {"type": "websocket.disconnect", "code": 1000}]
-    asyncio.run(drive(app, scope, messages))
 
 
 def test_a_websockets_messages_are_counted_both_ways(rig: Rig) -> None:

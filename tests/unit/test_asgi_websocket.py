@@ -3,37 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
-from fastapi import FastAPI, WebSocket
+from fastapi import WebSocket
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tests.asgi_rig import Broken, drive, rigged, scope_of
-
-
-@pytest.fixture(params=[True, False], ids=["lean", "upstream"])
-def rig(request):
-    """The instrumentation over our providers and over upstream's."""
-    with rigged(lean=request.param) as made:
-        yield made
-
-
-def _websocket_app(behave: Any) -> FastAPI:
-    app = FastAPI()
-
-    @app.websocket("/ws/{room}")
-    async def endpoint(websocket: WebSocket, room: str) -> None:
-        await behave(websocket)
-
-    return app
-
-
-def _connect(app: Any, *incoming: dict[str, Any]) -> list[Any]:
-    scope = scope_of("/ws/lobby", type="websocket", scheme="ws", subprotocols=[])
-    del scope["method"]
-    messages = [{"type": "websocket.connect"}, *incoming, {"type": "websocket.disconnect", "code": 1000}]
-    return asyncio.run(drive(app, scope, messages))
+from tests.asgi_rig import Broken, drive, scope_of
+from tests.websocket_rig import connect, websocket_app
 
 
 def test_a_websocket_has_one_span_for_its_life(rig):
@@ -44,7 +20,7 @@ def test_a_websocket_has_one_span_for_its_life(rig):
         await websocket.send_text(await websocket.receive_text())
         await websocket.close()
 
-    sent = _connect(_websocket_app(echo), {"type": "websocket.receive", "text": "hello"})
+    sent = connect(websocket_app(echo), {"type": "websocket.receive", "text": "hello"})
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
     span = rig.only()
     assert span.name == "WS /ws/{room}"
@@ -61,11 +37,14 @@ def test_a_refused_handshake_says_so(rig):
     async def refuse(websocket: WebSocket) -> None:
         await websocket.close()
 
-    _connect(_websocket_app(refuse))
+    connect(websocket_app(refuse))
     assert rig.only().attributes["http.response.status_code"] == 403
 
 
-@pytest.mark.parametrize(("code", "error"), [(1000, None), (1001, None), (1011, "WebSocketDisconnect")])
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(1000, None), (1001, None), (1005, None), (1006, "WebSocketDisconnect"), (1011, "WebSocketDisconnect")],
+)
 def test_a_normal_disconnect_is_no_error(rig, code, error):
     """Only an abnormal end of the connection that nobody handled is one."""
 
@@ -76,7 +55,7 @@ def test_a_normal_disconnect_is_no_error(rig, code, error):
     scope = scope_of("/ws/lobby", type="websocket", scheme="ws", subprotocols=[])
     messages = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": code}]
     with pytest.raises(Exception, match=str(code)):
-        asyncio.run(drive(_websocket_app(listen), scope, messages))
+        asyncio.run(drive(websocket_app(listen), scope, messages))
     found = rig.only().attributes.get("error.type")
     assert found is None if error is None else found.endswith(error)
 
@@ -89,7 +68,7 @@ def test_a_failing_websocket_is_an_error(rig):
         raise Broken("no database")
 
     with pytest.raises(Broken):
-        _connect(_websocket_app(broken))
+        connect(websocket_app(broken))
     span = rig.only()
     assert span.status.status_code is StatusCode.ERROR
     assert len(span.events) == 1

@@ -11,8 +11,10 @@ import pytest
 from opentelemetry.context import get_current
 
 from otel_distro.health.registry import MOST
+from otel_distro.health.result import Result
 from otel_distro.tracing.context import suppressed
 from tests.health_rig import HERE, HealthRig
+from tests.threads import no_threads
 
 FLOOD = 1000
 
@@ -263,11 +265,12 @@ def test_a_process_that_cannot_start_a_thread_answers_all_the_same() -> None:
 
     rig = HealthRig()
     probe = Probe(Check("x", lambda: None, True, 1.0, 0.0), rig.health.guard)
-    threading.stack_size(1 << 46)
-    try:
-        result = asyncio.run(probe.result())
-    finally:
-        threading.stack_size(0)
+
+    async def asked() -> Result:
+        return await probe.result(probe.begin())
+
+    with no_threads():
+        result = asyncio.run(asked())
     assert result.reason is not None
     assert result.reason.startswith("the check could not start")
-    assert asyncio.run(probe.result()).reason is None
+    assert asyncio.run(asked()).reason is None

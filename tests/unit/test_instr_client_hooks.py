@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Iterator
 from contextvars import copy_context
 from typing import Any
 
@@ -17,17 +16,10 @@ from opentelemetry import baggage, context
 from otel_distro.instrumentation.aiohttp_client import AiohttpClientInstrumentation
 from otel_distro.instrumentation.requests import RequestsInstrumentation
 from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
-from tests.http_echo import Echo, serve
+from tests.http_echo import Echo
 from tests.recording import Recording, instrumented
 
 MISTAKE = "a hook's own mistake"
-
-
-@pytest.fixture(scope="module")
-def echo() -> Iterator[Echo]:
-    """A server."""
-    with serve() as echo:
-        yield echo
 
 
 def test_requests(echo: Echo) -> None:

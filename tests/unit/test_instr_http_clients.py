@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from otel_distro.instrumentation.http_client import record_redacted
 from otel_distro.instrumentation.httpx import Httpx2Instrumentation, HttpxInstrumentation
 from otel_distro.instrumentation.requests import RequestsInstrumentation
 from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
-from tests.http_echo import Echo, serve
+from tests.http_echo import Echo
 from tests.recording import Recording, instrumented, library_of
 
 Call = Callable[..., int]
@@ -85,18 +85,10 @@ CLIENTS: dict[str, tuple[Any, Call, str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Echo]:
-    """One server for all tests of this module."""
-    with serve() as echo:
-        yield echo
-
-
-@pytest.fixture
-def echo(server: Echo) -> Echo:
-    """The server, with nothing asked yet."""
-    server.asked.clear()
-    return server
+@pytest.fixture(autouse=True)
+def _nothing_asked(echo: Echo) -> None:
+    """The server has nothing to tell of earlier tests."""
+    echo.asked.clear()
 
 
 Record = Callable[..., Recording]
@@ -138,18 +130,19 @@ def test_a_request_is_one_client_span(client: tuple[Any, Call, str], echo: Echo,
     assert recording.failures == []
 
 
-def test_the_context_is_propagated(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
+@pytest.mark.parametrize("name", ["traceparent", "Traceparent"])
+def test_the_context_is_propagated(client: tuple[Any, Call, str], echo: Echo, record: Record, name: str) -> None:
     """The server gets the traceparent of the client span, in the place of one the caller set, and the other headers."""
     kind, call, _ = client
     recording = record()
-    mine = {"x-mine": "1", "traceparent": "00-11111111111111111111111111111111-1111111111111111-01"}
+    mine = {"x-mine": "1", name: "00-11111111111111111111111111111111-1111111111111111-01"}
     with instrumented(kind, recording):
         call("GET", f"{echo.url}/status/200", mine)
     span = recording.one()
     assert span.parent is None
     assert echo.asked[0]["traceparent"] == f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-03"
     assert echo.asked[0]["x-mine"] == "1"
-    assert mine["traceparent"].startswith("00-1111")
+    assert mine[name].startswith("00-1111")
 
 
 def test_an_unsampled_request_propagates_and_counts(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:

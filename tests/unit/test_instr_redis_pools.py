@@ -6,42 +6,26 @@ import asyncio
 import gc
 import importlib
 import inspect
-import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import fakeredis
 import pytest
 import redis
 import redis.asyncio
 
 from otel_distro.instrumentation.redis import RedisInstrumentation
 from otel_distro.instrumentation.redis.pools import name_of
-from tests.recording import Recording, instrumented
+from tests.recording import Recording, recorded
 
 NAME, STATE = "db.client.connection.pool.name", "db.client.connection.state"
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """The port of a Redis server in a thread."""
-    server = fakeredis.TcpFakeServer(("127.0.0.1", 0), server_type="redis")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.fixture
 def recording() -> Iterator[Recording]:
     """redis-py, instrumented; nothing of the distro may have failed in a test."""
-    recording = Recording()
-    with instrumented(RedisInstrumentation, recording):
+    with recorded(RedisInstrumentation) as recording:
         yield recording
-    assert recording.failures == []
 
 
 def held(recording: Recording) -> dict[tuple[str, str], int]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import gc
 import importlib
+import sqlite3
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind, StatusCode
+from sqlalchemy.dialects import registry
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.pool import QueuePool
 
 from otel_distro.instrumentation.sqlalchemy import SqlalchemyInstrumentation
 from otel_distro.instrumentation.sqlalchemy.statements import status_code
-from tests.recording import Recording, instrumented
+from tests.recording import Recording, instrumented, recorded
 
 SECRET = "joe@example.org"
 MODERN = sa.__version__ >= "2"
@@ -25,10 +29,8 @@ MODERN = sa.__version__ >= "2"
 @pytest.fixture(params=["whole", "brief"])
 def recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
     """SQLAlchemy, instrumented, with spans that are objects and without; nothing of the distro may have failed."""
-    recording = Recording(brief=request.param == "brief")
-    with instrumented(SqlalchemyInstrumentation, recording):
+    with recorded(SqlalchemyInstrumentation, brief=request.param == "brief") as recording:
         yield recording
-    assert recording.failures == []
 
 
 OPENED: list[sa.engine.Engine] = []
@@ -303,6 +305,40 @@ def test_sqlcommenter_appends_the_trace_context() -> None:
         f"SELECT 1  /*db_driver='pysqlite',db_framework='sqlalchemy%3A{sa.__version__}',traceparent='{ids}'*/;"
     ]
     assert (span.attributes or {})["db.query.text"] == "SELECT ? ;"
+
+
+class PlainDialect(DefaultDialect):
+    """A dialect of an application's own, with no more than it has to have."""
+
+    name = "plain"
+    supports_statement_cache = True
+
+    @classmethod
+    def import_dbapi(cls) -> ModuleType:
+        """SQLite's."""
+        return sqlite3
+
+    # by its name in 1.4; later the module goes by this name
+    dbapi = None if MODERN else classmethod(lambda _: sqlite3)  # type: ignore[assignment]
+
+    def create_connect_args(self, url: Any) -> tuple[tuple[str], dict[str, object]]:
+        """In memory."""
+        return (":memory:",), {}
+
+
+@pytest.mark.parametrize("commented", [False, True])
+def test_a_dialect_that_names_no_driver_is_traced(commented: bool) -> None:
+    """Dialects of others name their database, and may do without a driver."""
+    registry.register("plain", __name__, "PlainDialect")
+    recording = Recording({"OTEL_DISTRO_SQLCOMMENTER": str(commented).lower()})
+    with instrumented(SqlalchemyInstrumentation, recording):
+        engine = sa.create_engine("plain://")
+        OPENED.append(engine)
+        recording.take()
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT 1"))
+    assert (recording.one().attributes or {})["db.system.name"] == "plain"
+    assert recording.failures == []
 
 
 def test_contribs_instrumentor_configures_ours() -> None:

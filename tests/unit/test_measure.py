@@ -8,7 +8,7 @@ import inspect
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -21,13 +21,6 @@ from otel_distro.measure import _labels as labels_module
 from otel_distro.measure._instruments import Cache
 from otel_distro.measure._labels import Bounded, text_of
 from tests.metrics_rig import Setup
-
-
-@pytest.fixture
-def setup() -> Iterator[Setup]:
-    made = Setup()
-    yield made
-    assert not made.lines
 
 
 def by(setup: Setup, name: str, *labels: str) -> dict[Any, Any]:

@@ -88,6 +88,7 @@ def test_a_process_that_dies_at_any_write_leaves_what_it_had_counted(program: li
     for done, value in enumerate(program):
         recorder.states.clear()
         made.measure(value)
+        assert recorder.states
         for state in recorder.states:
             assert decode(state, 0, max_size).count in (done, done + 1)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -15,6 +12,7 @@ from otel_distro.guard import Guard
 from otel_distro.metrics.late import LateReader
 from tests.forking import in_child
 from tests.metrics_rig import Setup
+from tests.programs import run
 from tests.servers.waiting import wait_until
 
 NEVER = 3_600_000.0
@@ -158,9 +156,6 @@ print([name.__name__ for one, name in made if not isinstance(one, name)], isinst
 
 def test_who_imports_upstreams_metrics_later_finds_ours_to_be_those() -> None:
     """`isinstance` says yes for each of upstream's classes, although nothing was imported before."""
-    command = [sys.executable, "-m", "otel_distro", "run", sys.executable, "-c", _ASK]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    told = {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    done = subprocess.run(command, env={**kept, **told}, capture_output=True, text=True, timeout=60, check=False)
+    done = run(_ASK, OTEL_TRACES_EXPORTER="none", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["[]", "False"]

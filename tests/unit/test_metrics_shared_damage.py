@@ -251,9 +251,15 @@ def test_containers_that_share_memory_are_different_groups() -> None:
 
 def test_directories_are_tried_best_first(base: Path) -> None:
     """The user's runtime directory, then memory, then the temporary directory; those that exist."""
-    found = directories({"XDG_RUNTIME_DIR": str(base)}, "/nonexistent")
+    found = directories({"XDG_RUNTIME_DIR": str(base), "TMPDIR": "/nonexistent"})
     assert found[0] == base
     assert Path("/nonexistent") not in found
+    assert directories({"XDG_RUNTIME_DIR": "/nonexistent", "TMPDIR": str(base)})[-2:] == [base, Path("/tmp")]
+
+
+def test_a_directory_that_cannot_be_looked_at_is_left_out(base: Path) -> None:
+    """One that the kernel refuses to look up, as it does below another user's home, is as good as none."""
+    assert directories({"XDG_RUNTIME_DIR": "/" + 5000 * "x", "TMPDIR": str(base)}) == directories({"TMPDIR": str(base)})
 
 
 def test_a_fork_without_room_for_files_keeps_the_childs_numbers_to_itself(base: Path) -> None:

@@ -271,7 +271,7 @@ def test_outside_of_requests_an_operation_is_one_itself(recording: Recording) ->
             set_context(tenant="acme")
         record = context.current()
         assert record is not None
-        assert (record.user, record.tenant) == (("u1", None, None), "acme")
+        assert (record.user, record.values["tenant"]) == (("u1", None, None), "acme")
     after = context.current()
     assert after is not None
     assert (after.user, dict(after.values), after.request_id) == (None, {"worker": "w1"}, None)

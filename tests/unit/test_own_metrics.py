@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -21,20 +21,13 @@ from otel_distro.own_metrics import OwnMetrics, error_of
 from otel_distro.pipeline import Pipeline
 from otel_distro.pipeline._base import Exporting
 from otel_distro.pipeline._own import install, merges, otlp_component
-from otel_distro.tracing.batch import BatchQueue
 from tests.forking import in_child
 from tests.metrics_rig import Setup
-from tests.tracing_rig import Recorder, Stuck, provider, queue
+from tests.tracing_rig import Recorder, Stuck, end_spans, queue
 
 PROCESSOR = Component("traces", "batching_span_processor", "otlp")
 EXPORTER = Component("traces", "otlp_http_span_exporter", "otlp")
 SPANS = "otel.sdk.processor.span."
-
-
-def end_spans(made: BatchQueue, count: int) -> None:
-    tracer = provider(made).get_tracer("t")
-    for number in range(count):
-        tracer.start_span(str(number)).end()
 
 
 def by(setup: Setup, name: str, *keys: str) -> dict[Any, float]:
@@ -61,13 +54,6 @@ def stats(**changes: Any) -> SenderStats:
         "off": "",
     }
     return SenderStats(**{**facts, **changes})
-
-
-@pytest.fixture
-def setup() -> Iterator[Setup]:
-    made = Setup()
-    yield made
-    assert not made.lines
 
 
 def test_every_span_that_was_made_is_somewhere(setup: Setup) -> None:

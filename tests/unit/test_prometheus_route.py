@@ -13,7 +13,8 @@ from otel_distro.guard import Guard
 from otel_distro.prometheus import Answer, MetricsRoute
 
 
-def ask(route: MetricsRoute, method: str = "GET", **headers: str) -> tuple[int, dict[bytes, bytes], bytes]:
+async def asked(route: MetricsRoute, headers: Any = (), method: str = "GET") -> tuple[int, dict[bytes, bytes], bytes]:
+    """Status, headers and body of a scrape's answer."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -22,24 +23,19 @@ def ask(route: MetricsRoute, method: str = "GET", **headers: str) -> tuple[int, 
     async def receive() -> Any:
         return {"type": "http.request"}
 
-    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    asyncio.run(route({"type": "http", "method": method, "headers": pairs}, receive, send))
+    await route({"type": "http", "method": method, "headers": headers}, receive, send)
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
 
-async def status_of(route: MetricsRoute, accept: bytes = b"", headers: Any = None) -> int:
-    sent: list[Any] = []
+def ask(route: MetricsRoute, method: str = "GET", **headers: str) -> tuple[int, dict[bytes, bytes], bytes]:
+    """The same in an event loop of its own."""
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return asyncio.run(asked(route, pairs, method))
 
-    async def send(message: Any) -> None:
-        sent.append(message)
 
-    async def receive() -> Any:
-        return {"type": "http.request"}
-
-    pairs = [(b"accept", accept)] if headers is None else headers
-    await route({"type": "http", "method": "GET", "headers": pairs}, receive, send)
-    status: int = sent[0]["status"]
-    return status
+async def status_of(route: MetricsRoute, accept: bytes = b"") -> int:
+    """The status alone."""
+    return (await asked(route, [(b"accept", accept)]))[0]
 
 
 def guarded() -> tuple[Guard, list[str]]:
@@ -163,5 +159,5 @@ def test_a_header_that_comes_twice_is_one_list() -> None:
         return Answer(b"x", ())
 
     headers = [(b"accept", b"a/b"), (b"accept", b"c/d;q=0.1"), (b"accept-encoding", b"gzip")]
-    asyncio.run(status_of(MetricsRoute(scrape, guarded()[0]), headers=headers))
+    asyncio.run(asked(MetricsRoute(scrape, guarded()[0]), headers))
     assert seen == ["a/b,c/d;q=0.1", "gzip"]

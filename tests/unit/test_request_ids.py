@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +24,7 @@ from otel_distro.instrumentation.request_ids import usable_names
 from otel_distro.instrumentation.requests import RequestsInstrumentation, writer
 from otel_distro.instrumentation.urllib3 import Urllib3Instrumentation
 from tests.asgi_rig import get, one_route, rigged
-from tests.http_echo import Echo, serve
+from tests.http_echo import Echo
 from tests.recording import Recording, instrumented, library_of
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -167,13 +167,6 @@ def test_headers_that_would_be_used_up_go_out_as_they_are() -> None:
 
 
 # --- clients ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def echo() -> Iterator[Echo]:
-    """A server."""
-    with serve() as echo:
-        yield echo
 
 
 def _requests(module: ModuleType, url: str, headers: dict[str, str]) -> None:

@@ -8,26 +8,19 @@ import os
 import threading
 import time
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from opentelemetry.metrics import Observation
 
 from otel_distro.runtime import MERGES, Garbage, LoopLag, observe_garbage
+from otel_distro.runtime.event_loop import _Timer
 from otel_distro.runtime.process import ProcessMetrics, Stat, observe_process, open_descriptors, read_stat
 from tests.forking import in_child
 from tests.metrics_group_rig import Process
 from tests.metrics_rig import Setup
 
 LINUX = Path("/proc/self/stat").exists()
-
-
-@pytest.fixture
-def setup() -> Iterator[Setup]:
-    made = Setup()
-    yield made
-    assert not made.lines
 
 
 def value(setup: Setup, name: str, **attributes: object) -> float:
@@ -256,6 +249,30 @@ def test_the_timer_keeps_no_loop_running_and_leaves_nothing_behind() -> None:
     assert not lagging.lag._timers
     assert time.monotonic() - began < 15
     assert not lagging.setup.lines
+
+
+def test_a_look_that_fails_is_not_the_last() -> None:
+    """What a signal's handler raises in the middle of a look reaches the loop, and the loop is looked at again."""
+    looks: list[float] = []
+    told: list[object] = []
+    thrice = asyncio.Event()
+
+    def record(late: float) -> None:
+        looks.append(late)
+        if len(looks) == 1:
+            raise TimeoutError("SIGALRM")
+        if len(looks) == 3:
+            thrice.set()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, about: told.append(type(about["exception"])))
+        timer = _Timer(loop, 0.001, record)
+        await thrice.wait()
+        timer.stop()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    assert told == [TimeoutError]
 
 
 def test_loops_that_cannot_run_raise_as_ever() -> None:

@@ -55,18 +55,6 @@ def test_a_ratio_keeps_the_ids_below_its_bound() -> None:
     assert not flat("traceidratio", "0").decide(None, 1 << 64)
 
 
-@pytest.mark.parametrize("name", ["always_on", "always_off", "traceidratio", "parentbased_traceidratio"])
-@pytest.mark.parametrize("parent", [None, SAMPLED, UNSAMPLED])
-def test_drops_is_only_said_when_it_is_certain(name: str, parent: SpanContext | None) -> None:
-    """Where `drops` is true, no trace id the span could have is sampled."""
-    for argument in ("0", "0.5", "1"):
-        sampler = flat(name, argument)
-        ids = [1 << 64, (1 << 64) - 1] if parent is None else [parent.trace_id]
-        assert sampler.drops(parent) <= (not any(sampler.decide(parent, each) for each in ids))
-    assert flat("parentbased_always_on").drops(UNSAMPLED)
-    assert flat("always_off").drops(None)
-
-
 @pytest.mark.parametrize("argument", ["2", "-0.1", "nan", "half"])
 def test_a_ratio_that_is_none_is_refused(argument: str) -> None:
     """A ratio outside 0..1 or no number raises; what to use instead is the caller's to say."""

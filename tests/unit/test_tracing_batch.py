@@ -15,16 +15,8 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanContext
 
-from otel_distro.tracing.batch import BatchQueue
 from tests.servers.waiting import wait_until
-from tests.tracing_rig import Lines, Recorder, Stuck, provider, queue
-
-
-def end_spans(made: BatchQueue, count: int) -> None:
-    """End that many spans, named by number."""
-    tracer = provider(made).get_tracer("t")
-    for number in range(count):
-        tracer.start_span(str(number)).end()
+from tests.tracing_rig import Lines, Recorder, Stuck, end_spans, provider, queue
 
 
 def threads() -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import requests
@@ -17,19 +17,12 @@ from otel_distro.instrumentation.requests import RequestsInstrumentation
 from otel_distro.tracing import LeanTracerProvider
 from otel_distro.tracing.client import ClientSpan, ClientSpans, encoded
 from otel_distro.tracing.common import Common
-from tests.http_echo import Echo, serve
+from tests.http_echo import Echo
 from tests.recording import Recording, TakingBrief, instrumented
 
 OTHER = SpanContext(1, 2, False)
 COMMON = {"http.request.method": "GET", "server.address": "localhost"}
 OWN = {"url.full": "http://localhost/"}
-
-
-@pytest.fixture(scope="module")
-def echo() -> Iterator[Echo]:
-    """A server."""
-    with serve() as echo:
-        yield echo
 
 
 def spans_of(provider: LeanTracerProvider) -> ClientSpans:

@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from tests.e2e.service import OURS, Answer, Service
+from tests.e2e.service import Answer, Service
+from tests.programs import OURS
 from tests.servers.exposition import Sample, parse_exposition
 from tests.servers.sentry import SentryServer
 from tests.servers.signals import SpanRecord
