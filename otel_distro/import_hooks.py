@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 Callback = Callable[[ModuleType], object]
 Before = Callable[[], object]
 Run = Callable[["Loader", ModuleType], object]
+
+_GIVE_WAY = 0.001  # seconds
 
 
 class ImportHooks:
@@ -108,7 +111,8 @@ class ImportHooks:
         """The loader of `name` is about to make it."""
         before = self._before.pop(name, None)
         if before is not None:
-            self._guard.call(f"import hook {name}", None, before)
+            with _unlocked(name):
+                self._guard.call(f"import hook {name}", None, before)
 
     def run(self, loader: Loader, module: ModuleType) -> None:
         """Have `loader` run `module`, and call back; if it raises, the callbacks wait for another try."""
@@ -189,11 +193,55 @@ class _AnnouncingLoader:
             self._loader.exec_module(module)
 
 
+@contextmanager
+def _unlocked(name: str) -> Iterator[None]:
+    """Unlock what this thread imports `name` for, while that import is put off; nothing of it has been made yet.
+
+    `import a.b.c` locks `a.b.c`, then `a.b`, then `a`, and only then makes any of them. Where `a` takes long, a thread
+    that wants `a.b.d` waits with that one locked; whoever imports it in the meantime has gone in a circle, and Python
+    raises in one of the two.
+    """
+    package, here = name.partition(".")[0], threading.get_ident()
+    held: list[Any] = []
+    for of, lock in _held_locks():
+        # of a module that runs already, others would see the half
+        while lock.owner == here and of not in sys.modules and of.partition(".")[0] == package:
+            lock.release()
+            held.append(lock)
+    try:
+        yield
+    finally:
+        _lock_again(held, here)
+
+
+def _lock_again(locks: Sequence[Any], here: int) -> None:
+    """Lock them, as the imports of the thread `here` expect it when they go on; whatever is raised is raised then."""
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            for lock in locks:
+                lock.acquire()
+            break
+        except BaseException as error:  # noqa: BLE001 - see above
+            for lock in locks:
+                while lock.owner == here:
+                    lock.release()
+            # a RuntimeError is a circle with a thread that can go on now
+            if not isinstance(error, RuntimeError):
+                interrupt = error
+            time.sleep(_GIVE_WAY)
+    if interrupt is not None:
+        raise interrupt
+
+
+def _held_locks() -> list[tuple[str, Any]]:
+    """The modules that are being imported and the locks of their imports, the first one to begin first."""
+    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})  # no public name tells
+    found = [(name, reference()) for name, reference in tuple(locks.items())]
+    return [(name, lock) for name, lock in found if getattr(lock, "owner", None) is not None]
+
+
 def locked_for_ever() -> str | None:
     """A module that was being imported by another thread when this process was forked, by name; for the child."""
     here = threading.get_ident()
-    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})  # no public name tells
-    for name, reference in tuple(locks.items()):
-        if getattr(reference(), "owner", None) not in {None, here}:
-            return str(name)
-    return None
+    return next((name for name, lock in _held_locks() if lock.owner != here), None)

@@ -102,22 +102,27 @@ print(type(trace.get_tracer_provider()).__name__, awake())
     assert run(OURS, code) == run(INJECTED, code) == run(STOCK, code) == "LeanTracerProvider True\n"
 
 
-def test_signs_in_several_threads_set_up_once() -> None:
-    """Threads that import libraries at the same moment neither hang nor set anything up twice."""
-    code = """
-import threading, importlib, otel_distro.configurator as c
+API = ("opentelemetry.trace", "opentelemetry.metrics", *(f"opentelemetry.sdk.{part}" for part in ("trace", "metrics")))
+
+
+@pytest.mark.parametrize("launcher", [OURS, INJECTED], ids=["ours", "injected"])
+@pytest.mark.parametrize("names", [("httpx", "redis", "sqlalchemy", "opentelemetry.trace"), API], ids=["any", "API"])
+def test_signs_in_several_threads_set_up_once(launcher: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """Threads that import libraries at the same moment neither hang nor set anything up twice, nor in vain."""
+    code = f"""
+import importlib, sys, threading, time, otel_distro.configurator as c
 calls = []; original = c._configure
 def counted(session): calls.append(1); original(session)
 c._configure = counted
-start = threading.Barrier(4)
+start = threading.Barrier({len(names)})
+sys.setswitchinterval(1e-5)
 def load(name): start.wait(); importlib.import_module(name)
-names = ("httpx", "redis", "sqlalchemy", "opentelemetry.trace")
-threads = [threading.Thread(target=load, args=(name,), daemon=True) for name in names]
+threads = [threading.Thread(target=load, args=(name,), daemon=True) for name in {names!r}]
 for thread in threads: thread.start()
 for thread in threads: thread.join(30)
 print(len(calls), awake(), any(thread.is_alive() for thread in threads))
 """
-    assert run(OURS, code) == "1 True False\n"
+    assert run(launcher, code) == "1 True False\n"
 
 
 def test_a_sign_that_is_an_import_never_waits_for_another_thread_that_imports(tmp_path: Path) -> None:

@@ -131,3 +131,61 @@ def test_a_hidden_module_is_hidden_from_one_thread_only(hooks: tuple[ImportHooks
         thread.start()
         thread.join()
     assert others == [importlib.import_module(package)]
+
+
+@pytest.mark.parametrize("imported", ["", ".part"])
+def test_what_takes_long_before_an_import_is_in_nobodys_way(
+    hooks: tuple[ImportHooks, list[str]], package: str, tmp_path: Path, imported: str
+) -> None:
+    """A callback may import what another thread is importing below the same package, whichever of them began."""
+    (tmp_path / package / "other.py").touch()
+    raised: list[BaseException] = []
+    others: list[ModuleType] = []
+
+    def other() -> None:
+        try:
+            others.append(importlib.import_module(f"{package}.other"))
+        except RuntimeError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=other)
+
+    def before() -> None:
+        thread.start()
+        # until it has locked `other` and waits for its package, or has done
+        while thread.is_alive() and not _waits(thread):
+            pass
+        assert importlib.import_module(f"{package}.other") is sys.modules[f"{package}.other"]
+
+    hooks[0].before_import(package, before)
+    module = importlib.import_module(f"{package}{imported}")
+    thread.join()
+    assert (raised, hooks[1]) == ([], [])
+    assert others == [sys.modules[f"{package}.other"]]
+    assert module is sys.modules[f"{package}{imported}"]
+    assert not [name for name in _module_locks() if name.startswith(package)]
+
+
+def test_a_handler_that_raises_while_an_import_waits_leaves_the_locks_as_they_were(
+    hooks: tuple[ImportHooks, list[str]], package: str
+) -> None:
+    """What a callback lets through, the import raises, and it can be tried again."""
+
+    def before() -> None:
+        raise KeyboardInterrupt
+
+    hooks[0].before_import(package, before)
+    with pytest.raises(KeyboardInterrupt):
+        importlib.import_module(f"{package}.part")
+    assert not [name for name in _module_locks() if name.startswith(package)]
+    assert importlib.import_module(f"{package}.part").__name__ == f"{package}.part"
+
+
+def _module_locks() -> dict[str, object]:
+    found: dict[str, object] = sys.modules["_frozen_importlib"]._module_locks  # type: ignore[attr-defined]
+    return found
+
+
+def _waits(thread: threading.Thread) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_name == "acquire"
