@@ -59,11 +59,8 @@ def begin(session: Session, *, around: Callable[[str], object] | None = None, lo
 def _begin(session: Session, everything: Callable[[], object], loads: bool) -> None:
     from . import awakening
 
-    # contrib's instrumentations read it when they are loaded; what the user set stays
-    session.environ.setdefault(
-        "OTEL_SEMCONV_STABILITY_OPT_IN", ",".join(session.settings.instrumentation.semconv_opt_in)
-    )
     session.hooks.install()
+    _opt_in(session)
     _spare_metrics_sdk(session)
     _make_way_for_gevent(session)
     _tell_children(session)
@@ -128,6 +125,18 @@ def _adopt_logs(_: ModuleType) -> None:
     from .logs.adopted import adopt
 
     adopt()
+
+
+def _opt_in(session: Session) -> None:
+    """Have contrib's instrumentations follow the stable conventions; they read the variable when they begin."""
+
+    def tell(_: ModuleType) -> None:
+        # what the user set stays
+        opt_in = ",".join(session.settings.instrumentation.semconv_opt_in)
+        session.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", opt_in)
+
+    # not before: requests looks at every variable four times in each call
+    session.hooks.on_import("opentelemetry.instrumentation._semconv", tell)
 
 
 def _tell_children(session: Session) -> None:

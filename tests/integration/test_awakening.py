@@ -263,3 +263,26 @@ def test_the_stock_launcher_starts_programs_as_ours_does_where_it_is_certain(
     quiet = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
     done = programs.run(code, STOCK, check=True, **{**quiet, **environ})
     assert done.stdout == f"{spared}\n"
+
+
+CONVENTIONS = """
+import os
+before = "OTEL_SEMCONV_STABILITY_OPT_IN" in os.environ
+from opentelemetry.instrumentation._semconv import (
+    _OpenTelemetrySemanticConventionStability as Stability, _OpenTelemetryStabilitySignalType as Signal)
+Stability._initialize()
+modes = [Stability._get_opentelemetry_stability_opt_in_mode(kind) for kind in (Signal.HTTP, Signal.DATABASE)]
+print(before, *(mode.value for mode in modes))
+"""
+
+
+@pytest.mark.parametrize(
+    ("launcher", "early"),
+    # an injected launcher has imported contrib's reader of the variable
+    [(OURS, False), (INJECTED, True), (STOCK, False)],
+    ids=["ours", "injected", "stock"],
+)
+def test_contribs_instrumentations_follow_the_stable_conventions(launcher: tuple[str, ...], early: bool) -> None:
+    """The variable is there once one of them reads it, and not before; what the user set stays."""
+    assert run(launcher, CONVENTIONS) == f"{early} http database\n"
+    assert run(launcher, CONVENTIONS, OTEL_SEMCONV_STABILITY_OPT_IN="http/dup") == "True http/dup default\n"
