@@ -88,7 +88,8 @@ class ImportHooks:
         if self._hidden and self._hidden.get(threading.get_ident()) == fullname:
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
         announced = fullname in self._before
-        if not announced and not self._awaits(fullname):
+        # as `_awaits`, written out: some libraries try an import that fails with each call
+        if not announced and fullname not in self._callbacks and fullname not in self._runs:
             return None
         for finder in tuple(sys.meta_path):
             if finder is self or not hasattr(finder, "find_spec"):

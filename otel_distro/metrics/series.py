@@ -155,11 +155,28 @@ def _offer_all(  # noqa: PLR0917 - as `took_all`
     buckets: Sequence[int] | None,
     values: Sequence[float],
     moments: Sequence[float],
+    newest: float,
     ids: Callable[[int], Ids],
 ) -> None:
-    """Offer those of one bucket that are due, one after another; `buckets` is None where all are of this one."""
-    for index, moment in enumerate(moments):
-        if moment >= reservoir.due[bucket] and (buckets is None or buckets[index] == bucket):
+    """Offer those of one bucket that are due, one after another.
+
+    Args:
+        reservoir: gets them.
+        bucket: whose are offered.
+        buckets: of each value; None where all are of this one.
+        values: as of `took_all`.
+        moments: likewise.
+        newest: of the moments; nothing behind the last one that is due is looked at.
+        ids: likewise.
+    """
+    due, index = reservoir.due, -1
+    while newest >= due[bucket]:
+        try:
+            index = index + 1 if buckets is None else buckets.index(bucket, index + 1)
+            moment = moments[index]
+        except (ValueError, IndexError):
+            return
+        if moment >= due[bucket]:
             reservoir.offer(bucket, values[index], sampled(*ids(index)), NOTHING, moment)
 
 
@@ -438,7 +455,7 @@ class HistogramSeries(Distribution):
             for bucket, _ in counts:
                 # once a second, so that looking at each again costs nothing
                 if newest >= reservoir.due[bucket]:
-                    _offer_all(reservoir, bucket, buckets, values, moments, ids)
+                    _offer_all(reservoir, bucket, buckets, values, moments, newest, ids)
 
     def value(self) -> tuple[float, ...]:
         """`(sum, bucket counts...)` so far."""
