@@ -11,7 +11,7 @@ import pytest
 _COLLECTOR = Path(__file__).resolve().parents[2] / "collector"
 
 
-@pytest.mark.timeout(600)  # a first run compiles the collector's libraries for the tests
+@pytest.mark.timeout(1800)  # a first run compiles the collector's libraries for the tests
 @pytest.mark.parametrize("module", ["components", "kafkatraces", "start"])
 def test_go_module_is_sound(module: str) -> None:
     """`go vet` and `go test` find nothing, with the locked versions."""
