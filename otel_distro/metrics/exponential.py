@@ -22,7 +22,7 @@ from otel_distro.records import dataclass
 
 from .cells import Block
 from .exemplars import Reservoir
-from .series import LARGEST, NOTHING, Distribution
+from .series import LARGEST, NOTHING, Distribution, plain
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -193,6 +193,8 @@ class ExponentialSeries(Distribution):
         moment: float | None = None,
     ) -> None:
         """See `Series.measure`; a lock of the series guards the window of buckets."""
+        if value.__class__ is not float and value.__class__ is not int:
+            value = plain(value)
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
             return

@@ -28,7 +28,7 @@ from otel_distro._compat import SPAN_KEY, context_variable
 from otel_distro.guard import Guard, let_through
 
 from .identity import clean
-from .series import LARGEST, NOTHING, NullSeries, Series
+from .series import LARGEST, NOTHING, NullSeries, Series, plain
 from .stream import refused, unmeasured
 from .views import Origin, Preference, Viewer, ViewStreams
 
@@ -225,6 +225,8 @@ class LeanInstrument:
     def _take_new(self, amount: Any, attributes: Attributes, context: Context | None) -> None:
         binder = self.binder
         try:
+            if amount.__class__ is not float and amount.__class__ is not int:
+                amount = plain(amount)
             if not binder.origin.low <= amount <= LARGEST:
                 refused(binder.guard, self.name, amount)
                 return

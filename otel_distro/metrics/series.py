@@ -33,6 +33,16 @@ OVERFLOW: Final[Mapping[str, Any]] = {"otel.metric.overflow": True}
 """Attributes of the series that takes what does not fit (specification, "Cardinality limits")."""
 
 
+def plain(value: float) -> float:
+    """A number of another type than int and float as a float; what is none as it was given.
+
+    NumPy's scalars compare in their own precision, in which `LARGEST` is infinite, and say so in a warning.
+    """
+    from numbers import Real  # late: hardly anybody measures such
+
+    return float(value) if isinstance(value, Real) else value
+
+
 class Series:
     """What all series have in common.
 
@@ -223,10 +233,13 @@ class SumSeries(Series):
         moment: float | None = None,
     ) -> None:
         """See `Series.measure`."""
+        whole = value.__class__ is int
+        if not whole and value.__class__ is not float:
+            value = plain(value)
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
             return
-        if value.__class__ is not int:
+        if not whole:
             self.stream.floating = True
         cells = self._cells
         cells[self._at] += value
@@ -273,10 +286,13 @@ class LastSeries(Series):
         moment: float | None = None,
     ) -> None:
         """See `Series.measure`."""
+        whole = value.__class__ is int
+        if not whole and value.__class__ is not float:
+            value = plain(value)
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
             return
-        if value.__class__ is not int:
+        if not whole:
             self.stream.floating = True
         now = time()
         cells, at = self._cells, self._at
@@ -297,10 +313,13 @@ class LastSeries(Series):
 
     def observe(self, value: float, number: int) -> None:
         """See `Series.observe`."""
+        whole = value.__class__ is int
+        if not whole and value.__class__ is not float:
+            value = plain(value)
         if not -LARGEST <= value <= LARGEST:
             self.stream.refused(value)
             return
-        if value.__class__ is not int:
+        if not whole:
             self.stream.floating = True
         total = value
         if self._round == number and self.stream.identity.kind is Kind.SUM:
@@ -379,10 +398,13 @@ class HistogramSeries(Distribution):
         moment: float | None = None,
     ) -> None:
         """See `Series.measure`."""
+        double = value.__class__ is float
+        if not double and value.__class__ is not int:
+            value = plain(value)
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
             return
-        if value.__class__ is not float:
+        if not double:
             value = float(value)  # what cannot be added has to fail before the first cell is written
         edges, bucket = self._edges, self._bucket
         if not edges[bucket] < value <= edges[bucket + 1]:

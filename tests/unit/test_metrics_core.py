@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import threading
+import warnings
 from decimal import Decimal
+from math import inf
 from typing import Any
 
 import pytest
@@ -20,6 +23,7 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics.view import (
     Aggregation,
     DropAggregation,
+    ExponentialBucketHistogramAggregation,
     View,
 )
 
@@ -104,6 +108,46 @@ def test_decimals_and_other_numbers_are_taken_whole_or_not_at_all() -> None:
     histogram.record(Decimal("1.5"))  # type: ignore[arg-type]
     [point] = made.metrics()["h"].data_points
     assert (point.count, point.sum) == (2, 3.0)
+
+
+class Single(float):
+    """Compares as NumPy's `float32` does: in its own precision, in which the largest double is infinite."""
+
+    def __le__(self, other: float) -> bool:
+        return float(self) <= _single(other)
+
+    def __ge__(self, other: float) -> bool:
+        return float(self) >= _single(other)
+
+
+def _single(number: float) -> float:
+    try:
+        return float(struct.unpack("f", struct.pack("f", number))[0])
+    except OverflowError:
+        warnings.warn("overflow encountered in cast", RuntimeWarning, stacklevel=2)
+        return inf if number > 0 else -inf
+
+
+@pytest.mark.parametrize("exponential", [False, True])
+def test_a_number_of_less_precision_is_measured_in_silence_and_its_infinity_is_none(exponential: bool) -> None:
+    """NumPy's scalars are numbers as any others: no warning reaches the application, and an infinity counts nothing."""
+    views = [View(instrument_name="h", aggregation=ExponentialBucketHistogramAggregation())] if exponential else ()
+    made = Setup(views=views)
+    counter, up_down = made.meter.create_counter("c"), made.meter.create_up_down_counter("u")
+    histogram, gauge = made.meter.create_histogram("h"), made.meter.create_gauge("g")
+    bound = histogram.series({})
+    seen = [Single(2.5), Single(inf), Single(-inf)]
+    made.meter.create_observable_gauge("o", [lambda _: [Observation(seen[0]), Observation(seen[1])]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in seen:
+            for measure in (counter.add, up_down.add, histogram.record, gauge.set, bound.measure):
+                measure(number)
+        metrics = made.metrics()
+    assert [metrics[name].data_points[0].value for name in "cugo"] == [2.5, 2.5, 2.5, 2.5]
+    assert [(point.count, point.sum) for point in metrics["h"].data_points] == [(2, 5.0)]
+    assert not made.guard.failures
+    assert len(made.lines) == 5
 
 
 @pytest.mark.parametrize("attributes", ["text", 7, [("a", "b")]])
