@@ -6,6 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.collector.drills.__main__ import main
 from tests.collector.drills.catalogue import DRILLS
 from tests.collector.drills.kafka import KAFKA_DRILLS
 from tests.collector.drills.run import run_drill, table
@@ -32,6 +35,14 @@ def test_short_drills_go_as_expected(certificates: Certificates) -> None:
         outcomes = list(running.map(lambda case: run_drill(case[0], _LOGS, certificates, case[1]), short))
     problems = [f"{each.drill}, {each.sender}: {'; '.join(each.problems)}" for each in outcomes if each.problems]
     assert problems == [], table(outcomes)
+
+
+def test_help_and_a_word_of_no_drill_run_nothing_and_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """Help lists what a word may name; a mistyped one is no run in which everything went well."""
+    assert main(["--help"]) == 0
+    assert "  nothing breaks\n" in capsys.readouterr().out
+    assert main(["tempo", "tmepo"]) == 2
+    assert "'tmepo'" in capsys.readouterr().err
 
 
 def test_the_page_shows_every_drill_and_no_surprise() -> None:

@@ -116,7 +116,7 @@ def _matrix(alone: bool) -> list[Job]:
 
 SUITES = (
     Suite("lint", "ruff, format, mypy and pyright", (), _lint),
-    Suite("unit", "one part at a time, in seconds", (), _computing("unit")),
+    Suite("unit", "one part at a time, in a minute or two", (), _computing("unit")),
     Suite("conformance", "ours against upstream's, span by span", (), _computing("conformance")),
     Suite("integration", "parts against real servers", (servers.debian_packages,), _waiting("integration", 4)),
     Suite("collector", "the collector, Jaeger, Tempo and Prometheus", (servers.go_programs,), _waiting("collector", 3)),

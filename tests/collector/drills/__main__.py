@@ -32,7 +32,16 @@ _KAFKA_HEADING = "## Through Kafka"
 
 
 def main(words: list[str]) -> int:
-    """Exit status 1 when a drill was not as expected."""
+    """Exit status 1 when a drill was not as expected, 2 where a word is of none."""
+    names = [drill.name for drill in (*DRILLS, *KAFKA_DRILLS)]
+    if {"-h", "--help"} & set(words):
+        print("usage: scripts/drills [word ...]\n\nEach drill whose name holds one of the words, or all of them:\n")
+        print("\n".join(f"  {name}" for name in names))
+        return 0
+    unknown = [word for word in words if not any(word.lower() in name.lower() for name in names)]
+    if unknown:
+        print(f"scripts/drills: no drill's name holds {unknown[0]!r} (--help lists them)", file=sys.stderr)
+        return 2
 
     def named(name: str) -> bool:
         return not words or any(word.lower() in name.lower() for word in words)
