@@ -221,7 +221,7 @@ def test_secrets_are_readable_for_the_collector_alone() -> None:
 
 
 def test_the_demo_drains_and_is_scraped() -> None:
-    """The recipe of docs/health.md; what ends a container asks no database, at its start neither; /metrics is announced."""
+    """The recipe of docs/health.md; what ends a container asks no database, at its start neither; /metrics is told."""
     for workload in manifests("demo", "Deployment"):
         template = workload["spec"]["template"]
         (container,) = template["spec"]["containers"]
@@ -233,7 +233,7 @@ def test_the_demo_drains_and_is_scraped() -> None:
 
 
 def test_a_stream_that_does_not_end_is_ended_within_the_grace() -> None:
-    """preStop, uvicorn's patience and the last export fit into the time before the kubelet kills: else telemetry is lost."""
+    """preStop, uvicorn's patience and the last export fit into the time before the kubelet kills: else a loss."""
     for _, pod in pods("demo"):
         (container,) = pod["containers"]
         patience = int(container["args"][container["args"].index("--timeout-graceful-shutdown") + 1])

@@ -1,4 +1,4 @@
-"""deploy/prometheus/kubernetes.yml: the pods of deploy/kubernetes are scraped under the names that rules and dashboards ask for."""
+"""deploy/prometheus/kubernetes.yml: pods are scraped under the names that rules and dashboards ask for."""
 
 from __future__ import annotations
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from scripts.collectorgen.choices import Choice
 from tests import promql
@@ -19,7 +17,6 @@ from tests.collector.drills.senders import BareSender
 from tests.collector.generated import TOKEN, GeneratedCollector
 from tests.collector.traffic import request_body, send_traces
 from tests.servers import Answer, CollectorServer, OtlpSink, RecorderServer, http_post, total, wait_until
-from tests.servers.binaries import promtool_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
