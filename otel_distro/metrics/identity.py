@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -81,7 +81,14 @@ class StreamIdentity:
         return self.kind is Kind.GAUGE or self.observed
 
 
-_PLAIN = (str, bool, int, float, bytes, type(None))
+_PLAIN = frozenset({str, bool, int, float, bytes, type(None)})
+_PLAINLY: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (bytes, b"".__add__),
+)
+"""Types that may be subclassed, and what makes a subclass's value one of the type itself."""
 _DEEPEST = 64
 """Levels of values within values, as spans have them."""
 
@@ -96,8 +103,13 @@ def clean(value: Any, guard: Guard, depth: int = 0) -> Any:
         guard: says once that a key was no text.
         depth: how deep inside other values this one is; below 64 levels only None is left.
     """
-    if isinstance(value, _PLAIN):
+    if type(value) in _PLAIN:
         return value
+    # of an enumeration's member (`HTTPStatus.OK`) the number or the text is left: it is exported as that, and two
+    # series with the same attributes would be one series with two writers
+    for kind, plain in _PLAINLY:
+        if isinstance(value, kind):
+            return plain(value)
     if depth >= _DEEPEST:
         return None
     if isinstance(value, Mapping):

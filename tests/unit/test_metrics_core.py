@@ -7,6 +7,8 @@ import sys
 import threading
 import warnings
 from decimal import Decimal
+from enum import Enum
+from http import HTTPStatus
 from math import inf
 from typing import Any
 
@@ -53,6 +55,35 @@ def test_true_one_and_one_point_zero_are_three_series() -> None:
             counter.add(amount, {"k": value})
     points = made.metrics()["c"].data_points
     assert {(type(p.attributes["k"]), p.value) for p in points} == {(int, 2), (bool, 20), (float, 200)}
+
+
+class Colour(str, Enum):  # noqa: UP042 - StrEnum is not what most are
+    """Its text is not its value."""
+
+    RED = "red"
+
+
+class Part(float):
+    """A number of one's own."""
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("plain", "other"),
+    [(404, HTTPStatus.NOT_FOUND), ("red", Colour.RED), (0.5, Part(0.5)), (("red", 404), [Colour.RED, HTTPStatus(404)])],
+)
+def test_a_member_of_an_enumeration_is_the_series_of_its_value(plain: Any, other: Any, turned: bool) -> None:
+    """What is exported with the same attributes is one series, whichever was measured first."""
+    made = Setup()
+    counter = made.meter.create_counter("c")
+    for _ in range(2):
+        for value in (other, plain) if turned else (plain, other):
+            counter.add(1, {"k": value})
+    [point] = made.metrics()["c"].data_points
+    exported = point.attributes["k"]
+    assert (point.value, exported, type(exported)) == (4, plain, type(plain))
+    if isinstance(exported, tuple):
+        assert [type(each) for each in exported] == [str, int]
 
 
 def test_the_order_of_attributes_does_not_make_a_series() -> None:
