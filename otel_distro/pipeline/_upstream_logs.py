@@ -15,7 +15,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_distro import settings
 from otel_distro.guard import Guard
-from otel_distro.logs.fields import stays
+from otel_distro.logs.fields import CONTEXT, stays
 from otel_distro.tracing.context import suppressed
 
 from . import _exporters
@@ -87,6 +87,12 @@ def _take(least: int, provider: LoggerProvider) -> Callable[[logging.LogRecord, 
         if record.levelno < least or stays(record.name):
             return
         if not (suppressed() and threading.current_thread().name.startswith(("otel-distro", "Otel"))):
-            handler.handle(record)
+            # the handler sends whatever it finds on a record, and what is known of the request is for lines
+            values = record.__dict__
+            known = {CONTEXT: values.pop(CONTEXT)} if CONTEXT in values else {}
+            try:
+                handler.handle(record)
+            finally:
+                values.update(known)
 
     return take
