@@ -44,6 +44,9 @@ _TEXTUAL = frozenset(
         ("uuid", "UUID"),
     }
 )
+_SIZES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32")
+_NUMPYS = frozenset({("numpy", name) for name in (*_SIZES, "bool", "bool_", "longlong", "ulonglong")})
+"""Numbers of NumPy that are none of Python's; `item()` makes them one."""
 
 
 def text(value: str) -> str:
@@ -129,8 +132,11 @@ class _Walk:
             return number if isfinite(number) else float.__repr__(number)
         if issubclass(kind, (bytes, bytearray)):
             return text(bytes(value[:_LONGEST_BYTES]).decode("utf-8", "replace"))  # type: ignore[index]
-        if (kind.__module__, kind.__qualname__) in _TEXTUAL:
+        place = kind.__module__, kind.__qualname__
+        if place in _TEXTUAL:
             return text(str(value))
+        if place in _NUMPYS:
+            return self.plain(cast("Any", value).item(), depth)
         if isinstance(kind, EnumMeta):
             return self.plain(object.__getattribute__(value, "_value_"), depth)
         if issubclass(kind, BaseException):

@@ -418,6 +418,21 @@ def test_lines_are_marked_when_their_record_is_sent_too() -> None:
     assert "otlp" not in line(own, sent=0)
 
 
+def _numpys(name: str, number: object) -> object:
+    """What `type`, and `item()`, tell of a number of NumPy, which is not installed here."""
+    kind = type(name, (), {"__module__": "numpy", "__qualname__": name, "item": lambda _: number})
+    return kind()
+
+
+@pytest.mark.parametrize(("name", "number"), [("int64", 5), ("float32", 0.5), ("bool", True), ("bool_", False)])
+def test_a_number_of_numpy_is_a_number(name: str, number: object) -> None:
+    """A count of a data frame, a mean of single precision: no subclass of Python's numbers, and yet one of them."""
+    shown = plain({"n": _numpys(name, number), "l": [_numpys(name, number)]})
+    assert shown == {"n": number, "l": [number]}
+    assert type(shown["n"]) is type(number)
+    assert plain(_numpys("float32", float("nan"))) == "nan"
+
+
 def test_plain_data_stays_what_it_is() -> None:
     """Numbers, texts, lists and dicts arrive as they are."""
     value = {"a": [1, 2.5, True, None, "x"], "b": {"c": []}}
