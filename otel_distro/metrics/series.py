@@ -33,7 +33,7 @@ OVERFLOW: Final[Mapping[str, Any]] = {"otel.metric.overflow": True}
 """Attributes of the series that takes what does not fit (specification, "Cardinality limits")."""
 
 
-def plain(value: float) -> float:
+def plain(value: Any) -> Any:
     """A number of another type than int and float as a float; what is none as it was given.
 
     NumPy's scalars compare in their own precision, in which `LARGEST` is infinite, and say so in a warning.
