@@ -233,13 +233,13 @@ class SumSeries(Series):
         moment: float | None = None,
     ) -> None:
         """See `Series.measure`."""
-        whole = value.__class__ is int
-        if not whole and value.__class__ is not float:
+        kind = value.__class__
+        if kind is not int and kind is not float:
             value = plain(value)
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
             return
-        if not whole:
+        if kind is not int:
             self.stream.floating = True
         cells = self._cells
         cells[self._at] += value
@@ -286,13 +286,13 @@ class LastSeries(Series):
         moment: float | None = None,
     ) -> None:
         """See `Series.measure`."""
-        whole = value.__class__ is int
-        if not whole and value.__class__ is not float:
+        kind = value.__class__
+        if kind is not int and kind is not float:
             value = plain(value)
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
             return
-        if not whole:
+        if kind is not int:
             self.stream.floating = True
         now = time()
         cells, at = self._cells, self._at
@@ -313,13 +313,13 @@ class LastSeries(Series):
 
     def observe(self, value: float, number: int) -> None:
         """See `Series.observe`."""
-        whole = value.__class__ is int
-        if not whole and value.__class__ is not float:
+        kind = value.__class__
+        if kind is not int and kind is not float:
             value = plain(value)
         if not -LARGEST <= value <= LARGEST:
             self.stream.refused(value)
             return
-        if not whole:
+        if kind is not int:
             self.stream.floating = True
         total = value
         if self._round == number and self.stream.identity.kind is Kind.SUM:
@@ -398,13 +398,13 @@ class HistogramSeries(Distribution):
         moment: float | None = None,
     ) -> None:
         """See `Series.measure`."""
-        double = value.__class__ is float
-        if not double and value.__class__ is not int:
+        kind = value.__class__
+        if kind is not float and kind is not int:
             value = plain(value)
         if not self._low <= value <= LARGEST:
             self.stream.refused(value)
             return
-        if not double:
+        if kind is not float:
             value = float(value)  # what cannot be added has to fail before the first cell is written
         edges, bucket = self._edges, self._bucket
         if not edges[bucket] < value <= edges[bucket + 1]:
