@@ -20,6 +20,8 @@ REDACTED = "REDACTED"
 """The mark of what was hidden: it stands in the place of the value."""
 PLACEHOLDER = "?"
 """The mark of a hidden literal in SQL and in Redis keys."""
+LOOKED_AT = frozenset({"url.full", "url.query", "http.url", "http.target", "db.query.text", "db.statement"})
+"""Attributes of the semantic conventions, of both generations, whose text may hold a secret; see `others`."""
 
 Hook = Callable[[str, str], str]
 """`hook(name, text)` gives the text that leaves; the name is the attribute's, or `body` for a log message."""
@@ -162,9 +164,15 @@ def is_secret_option(argument: object) -> bool:
     return type(argument) is str and argument[:2] == "--" and "=" not in argument and is_secret_field(argument[2:])
 
 
+def stays(name: str) -> bool:
+    """Whether the user's list says that values of this name leave as they are."""
+    policy = InForce.policy
+    return policy.keep is not None and policy.keep.search(name) is not None
+
+
 def _decides(name: str, ours: Callable[[], bool]) -> bool:
     policy = InForce.policy
-    if policy.keep is not None and policy.keep.search(name):
+    if stays(name):
         return False
     return (policy.hide is not None and policy.hide.search(name) is not None) or ours()
 

@@ -22,6 +22,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, S
 from opentelemetry.util.types import AnyValue, Attributes
 
 from otel_distro._compat import SpanFields
+from otel_distro.redaction.policy import LOOKED_AT
 
 from .attributes import bounded, merge, put
 from .context import error_status
@@ -300,6 +301,8 @@ class LeanSpan(SpanFields, Span):
         self.end_time = end_time
         if len(self.attributes) > processors.room:
             self._enforce_limits()
+        if not LOOKED_AT.isdisjoint(self.attributes):
+            self._redact()
         try:
             processors.ends(self)
         except Exception as error:  # noqa: BLE001 - a third party's processor must not reach the application
@@ -312,6 +315,12 @@ class LeanSpan(SpanFields, Span):
         limits, given = self._processors.limits, self.attributes
         self.attributes, dropped = bounded(given, limits.attributes, limits.length, self._processors.guard)
         self.dropped_attributes += dropped
+
+    def _redact(self) -> None:
+        """Take secrets out of what others tell; see `texts_of_others`."""
+        from otel_distro.redaction.others import texts_of_others
+
+        self.attributes = texts_of_others(self.attributes, self.instrumentation_scope.name)
 
     def set_on_exception(self, *, record: bool, status: bool) -> None:
         """Say what happens to an exception that leaves the span used as a context manager."""

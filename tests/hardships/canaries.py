@@ -11,7 +11,7 @@ from tests.servers.sentry import SentryServer
 
 KINDS = (
     "QUERY", "OUTURL", "USERINFO", "HEADER", "COOKIE", "LITERAL", "PARAMETER", "REDISKEY", "ATTRIBUTE", "EVENT",
-    "RAISED", "MESSAGE", "EXTRA",
+    "RAISED", "MESSAGE", "EXTRA", "OTHERSURL", "OTHERSTEXT",
 )  # fmt: skip
 """What each canary is hidden in; `CANARY-LITERAL` is one of a statement, and so on."""
 
@@ -57,6 +57,10 @@ def buy(item: str):
             span.record_exception(error)
             logger.exception("query failed")
     cache.set(f"user:{{secret}}REDISKEY", "value")
+    with trace.get_tracer("of.others").start_as_current_span("call", kind=trace.SpanKind.CLIENT) as call:
+        call.set_attribute("http.url", f"http://joe:{{secret}}OTHERSURL@h/p?token={{secret}}OTHERSURL")
+    with trace.get_tracer("of.others").start_as_current_span("call", kind=trace.SpanKind.CLIENT) as call:
+        call.set_attributes({{"db.system": "postgresql", "db.statement": f"SELECT '{{secret}}OTHERSTEXT'"}})
     try:
         httpx.get(f"http://joe:{{secret}}USERINFO@127.0.0.1:9/p?token={{secret}}OUTURL")
     except httpx.HTTPError as error:

@@ -216,3 +216,35 @@ def test_a_function_of_the_applications_is_imported_when_it_is_needed(guard: Gua
     """`module:function` is looked up at the first text, when the application is there."""
     policy.use(policy.Policy(hook=policy.LateHook("posixpath:join"), guard=guard))
     assert exported(a="b") == {"a": "a/b"}
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"url__full": "https://joe:pw@h/a?token=x&page=2"}, "https://REDACTED:REDACTED@h/a?token=REDACTED&page=2"),
+        ({"http__url": "https://h/a#access_token=x"}, "https://h/a#access_token=REDACTED"),
+        ({"http__target": "/a?code=x&page=2"}, "/a?code=REDACTED&page=2"),
+        ({"url__query": "sig=x&page=2"}, "sig=REDACTED&page=2"),
+        ({"db__statement": "SELECT a FROM t WHERE b = 'x'", "db__system": "sqlite"}, "SELECT a FROM t WHERE b = ?"),
+        ({"db__query__text": "SELECT 7", "db__system__name": "a.new.one"}, "SELECT ?"),
+        ({"db__query__text": 'SELECT "x"', "db__system__name": "mysql"}, "SELECT ?"),
+        ({"db__statement": "SELECT 'x'"}, "SELECT ?"),
+        ({"db__statement": "get user:7", "db__system": "memcached"}, "get user:7"),
+        ({"db__statement": 7, "db__system": "sqlite"}, 7),
+    ],
+)
+def test_urls_and_statements_of_others_leave_without_their_secrets(
+    protocol: str, given: dict[str, Any], left: object, guard: Guard
+) -> None:
+    """Contrib's instrumentations and applications write them as they are; what is no SQL stays."""
+    name = next(iter(given)).replace("__", ".")
+    shown = exported(protocol, **given)[name]
+    assert (int(shown) if isinstance(left, int) else shown) == left
+
+
+def test_texts_of_others_stay_where_the_user_says_so(guard: Guard) -> None:
+    """`OTEL_DISTRO_REDACTION_KEEP` names the attribute."""
+    policy.use(policy.build((), (r"^db\.statement$",), None, guard))
+    shown = exported(db__statement="SELECT 7", url__query="token=x")
+    assert shown == {"db.statement": "SELECT 7", "url.query": "token=REDACTED"}
