@@ -55,9 +55,9 @@ class Gauges:
         return observe
 
     def _newest(self) -> Iterator[tuple[Any, Any]]:
-        since = time.time() - _OLDEST
+        since = time.monotonic() - _OLDEST
         for probe in self._health.registry.probes():
-            if probe.last is not None and probe.last.at > since:
+            if probe.last is not None and probe.told_at > since:
                 yield probe.check, probe.last
 
     def _up(self) -> Iterator[tuple[float, dict[str, str]]]:
@@ -75,7 +75,7 @@ class Gauges:
 
     def _ready(self) -> Iterator[tuple[float, dict[str, str]]]:
         # a supervisor and a worker that no probe has reached have nothing to say
-        if self._health.asked_at < time.time() - _OLDEST:
+        if self._health.asked_at < time.monotonic() - _OLDEST:
             return
         code, _ = verdict(self._health.lifecycle.phase, list(self._newest()))
         yield int(code == 200), {}

@@ -20,7 +20,7 @@ class Lifecycle:
     """The phase of the process, and how long it has been up.
 
     Args:
-        started: when the process began, seconds since the epoch.
+        started: when the process began, by `time.monotonic`.
     """
 
     def __init__(self, started: float) -> None:
@@ -44,7 +44,7 @@ class Lifecycle:
     @property
     def uptime(self) -> float:
         """Seconds since the process began."""
-        return max(0.0, time.time() - self.started)
+        return time.monotonic() - self.started
 
     @property
     def reasons(self) -> list[str]:
@@ -70,5 +70,5 @@ class Lifecycle:
 
     def after_fork(self) -> None:
         """A child begins anew, with a lock that no vanished thread holds."""
-        self.started = time.time()
+        self.started = time.monotonic()
         self._lock = threading.Lock()

@@ -22,12 +22,14 @@ class Probe:
     Attributes:
         check: as given.
         last: the newest result, None before the first run.
+        told_at: when that was last told to somebody who asked, by `time.monotonic`.
         runs: how often it has run.
     """
 
     def __init__(self, check: Check, guard: Guard) -> None:
         self.check = check
         self.last: Result | None = None
+        self.told_at = float("-inf")
         self.runs = 0
         self._guard = guard
         self._fresh_until = 0.0
@@ -36,8 +38,9 @@ class Probe:
 
     def begin(self) -> Flight | Result:
         """A result that still counts, or the run that is under way, which has begun just now where there was none."""
-        last = self.last
-        if last is not None and time.monotonic() < self._fresh_until:
+        last, now = self.last, time.monotonic()
+        if last is not None and now < self._fresh_until:
+            self.told_at = now
             return last
         return self._join()
 
@@ -102,6 +105,6 @@ class Probe:
             self._guard.warn(f"{name}: {result.status.value}: {result.reason}", once=name)
 
     def _remember(self, result: Result) -> Result:
-        self.last = result
-        self._fresh_until = time.monotonic() + self.check.cache
+        self.last, self.told_at = result, time.monotonic()
+        self._fresh_until = self.told_at + self.check.cache
         return result

@@ -33,14 +33,14 @@ class Health:
         registry: the checks.
         lifecycle: the phase.
         adopted: whether a running distro has given it its settings.
-        asked_at: when somebody last asked whether it is ready, seconds since the epoch.
+        asked_at: when somebody last asked whether it is ready, by `time.monotonic`.
     """
 
     def __init__(self, options: settings.Health, guard: Guard) -> None:
         self.options = options
         self.guard = guard
         self.registry = Registry(guard)
-        self.lifecycle = Lifecycle(time.time())
+        self.lifecycle = Lifecycle(time.monotonic())
         self.adopted = False
         self.asked_at = float("-inf")
         self._identity = Identity()
@@ -95,7 +95,7 @@ class Health:
 
     async def outcomes(self) -> Sequence[Outcome]:
         """Every check with its result."""
-        self.asked_at = time.time()
+        self.asked_at = time.monotonic()
         probes = self.registry.probes()
         if self._named:
             self._name_strangers(probes)

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,22 @@ def test_results_are_gauges_that_run_nothing() -> None:
     assert found["health.ready", None] == 1
     assert found["health.check.duration", "database"] >= 0
     assert rig.runs("database") == 1
+    provider.shutdown()
+
+
+def test_the_gauges_show_what_was_told_lately_whenever_its_run_began() -> None:
+    """A check that hangs for long stays down there as in the answers, and so it does where the wall clock is set."""
+    rig = HealthRig()
+    rig.check("database", lambda: False)
+    reader = InMemoryMetricReader()
+    provider = LeanMeterProvider(resource=Resource({}), guard=Guard(level=logging.ERROR), readers=[reader])
+    Gauges(rig.health, provider)
+    asyncio.run(rig.ask("/ready"))
+    [probe] = rig.health.registry.probes()
+    assert probe.last is not None
+    probe.last = replace(probe.last, at=0.0)
+    found = points(reader)
+    assert (found["health.check.up", "database"], found["health.ready", None]) == (0, 0)
     provider.shutdown()
 
 
