@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
+from time import monotonic
 from typing import Any, cast
 
 from opentelemetry.sdk.metrics import export as sdk
@@ -37,7 +38,8 @@ class Collection:
     def __init__(self, reader: MetricReader, viewer: Viewer) -> None:
         self._reader = reader
         self._viewer = viewer
-        self._last = 0
+        self._last = self._after = 0
+        self._read = 0.0
         self._before: dict[Series, Any] = {}
 
     def collect(self, instruments: Iterable[LeanInstrument], resource: Resource, now: int) -> sdk.MetricsData | None:
@@ -48,6 +50,10 @@ class Collection:
             resource: that the numbers belong to.
             now: the time of all points.
         """
+        read = monotonic()
+        # where the clock was set back since, nothing would be younger than the last collection for a long time
+        self._after = self._last if self._last <= now else 0
+        self._last = min(self._last, now)
         scopes: dict[InstrumentationScope, list[sdk.Metric]] = {}
         for instrument in instruments:
             temporality = _compat.reader_temporality(self._reader, instrument.binder.origin.kind.value)
@@ -55,7 +61,7 @@ class Collection:
                 metric = self._metric(stream, temporality, now)
                 if metric is not None:
                     scopes.setdefault(instrument.instrumentation_scope, []).append(metric)
-        self._last = now
+        self._last, self._read = now, read
         if not scopes:
             return None
         parts = [sdk.ScopeMetrics(scope, metrics, scope.schema_url or "") for scope, metrics in scopes.items()]
@@ -63,7 +69,7 @@ class Collection:
 
     def forget(self) -> None:
         """In a forked child: nothing has been read."""
-        self._last = 0
+        self._last, self._read = 0, 0.0
         self._before.clear()
 
     def _streams(self, instrument: LeanInstrument) -> Iterable[Stream]:
@@ -99,7 +105,9 @@ class Collection:
             data = sdk.ExponentialHistogram(points, temporality)
         return sdk.Metric(identity.name, identity.description, identity.unit, data)
 
-    def _start(self, series: Series, *, delta: bool) -> int:
+    def _start(self, series: Series, now: int, *, delta: bool) -> int:
+        # where the clock was set back: no point ends before it starts, and all later ones say the same start
+        series.started = min(series.started, now)
         return max(series.started, self._last) if delta else series.started
 
     def _sum(self, series: Series, delta: bool, now: int) -> sdk.NumberDataPoint | None:
@@ -114,17 +122,17 @@ class Collection:
             if not value and isinstance(series, SumSeries):
                 return None
         number = value if series.stream.floating else int(value)
-        start = self._start(series, delta=delta)
-        return sdk.NumberDataPoint(series.attributes, start, now, number, series.exemplars(self._last))
+        start = self._start(series, now, delta=delta)
+        return sdk.NumberDataPoint(series.attributes, start, now, number, series.exemplars(self._after))
 
     def _gauge(self, series: Series, delta: bool, now: int) -> sdk.NumberDataPoint | None:
         assert isinstance(series, LastSeries)  # noqa: S101 - narrows the type
         value = series.value()
-        if value is None or (delta and series.seen() * 1e9 <= self._last):
+        if value is None or (delta and series.seen() <= self._read):
             return None
         number = value if series.stream.floating else int(value)
         # a gauge has no start: upstream says None although its type says int
-        return sdk.NumberDataPoint(series.attributes, cast("int", None), now, number, series.exemplars(self._last))
+        return sdk.NumberDataPoint(series.attributes, cast("int", None), now, number, series.exemplars(self._after))
 
     def _histogram(self, series: Series, delta: bool, now: int) -> sdk.HistogramDataPoint | None:
         assert isinstance(series, HistogramSeries)  # noqa: S101 - narrows the type
@@ -143,7 +151,7 @@ class Collection:
             low, high = inf, -inf
         return sdk.HistogramDataPoint(
             attributes=series.attributes,
-            start_time_unix_nano=self._start(series, delta=delta),
+            start_time_unix_nano=self._start(series, now, delta=delta),
             time_unix_nano=now,
             count=count,
             sum=values[0],
@@ -151,7 +159,7 @@ class Collection:
             explicit_bounds=series.stream.identity.bounds,
             min=low,
             max=high,
-            exemplars=series.exemplars(self._last),
+            exemplars=series.exemplars(self._after),
         )
 
     def _exponential(self, series: Series, delta: bool, now: int) -> sdk.ExponentialHistogramDataPoint | None:
@@ -169,7 +177,7 @@ class Collection:
             low, high = inf, -inf
         return sdk.ExponentialHistogramDataPoint(
             attributes=series.attributes,
-            start_time_unix_nano=self._start(series, delta=delta),
+            start_time_unix_nano=self._start(series, now, delta=delta),
             time_unix_nano=now,
             count=value.count,
             sum=value.sum,
@@ -180,7 +188,7 @@ class Collection:
             flags=0,
             min=low,
             max=high,
-            exemplars=series.exemplars(self._last),
+            exemplars=series.exemplars(self._after),
         )
 
 

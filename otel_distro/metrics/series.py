@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from math import inf
 from sys import float_info
-from time import perf_counter, time
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import Span
@@ -269,7 +269,10 @@ class SumSeries(Series):
 
 
 class LastSeries(Series):
-    """The last value: two cells, value and time. Observed sums are kept the same way, as the total last seen."""
+    """The last value: two cells, value and when, by the clock that all processes share and nobody sets.
+
+    Observed sums are kept the same way, as the total last seen.
+    """
 
     __slots__ = ("_round",)
 
@@ -294,7 +297,7 @@ class LastSeries(Series):
             return
         if kind is not int:
             self.stream.floating = True
-        now = time()
+        now = monotonic()
         cells, at = self._cells, self._at
         cells[at] = value
         cells[at + 1] = now
@@ -326,7 +329,7 @@ class LastSeries(Series):
             total = value + self._cells[self._at]
         self._round = number
         self._cells[self._at] = total
-        self._cells[self._at + 1] = time()
+        self._cells[self._at + 1] = monotonic()
         for other in self.also:
             other.observe(value, number)
 
@@ -340,7 +343,7 @@ class LastSeries(Series):
         return self._cells[self._at] if self._cells[self._at + 1] else None
 
     def seen(self) -> float:
-        """When the value was measured, seconds since the epoch; 0 when there is none."""
+        """When the value was measured, by `time.monotonic`; 0 when there is none."""
         return self._cells[self._at + 1]
 
 

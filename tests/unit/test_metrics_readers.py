@@ -150,6 +150,42 @@ def test_delta_intervals_touch_and_cumulative_ones_begin_at_the_series() -> None
     assert total.start_time_unix_nano == again.start_time_unix_nano == first.start_time_unix_nano
 
 
+def test_no_point_starts_after_its_time_when_the_clock_is_set_back() -> None:
+    """A cumulative series says the same start from then on, a delta one's intervals touch, and exemplars go on."""
+    made = Setup(InMemoryMetricReader({Counter: DELTA}))
+    cumulative = InMemoryMetricReader()
+    made.provider.add_metric_reader(cumulative)
+    counter = made.meter.create_counter("c")
+    first = time.time_ns()
+    found: dict[InMemoryMetricReader, list[Any]] = {made.reader: [], cumulative: []}
+    for minutes in (60, -2, -1, 0):
+        counter.add(1, context=trace.set_span_in_context(span(1)))
+        for reader, kept in found.items():
+            # what a reader asks for at that time
+            collection = made.provider._collections[reader]
+            data = collection.collect(
+                made.provider._instruments, made.provider.resource, first + minutes * 60_000_000_000
+            )
+            assert data is not None
+            kept.extend(data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points)
+    for points in found.values():
+        assert all(point.start_time_unix_nano <= point.time_unix_nano for point in points)
+        assert len(points[1].exemplars) == 1
+    delta, total = found.values()
+    assert [point.value for point in delta] == [1] * 4
+    assert [point.value for point in total] == [1, 2, 3, 4]
+    assert [a.time_unix_nano for a in delta[1:3]] == [b.start_time_unix_nano for b in delta[2:]]
+    assert len({point.start_time_unix_nano for point in total[1:]}) == 1
+
+
+def test_when_a_gauge_was_set_is_told_by_a_clock_that_nobody_sets() -> None:
+    """Of several workers' values the newest is shown, also where the wall clock was set back in between."""
+    series: Any = Setup().meter.create_gauge("g").series({})
+    before = time.monotonic()
+    series.set(1)
+    assert before <= series.seen() <= time.monotonic()
+
+
 def test_a_dropped_attribute_is_found_in_the_exemplar() -> None:
     """What a view takes away from the series is kept with its exemplar (specification, Exemplar)."""
     made = Setup(views=[View(instrument_name="h", attribute_keys={"route"})])

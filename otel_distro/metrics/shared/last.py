@@ -30,7 +30,7 @@ def last_numbers(member: Member, cells: Sequence[float], now: int) -> sdk.Metric
     Args:
         member: dead, and read to its end.
         cells: of it.
-        now: ns since the epoch, the time of all points.
+        now: ns since the epoch, the time of all points, but none is earlier than its start.
 
     Raises:
         ValueError, TypeError, KeyError: its index is not what our processes write.
@@ -68,6 +68,7 @@ def _point(identity: StreamIdentity, place: Place, cells: Sequence[float], now: 
     attributes = records.attributes_of(place.key[1])
     mine = cells[place.at : place.at + place.size]
     started = round(place.started * 1e6) * 1000  # exactly what the process said: another start would be another series
+    now = max(now, started)
     unknown = cast("float", None)  # a field that OTLP leaves out
     if identity.kind is Kind.HISTOGRAM:
         counts = tuple(map(int, mine[1:]))
