@@ -74,15 +74,22 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         rejected, message = _partial_success(kind, body)
         return Answer(Result.ACCEPTED, status, message, rejected)
     if status in _RETRYABLE:
-        return Answer(Result.RETRY, status, _message(kind, body), 0, retry_after(headers.get("retry-after")))
+        return Answer(
+            Result.RETRY, status, _message(kind, body), 0, retry_after(headers.get("retry-after"), headers.get("date"))
+        )
     if 300 <= status < 400:
         place = one_line(headers.get("location", "").partition("?")[0].rpartition("@")[2])
         return Answer(Result.REFUSED, status, f"redirects are not followed; it points to {place}" if place else "")
     return Answer(Result.REFUSED, status, _message(kind, body))
 
 
-def retry_after(text: str | None) -> float | None:
-    """Seconds of a `Retry-After` header, a number or a date (RFC 9110, 10.2.3), at most 300; None if unreadable."""
+def retry_after(text: str | None, date: str | None = None) -> float | None:
+    """Seconds of a `Retry-After` header, a number or a date (RFC 9110, 10.2.3), at most 300; None if unreadable.
+
+    Args:
+        text: of the header.
+        date: of the answer's `Date`: a date is one of the server's clock, and ours may be another.
+    """
     if text is None:
         return None
     text = text.strip()[:64]
@@ -92,9 +99,13 @@ def retry_after(text: str | None) -> float | None:
         from email.utils import parsedate_to_datetime
 
         try:
-            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+            moment = parsedate_to_datetime(text).timestamp()
         except (ValueError, TypeError, OverflowError):
             return None
+        try:
+            seconds = moment - parsedate_to_datetime(date or "").timestamp()
+        except (ValueError, TypeError, OverflowError):
+            seconds = moment - time.time()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 

@@ -161,6 +161,10 @@ def test_retry_after_is_a_number_or_a_date_within_bounds() -> None:
     assert soon is not None
     assert 90 < soon <= 100
     assert retry_after(formatdate(time.time() - 100, usegmt=True)) == 0.0
+    # of a server whose clock is an hour behind ours
+    behind = time.time() - 3600
+    assert retry_after(formatdate(behind + 20, usegmt=True), formatdate(behind, usegmt=True)) == 20
+    assert retry_after(formatdate(time.time() - 100, usegmt=True), "nonsense") == 0.0
     for nonsense in (None, "", "soon", "nan", "1e9", "Wed, 99 Foo 2026"):
         assert retry_after(nonsense) is None
 
