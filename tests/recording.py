@@ -28,6 +28,7 @@ from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.tracing import LeanTracerProvider
 
 Point = tuple[Mapping[str, Any], Any]
+_NO_RESOURCE = Resource({})
 
 
 class TakingBrief(SimpleSpanProcessor):
@@ -91,8 +92,9 @@ class ReadableEncoder(SpanEncoder):
             pairs = Span.FromString(others).attributes
             told = {pair.key: getattr(pair.value, str(pair.value.WhichOneof("value"))) for pair in pairs}
             attributes_of_it = {**told, **more, **attributes}
+            # without a resource each would ask all detectors for one, in a thread of its own
             return ReadableSpan(
-                name, context, parent, attributes=attributes_of_it, kind=kind, start_time=start, end_time=end
+                name, context, parent, _NO_RESOURCE, attributes_of_it, kind=kind, start_time=start, end_time=end
             )
 
         def finished_all(ids: Any, parents: Any, starts: Any, ends: Any, *others: Any) -> list[ReadableSpan]:
