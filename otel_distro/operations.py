@@ -25,7 +25,7 @@ from .captures import captured_on, failed
 from .context import RequestScope, close_scope, current, current_scope, open_scope, tell
 from .errors import note
 from .measure import timed
-from .tracing.context import attach_span, detach, error_status
+from .tracing.context import attach_span, detach, end_after, error_status
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -199,12 +199,12 @@ class _Run:
         self._ended = False
         self._token: Token[Context] | None = None
         self.span = _tracer().start_span(name, kind=kind, attributes=attributes)
+        self._began = perf_counter()
         self._scope = _scope_of(self.span)
         self.resume()
         self._before = current()
         if self._labels is not None:
             _DURATION.entered(self._labels)
-        self._began = perf_counter()
 
     def resume(self) -> None:
         """The operation's own code runs: its span and scope are the current ones."""
@@ -256,7 +256,7 @@ class _Run:
             # whoever logs it later has no context of this operation any more
             note(error, span.get_span_context(), scope.recorded())
         self.pause()
-        span.end()
+        end_after(span, seconds)
         if self._labels is not None:
             _DURATION.left(self._labels)
             _DURATION.took(seconds, {**self._labels, "outcome": outcome, "error.type": kind})

@@ -16,6 +16,7 @@ from otel_distro._compat import IS_VALID, SPAN_KEY
 from otel_distro.context import current_scope
 from otel_distro.spent import Spent
 from otel_distro.tracing.brief import Briefs, Steps
+from otel_distro.tracing.context import end_after
 
 from .binding import NOTHING, Records, Starts, histogram_series
 from .calls import CLIENT, class_name, parent_in
@@ -97,7 +98,7 @@ class Operation:
             duration = self._duration = self._bound()
         seconds = perf_counter() - started
         duration.record(seconds, span)
-        span.end()
+        end_after(span, seconds)
         scope = current_scope()
         if scope is not None:
             spent = scope.spent or scope.spending()
@@ -184,7 +185,7 @@ class Operation:
             if status_code is not None:
                 span.set_attribute("db.response.status_code", status_code)
             span.set_status(StatusCode.ERROR)
-        span.end()
+        end_after(span, seconds)
         scope = current_scope()
         spent = None if scope is None else scope.spending()
         if spent is not None:

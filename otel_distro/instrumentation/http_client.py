@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Token
 from operator import attrgetter
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import Any, cast
 
 from opentelemetry.context import Context
@@ -23,7 +23,7 @@ from otel_distro.propagation import Propagation
 from otel_distro.redaction import redact_path, redact_url
 from otel_distro.tracing import LeanSpan
 from otel_distro.tracing.client import ClientSpan, ClientSpans
-from otel_distro.tracing.context import attach, detach, error_status, reset_context, suppressed_in
+from otel_distro.tracing.context import attach, detach, end_after, error_status, reset_context, suppressed_in
 from otel_distro.tracing.records import exception_attributes
 
 from .base import Toolbox
@@ -116,14 +116,14 @@ class Exchange:
             return
         self.started = None
         try:
-            now, end_time = perf_counter(), time_ns()
+            now = perf_counter()
             span: Any = self.span
             seconds = now - started
             if self._token is not None:
                 self.leave()
             target, answer = self._target, self._answer
             ending = target.endings.get(answer) or target.ending(*answer)
-            if span.__class__ is ClientSpan and span.conclude(ending, end_time):
+            if span.__class__ is ClientSpan and span.conclude(ending, span.start_time + int(seconds * 1e9)):
                 if not ending.waits:
                     ending.duration.took(seconds, now, span.context[:2])
                 ledger = ending.taker.ledger  # type: ignore[union-attr]  # `conclude` has met it
@@ -134,7 +134,7 @@ class Exchange:
                 if span.__class__ is ClientSpan and answer[0] and span.is_recording():
                     self._tell_answer()
                 ending.duration.record(seconds, span)
-                span.end(end_time)
+                end_after(span, seconds)
             # the scope in which it began: an answer may be closed by anyone, also by the garbage collector
             scope = self._scope
             if scope is not None:
@@ -288,6 +288,8 @@ class HttpClient:
                 span = spans.begin(parent, scope, {"url.full": told})
         if span is None:
             span = tracer.begin(target.name, CLIENT, parent, {**target.attributes, "url.full": told})
+        # straight after its start, from which it ends so many seconds later
+        started = perf_counter()
         if self._request_headers is not None and span.is_recording():
             self._request_headers(span, headers)
         if hook is not None:
@@ -320,7 +322,7 @@ class HttpClient:
             exchange._token = attach(  # noqa: SLF001 - as above
                 Context({SPAN_KEY: span} if alone else {**context, SPAN_KEY: span})
             )
-        exchange.started = perf_counter()
+        exchange.started = started
         return exchange
 
     def _propagate(self, span: Span, context: Context, headers: Any, request_id: str | None) -> None:

@@ -293,7 +293,8 @@ class LeanSpan(SpanFields, Span):
         """
         processors = self._processors
         if end_time is None:
-            end_time = time_ns()
+            # not before its start where the clock was set back: Sentry drops the whole transaction then
+            end_time = max(time_ns(), self.start_time)
         # no call stands between these two lines, so under the GIL one of two threads ends the span
         if self.end_time is not None:
             processors.refused("end")

@@ -106,6 +106,28 @@ def client(request: pytest.FixtureRequest) -> tuple[Any, Call, str]:
     return CLIENTS[request.param]
 
 
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_a_call_lasts_as_long_as_it_lasts(echo: Echo, record: Record, looked_at: bool) -> None:
+    """The wall clock may be set while the answer is awaited, here forwards by an hour."""
+    recording = record()
+
+    class Adapter(requests.adapters.HTTPAdapter):
+        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+            span: Any = trace.get_current_span()
+            span.start_time -= 3_600_000_000_000  # as if it had been
+            if looked_at:
+                span.set_attribute("looked", True)
+            return super().send(*args, **kwargs)
+
+    with instrumented(RequestsInstrumentation, recording), requests.Session() as session:
+        session.mount("http://", Adapter())
+        session.get(echo.url, timeout=5)
+    span = recording.one()
+    assert span.end_time is not None
+    assert span.start_time is not None
+    assert 0 <= span.end_time - span.start_time < 600_000_000_000
+
+
 def test_a_request_is_one_client_span(client: tuple[Any, Call, str], echo: Echo, record: Record) -> None:
     """A request is one CLIENT span, named by its method, with stable names and the parent of where it is made."""
     kind, call, _ = client

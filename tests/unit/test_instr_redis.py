@@ -355,6 +355,7 @@ def test_contribs_hooks_are_called(port: int) -> None:
 
     def before(span: Any, instance: Any, args: Any, kwargs: Any) -> None:
         span.set_attribute("hook.command", args[0])
+        span.start_time -= 3_600_000_000_000  # as if the wall clock had been set forwards by an hour
 
     def after(span: Any, instance: Any, response: Any) -> None:
         raise ValueError("a hook's own mistake")
@@ -368,6 +369,7 @@ def test_contribs_hooks_are_called(port: int) -> None:
             silent.get("user:1")
     (span,) = [span for span in recording.spans if span.name == "GET"]
     assert (span.attributes or {})["hook.command"] == "GET"
+    assert span.end_time - span.start_time < 600_000_000_000
     assert recording.failures == ["redis hook: ValueError: a hook's own mistake"]
 
 

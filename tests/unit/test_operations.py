@@ -281,6 +281,16 @@ def test_outside_of_requests_an_operation_is_one_itself(recording: Recording) ->
     assert job.attributes == known
 
 
+def test_an_operation_lasts_as_long_as_it_lasts(recording: Recording) -> None:
+    """The wall clock may be set meanwhile, here forwards by an hour."""
+    with operation("set") as span:
+        span.start_time -= 3_600_000_000_000  # type: ignore[attr-defined]  # as if it had been
+    done = recording.one()
+    assert done.end_time is not None
+    assert done.start_time is not None
+    assert 0 <= done.end_time - done.start_time < 600_000_000_000
+
+
 def test_durations_are_measured_by_name_and_outcome(recording: Recording) -> None:
     """`operation.duration` counts the calls by name, outcome and error type; `operation.active` is back at zero."""
 

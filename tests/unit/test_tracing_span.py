@@ -53,6 +53,16 @@ def test_times_are_taken_when_they_are_not_given() -> None:
     assert before <= span.start_time <= span.events[0].timestamp <= span.end_time <= time.time_ns()
 
 
+def test_a_span_ends_no_earlier_than_it_starts() -> None:
+    """Where the clock was set back meanwhile it ends when it started; an end that is given counts as it is."""
+    behind = time.time_ns() + 3_600_000_000_000
+    tracer = provider().get_tracer("t")
+    for given, end in ((None, behind), (5, 5)):
+        span: Any = tracer.start_span("s", start_time=behind)
+        span.end(given)
+        assert span.end_time == end
+
+
 def test_nothing_changes_after_the_end_and_each_call_is_named_once() -> None:
     """Calls on an ended span change nothing, and each kind of call is said once, not each time."""
     lines, collected = Lines(), Collected()

@@ -18,7 +18,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 from otel_distro._compat import TRACE_ID
 from otel_distro.context import NOTHING, REQUEST_ID, RequestScope, Value, reset_scope
 from otel_distro.errors import note
-from otel_distro.tracing.context import detach, error_status, reset_context
+from otel_distro.tracing.context import detach, end_after, error_status, reset_context
 
 from .messages import Send
 from .options import Message, Scope
@@ -460,9 +460,7 @@ class Exchange(RequestScope):
                 span.set_status(error_status(error))
             else:
                 span.set_status(_FAILED)
-        began: int | None = getattr(span, "start_time", None)
-        # as above
-        span.end(None if began is None else began + int(seconds * 1e9))
+        end_after(span, seconds)
 
 
 def begun(kind: type[Exchange], server: Server, prefix: str) -> Exchange:

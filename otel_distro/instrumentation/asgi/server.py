@@ -159,8 +159,8 @@ class Server:
         if self._tracer is not None:
             self._begin(self._tracer, exchange, scope, headers, current)
         else:
+            exchange.started = perf_counter()
             self._pass_on(exchange, headers, current)
-        exchange.started = perf_counter()
         for header in self._id_headers:
             given = headers.get(header)
             # text in the place of bytes is no id; most are digits and letters alone, known in a tenth of the time
@@ -198,6 +198,8 @@ class Server:
         if carried is not None:
             current = carried
         span: Any = None if self._span_details is not None else tracer.begin_late(_SERVER, parent)
+        # straight after its start, from which it ends so many seconds later
+        exchange.started = perf_counter()
         if span is not None:
             exchange.recording = exchange.late = span.__class__ is not UnsampledSpan
         else:
@@ -208,6 +210,7 @@ class Server:
             outer = set_scope(None)
             try:
                 span = tracer.begin(name, _SERVER, parent, attributes, context=carried)
+                exchange.started = perf_counter()
             finally:
                 reset_scope(outer)
             exchange.recording, exchange.late = span.is_recording(), False
