@@ -78,8 +78,11 @@ class ForkingReader(PeriodicExportingMetricReader):
         return True
 
     def collect(self, timeout_millis: float = 10_000) -> None:  # type: ignore[misc]  # final, which only says so
-        """As upstream's, where it is wanted."""
-        if self.wanted(last=self._shutdown_event.is_set()):
+        """As upstream's, where it is wanted.
+
+        With a short interval the thread comes here before a provider has got the reader, of which upstream warns.
+        """
+        if self._collect is not None and self.wanted(last=self._shutdown_event.is_set()):
             super().collect(timeout_millis)
 
     def _ticker(self) -> None:

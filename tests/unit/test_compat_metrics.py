@@ -128,6 +128,18 @@ def test_a_forked_child_of_a_periodic_reader_has_locks_of_its_own() -> None:
     thread.join(20)
 
 
+def test_a_periodic_reader_that_no_provider_has_yet_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Its thread runs from its making on; upstream's warns of each interval that is over before a provider has it."""
+    reader = compat.ForkingReader(_Exporter(), export_interval_millis=3_600_000)
+    reader.collect()
+    assert caplog.messages == []
+    collected = []
+    compat.attach_reader(reader, lambda asked, timeout_millis: collected.append(asked))
+    reader.collect()
+    assert collected == [reader]
+    reader.shutdown()
+
+
 @pytest.mark.parametrize("kind", [LookupError, SystemExit, asyncio.CancelledError])
 def test_the_thread_of_a_periodic_reader_survives_an_error(kind: type[BaseException]) -> None:
     """A collection or an export that raises, whatever it is, costs that collection (opentelemetry-python #3461)."""
