@@ -155,12 +155,13 @@ def test_a_collector_that_hangs_holds_the_end_no_longer_than_the_budget() -> Non
             f"import logging; logging.root.setLevel(20); {HELLO}",
             OTEL_DISTRO_LOGS="otlp",
             OTEL_EXPORTER_OTLP_ENDPOINT=sink.url,
+            OTEL_EXPORTER_OTLP_TIMEOUT="60000",
             OTEL_DISTRO_SHUTDOWN_TIMEOUT="500",
         )
         took = time.monotonic() - began
         sink.answer = Answer()
-    # against the collector's 60 s and the exporter's own 10 s
-    assert took < 9
+    # against the collector's 60 s and the exporter's own, with the start of a program on a busy machine
+    assert took < 40
 
 
 def test_upstreams_json_protocol_is_spoken_too() -> None:
