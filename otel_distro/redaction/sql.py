@@ -20,9 +20,17 @@ _STANDARD_DIALECTS = frozenset(
 """Where it does not: reading it as an escape there would take the text after a string for the string."""
 
 # A comment inside a comment ends in PostgreSQL where others would not end it: then everything after it is dropped.
-_COMMENTS = r"(?P<comment>--[^\n]*|/\*(?:[^*/]|\*(?!/)|/(?!\*))*+(?:\*/|.*))"
+_BLOCK_COMMENT = r"/\*(?:[^*/]|\*(?!/)|/(?!\*))*+(?:\*/|.*)"
+_COMMENTS = rf"(?P<comment>--[^\n]*|{_BLOCK_COMMENT})"
+# In MySQL two hyphens in front of anything but a blank are two minus signs, and the version of the server decides
+# whether /*! ... */ is a comment: where a quotation in it would end at another place then, all that follows is dropped.
+_MYSQL_COMMENTS = (
+    r"(?P<comment>--(?=[\x00-\x20\x7f]|\Z)[^\n]*"
+    r"|/\*M?!(?:[^*/'\"`#-]|\*(?!/)|/(?!\*)|-(?!-))*+(?:\*/|.*)"
+    rf"|{_BLOCK_COMMENT})"
+)
 _NUMBERS = (
-    r"(?P<number>(?<![\w$@?])(?<![^\w\]]:)(?:0[xX][0-9a-fA-F]+|\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d+)?)"
+    r"(?P<number>(?<![\w$@?])(?<![^\w\]]:)(?:0[xXbBoO][0-9a-fA-F_]+|\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d+)?)"
     r"|(?<![\w.\])])\.\d+(?:[eE][+-]?\d+)?)"
 )
 _DOLLAR_QUOTED = r"(?<![\w$])\$(?P<tag>[A-Za-z_]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)"
@@ -33,34 +41,47 @@ _ORACLE_QUOTED = (
     r"(?<=[qQ])'(?:\[.*?(?:\]'|\Z)|\{.*?(?:\}'|\Z)|\(.*?(?:\)'|\Z)|<.*?(?:>'|\Z)|(?P<q>.).*?(?:(?P=q)'|\Z))"
 )
 _DOUBLE_QUOTED = r'(?P<double>"(?:[^"]|"")*+(?:"|\Z))'
+_HASH = r"(?P<hash>#[^\n]*)"
+_QUOTED = r"'(?:[^']|'')*+(?:'|\Z)"
+_DOUBLE_QUOTED_PLAIN_STRING = r'"(?:[^"]|"")*+(?:"|\Z)'
 _DOUBLE_QUOTED_STRING = r'"(?:[^"\\]|\\.|"")*+(?:"|\\?\Z)'
 _IDENTIFIERS = r"(?P<identifier>`(?:[^`]|``)*+(?:`|\Z))"
 _BRACKETED = r"(?P<bracketed>\[[^\]\[]*\])"
 
 
-def _literals(*alternatives: str) -> Callable[[], re.Pattern[str]]:
+def _literals(*alternatives: str, comments: str = _COMMENTS) -> Callable[[], re.Pattern[str]]:
     # nothing below starts with another character, and nearly all characters of a statement are others
     first = r"(?=[-'\"`/#$\[.\d])"
-    return late(first + "(?:" + "|".join((*alternatives, _NUMBERS, _IDENTIFIERS, _COMMENTS)) + ")", re.DOTALL)
+    return late(first + "(?:" + "|".join((*alternatives, _NUMBERS, _IDENTIFIERS, comments)) + ")", re.DOTALL)
 
 
 _STANDARD = _literals(_STANDARD_QUOTED, _DOLLAR_QUOTED, _DOUBLE_QUOTED)
 _ORACLE = _literals(_ORACLE_QUOTED, _STANDARD_QUOTED, _DOUBLE_QUOTED)
 _SQL_SERVER = _literals(_STANDARD_QUOTED, _BRACKETED, _DOUBLE_QUOTED)
-_BACKSLASH = _literals(r"(?P<hash>#[^\n]*)", _BACKSLASH_QUOTED, _DOUBLE_QUOTED_STRING)
+_BACKSLASH = _literals(_HASH, _BACKSLASH_QUOTED, _DOUBLE_QUOTED_STRING)
+_MYSQL = _literals(_HASH, _BACKSLASH_QUOTED, _DOUBLE_QUOTED_STRING, comments=_MYSQL_COMMENTS)
+_MYSQL_PLAIN = _literals(_HASH, _QUOTED, _DOUBLE_QUOTED_PLAIN_STRING, comments=_MYSQL_COMMENTS)
+_POSTGRESQL_OLD = _literals(_BACKSLASH_QUOTED, _DOLLAR_QUOTED, _DOUBLE_QUOTED)
 _SPECIAL = {
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
     "oracle": _ORACLE,
     "oracle.db": _ORACLE,
     "mssql": _SQL_SERVER,
     "microsoft.sql_server": _SQL_SERVER,
     "bigquery": _literals(_BACKSLASH_QUOTED, _DOUBLE_QUOTED_STRING),
 }
+_BY_ESCAPES = {
+    ("mysql", False): _MYSQL_PLAIN,
+    ("mariadb", False): _MYSQL_PLAIN,
+    ("postgresql", True): _POSTGRESQL_OLD,
+}
 _PARAMETER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+(?:::[\w ]+(?:\(\?\))?)?)"
 _IN_LIST = late(rf"(\bIN\s*\()\s*{_PARAMETER}(?:\s*,\s*{_PARAMETER})+\s*\)", re.IGNORECASE)
 _PLAIN_IDENTIFIER = late(r'"[^\W\d][\w .$-]{0,62}"')
 
 
-def sanitize_sql(statement: str, dialect: str) -> str:
+def sanitize_sql(statement: str, dialect: str, escapes: bool | None = None) -> str:
     """SQL text with every literal replaced by `?`, without comments, and with `IN` lists of parameters collapsed.
 
     Strings in all the quotings of the dialect, numbers, and in MySQL's family double-quoted text go; parameters
@@ -71,6 +92,8 @@ def sanitize_sql(statement: str, dialect: str) -> str:
         statement: the text as the driver gets it; the first `MAX_SQL` characters are looked at.
         dialect: SQLAlchemy's dialect name or the `db.system.name`; where it is not known and the text has a backslash,
             everything from the first quote on is hidden, because nobody can tell where that string ends.
+        escapes: whether this server reads a backslash in a string as an escape (MySQL's `NO_BACKSLASH_ESCAPES`,
+            PostgreSQL's `standard_conforming_strings`); None for what the dialect does by default.
     """
     text = statement if len(statement) <= MAX_SQL else statement[:MAX_SQL]
     if dialect in _BACKSLASH_DIALECTS:
@@ -79,6 +102,7 @@ def sanitize_sql(statement: str, dialect: str) -> str:
         pattern = _SPECIAL.get(dialect, _STANDARD)
         if dialect not in _STANDARD_DIALECTS and "\\" in text:
             text = text[: _first_quote(text)]
+    pattern = _BY_ESCAPES.get((dialect, escapes), pattern)
     return _IN_LIST().sub(r"\1?)", pattern().sub(_masked, text)).strip()
 
 

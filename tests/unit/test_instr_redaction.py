@@ -38,6 +38,12 @@ DIALECTS = ("postgresql", "mysql", "sqlite", "oracle", "mssql", "bigquery", "unh
         ("SELECT $1, :p1, %(p_1)s, %s, a[2:3]", "postgresql", "SELECT $1, :p1, %(p_1)s, %s, a[?:?]"),
         ("SELECT 1 -- for joe\n/* joe */ FROM t", "postgresql", "SELECT ?  \n  FROM t"),
         ("SELECT a # joe", "mysql", "SELECT a"),
+        ("SELECT 5--'a\nsecret', b -- it's\n, 'c'", "mysql", "SELECT ?--?, b  \n, ?"),
+        ("SELECT 5--'a\n', b", "postgresql", "SELECT ? \n?"),
+        ("SELECT /*!50000 SQL_NO_CACHE -1 */ a FROM t", "mysql", "SELECT   a FROM t"),
+        ("SELECT /*! 'a*/secret' */ FROM t", "mysql", "SELECT"),
+        ("SELECT /*M!99999 it's */ 'secret'", "mariadb", "SELECT"),
+        ("SELECT 0b1010, 0xDE_AD, 0o17, x'41'", "mysql", "SELECT ?, ?, ?, x?"),
         ("SELECT a FROM t WHERE a = 'unterminated AND b = 3", "postgresql", "SELECT a FROM t WHERE a = ?"),
         (
             "SELECT a WHERE b IN (1, 2, 3) AND c IN ($4::INT, $5::INT)",
@@ -50,6 +56,20 @@ DIALECTS = ("postgresql", "mysql", "sqlite", "oracle", "mssql", "bigquery", "unh
 def test_literals_become_placeholders(statement: str, dialect: str, expected: str) -> None:
     """Every literal of the dialect is replaced; parameters and identifiers stay."""
     assert sanitize_sql(statement, dialect) == expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "escapes", "statement"),
+    [
+        ("mysql", False, "SELECT 'C:\\', \"D:\\\", 'secret'"),
+        ("mariadb", True, "SELECT 'it\\'s', \"\\\"\", 'secret'"),
+        ("postgresql", True, "SELECT 'it\\'s', $$\\$$, 'secret'"),
+        ("postgresql", False, "SELECT 'C:\\', E'\\'', 'secret'"),
+    ],
+)
+def test_a_backslash_is_read_as_the_server_reads_it(dialect: str, escapes: bool, statement: str) -> None:
+    """Where a server was told to read backslashes in strings the other way round, strings end where it ends them."""
+    assert sanitize_sql(statement, dialect, escapes).replace("E", "") == "SLCT ?, ?, ?"
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=40), st.sampled_from(("postgresql", "sqlite", "mssql")))

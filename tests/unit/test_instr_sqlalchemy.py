@@ -341,6 +341,46 @@ def test_a_dialect_that_names_no_driver_is_traced(commented: bool) -> None:
     assert recording.failures == []
 
 
+def test_a_socket_is_the_address(recording: Recording) -> None:
+    """A server that is reached by a socket has the socket for its address, by either name that drivers have for it."""
+    registry.register("plain", __name__, "PlainDialect")
+    for name in ("host", "unix_socket"):
+        engine = sa.create_engine(f"plain:///shop?{name}=/run/db.sock")
+        OPENED.append(engine)
+        with engine.connect() as connection:
+            recording.take()
+            connection.execute(sa.text("SELECT 1"))
+        assert (recording.one().attributes or {})["server.address"] == "/run/db.sock"
+
+
+class MySQLDialect(PlainDialect):
+    """Goes by the name of SQLAlchemy's own, of which other databases' dialects are made."""
+
+    name = "offspring"
+
+
+class WithoutEscapes(PlainDialect):
+    """As SQLAlchemy's own becomes at a server in the mode NO_BACKSLASH_ESCAPES, which reads strings as SQLite does."""
+
+    name = "mysql"
+    _backslash_escapes = False
+
+
+@pytest.mark.parametrize(
+    ("dialect", "statement", "text"),
+    [("MySQLDialect", 'SELECT 1 AS "joe"', "SELECT ? AS ?"), ("WithoutEscapes", "SELECT 'C:\\', 'joe'", "SELECT ?, ?")],
+)
+def test_strings_end_where_the_server_ends_them(recording: Recording, dialect: str, statement: str, text: str) -> None:
+    """Dialects built on MySQL's have its quotings, and a server's mode decides what a backslash is."""
+    registry.register(dialect.lower(), __name__, dialect)
+    engine = sa.create_engine(f"{dialect.lower()}://")
+    OPENED.append(engine)
+    recording.take()
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    assert (recording.one().attributes or {})["db.query.text"] == text
+
+
 def test_contribs_instrumentor_configures_ours() -> None:
     """`SQLAlchemyInstrumentor().instrument(engine=..., enable_commenter=True)` makes no second span and is honoured."""
     contrib = importlib.import_module("opentelemetry.instrumentation.sqlalchemy")
@@ -387,11 +427,15 @@ def test_drivers_are_silent_below_a_statement() -> None:
         (type("E", (Exception,), {"sqlstate": "23505"})(), "23505"),
         (type("E", (Exception,), {"pgcode": "42P01"})(), "42P01"),
         (Exception(1062, "Duplicate entry"), "1062"),
+        (type("OfPyMySQL", (Exception,), {"sqlstate": "23000"})(1062, "Duplicate entry"), "1062"),
+        (type("OfConnector", (Exception,), {"sqlstate": "23000"})(1062, "1062 (23000)", "23000"), "1062"),
+        (Exception(0, ""), None),
+        (ConnectionResetError(104, "Connection reset by peer"), None),
         (Exception("text"), None),
     ],
 )
 def test_the_databases_code_is_found(error: Exception, expected: str | None) -> None:
-    """SQLSTATE and MySQL's numbers are taken from where drivers keep them."""
+    """SQLSTATE and MySQL's numbers are found where drivers keep them, the number first where both are told."""
     assert status_code(error) == expected
 
 

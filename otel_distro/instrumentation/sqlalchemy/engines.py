@@ -45,6 +45,7 @@ class EngineState:
 
     Attributes:
         attributes: of every span: system, namespace, server.
+        dialect: whose quotings its statements have; MySQL's for the dialects of others that are built on it.
         statements: operations by the text of their statement.
         batches: operations of `executemany` by text.
         texts: both by sanitised text: statements that differ in their literals alone are one operation.
@@ -67,8 +68,9 @@ class EngineState:
 
     def __init__(self, engine: Any) -> None:
         url = engine.url
-        self.dialect: str = engine.dialect.name
-        self.attributes = _attributes(self.dialect, url)
+        name: str = engine.dialect.name
+        self.dialect = "mysql" if "MySQLDialect" in [kind.__name__ for kind in type(engine.dialect).__mro__] else name
+        self.attributes = _attributes(name, url)
         self.statements: dict[str, Operation] = {}
         self.batches: dict[str, Operation] = {}
         self.texts: dict[tuple[str, bool], Operation] = {}
@@ -90,7 +92,7 @@ class Engines:
         self._left = _MAX_WEIGHT
         self.states: dict[int, EngineState] = {}
         self._references: dict[int, weakref.ref[Any]] = {}
-        self._texts: BoundedCache[tuple[str, str], str] = BoundedCache(_MAX_WEIGHT)
+        self._texts: BoundedCache[tuple[str, bool | None, str], str] = BoundedCache(_MAX_WEIGHT)
         self._summaries: BoundedCache[str, Summary] = BoundedCache(_MAX_WEIGHT)
 
     def learn(self, engine: Any) -> EngineState:
@@ -104,9 +106,9 @@ class Engines:
             self.states[key] = state
         return state
 
-    def learn_statement(self, state: EngineState, statement: str, batch: bool) -> Operation:
-        """The operation of a statement, made at its first execution."""
-        text = self._text(statement, state.dialect)
+    def learn_statement(self, state: EngineState, statement: str, batch: bool, escapes: bool | None) -> Operation:
+        """The operation of a statement, made at its first execution; see `sanitize_sql` for `escapes`."""
+        text = self._text(statement, state.dialect, escapes)
         operation = state.texts.get((text, batch))
         if operation is None:
             summary = self._summaries.get(text) or self._summaries.keep(text, summarize(text), 2 * len(text))
@@ -115,11 +117,12 @@ class Engines:
         self._keep(state.batches if batch else state.statements, statement, operation)
         return operation
 
-    def _text(self, statement: str, dialect: str) -> str:
-        text = self._texts.get((dialect, statement))
+    def _text(self, statement: str, dialect: str, escapes: bool | None) -> str:
+        key = (dialect, escapes, statement)
+        text = self._texts.get(key)
         if text is None:
-            text = sanitize_sql(_without_templates(statement), dialect)
-            self._texts.keep((dialect, statement), text, 2 * len(statement))
+            text = sanitize_sql(_without_templates(statement), dialect, escapes)
+            self._texts.keep(key, text, 2 * len(statement))
         return text
 
     def _keep(self, statements: dict[str, Operation], statement: str, operation: Operation) -> None:
@@ -165,7 +168,8 @@ def _attributes(dialect: str, url: Any) -> dict[str, Any]:
     attributes: dict[str, Any] = {"db.system.name": _SYSTEMS.get(dialect, dialect)}
     if url.database:
         attributes["db.namespace"] = url.database
-    host = url.host or url.query.get("host")
+    # a socket goes by either name in the URL
+    host = url.host or url.query.get("host") or url.query.get("unix_socket")
     if isinstance(host, str) and host:
         attributes["server.address"] = host
         if url.port:

@@ -211,7 +211,11 @@ class Statements:
         text: str = statement if isinstance(statement, str) else statement.string
         state = self._engines.learn(conn.engine)
         known = (state.batches if batch else state.statements).get(text)
-        return known or self._engines.learn_statement(state, text, batch=batch)
+        if known is not None:
+            return known
+        # SQLAlchemy asks MySQL and PostgreSQL with the first connection
+        escapes: bool | None = getattr(conn.dialect, "_backslash_escapes", None)
+        return self._engines.learn_statement(state, text, batch=batch, escapes=escapes)
 
     def _extras(
         self, conn: Any, span: Span, operation: Operation, parameters: Any, context: Context
@@ -242,10 +246,19 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def status_code(error: BaseException) -> str | None:
-    """The database's own code of an error: SQLSTATE, MySQL's number or SQLite's name."""
+    """The database's own code of an error: MySQL's number, SQLSTATE or SQLite's name.
+
+    Source: semantic conventions, "MySQL", where the number is the code also if the driver tells SQLSTATE as well.
+    """
+    if isinstance(error, OSError):
+        # its number is the system's
+        return None
+    arguments: tuple[Any, ...] = getattr(error, "args", ())
+    # before SQLSTATE, which some of MySQL's drivers tell as well
+    if len(arguments) in {2, 3} and type(arguments[0]) is int:
+        return str(arguments[0]) if arguments[0] > 0 else None
     for attribute in ("sqlstate", "pgcode", "sqlite_errorname"):
         code = getattr(error, attribute, None)
         if code:
             return str(code)
-    arguments: tuple[Any, ...] = getattr(error, "args", ())
-    return str(arguments[0]) if len(arguments) == 2 and type(arguments[0]) is int else None
+    return None
