@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from functools import wraps
@@ -44,22 +45,50 @@ class AiohttpClientInstrumentation(HttpClientInstrumentation):
         """Give every session that is made a trace configuration."""
         if self._original is not None:
             return
-        config = library.TraceConfig()
-        config.on_request_start.append(self._on_start)
-        config.on_request_end.append(self._on_end)
-        config.on_request_exception.append(self._on_exception)
+        alone = self._config()
+        first, last = self._pair()
         original = self._original = library.ClientSession.__init__
 
         @wraps(original)
         def init(session: Any, *args: Any, trace_configs: Any = None, **kwargs: Any) -> None:
             configs = [*(trace_configs or ()), *self._further]
             # a list that was given to an earlier session may hold ours already
-            if config not in configs:
-                configs.append(config)
+            if alone not in configs and last not in configs:
+                if any(getattr(config, "on_request_exception", None) for config in configs):
+                    configs = [first, *configs, last]
+                else:
+                    configs.append(alone)
             original(session, *args, trace_configs=configs, **kwargs)
             self._guard.call(_PART, None, self._adopt, session, configs)
 
         library.ClientSession.__init__ = init
+
+    def _config(self, *factory: Callable[..., SimpleNamespace]) -> Any:
+        config = self._library.TraceConfig(*factory)
+        config.on_request_start.append(self._on_start)
+        config.on_request_redirect.append(self._on_redirect)
+        config.on_request_end.append(self._on_end)
+        config.on_request_exception.append(self._on_exception)
+        return config
+
+    def _pair(self) -> tuple[Any, Any]:
+        """For sessions whose own configurations look at exceptions: aiohttp goes no further where one of them raises.
+
+        Ours is the last, so that theirs run while the span is current. An exception is told to the first as well. Both
+        have one state for a request, for aiohttp makes the states of all configurations in one go.
+        """
+        newest = threading.local()
+
+        def of_first(trace_request_ctx: object = None) -> SimpleNamespace:
+            newest.state = SimpleNamespace(exchange=None)
+            return newest.state  # type: ignore[no-any-return]
+
+        def of_last(trace_request_ctx: object = None) -> SimpleNamespace:
+            return newest.state  # type: ignore[no-any-return]
+
+        first = self._library.TraceConfig(of_first)
+        first.on_request_exception.append(self._on_exception)
+        return first, self._config(of_last)
 
     def unwrap(self) -> None:
         """Take the patch back; sessions that were made while it was there go silent as well."""
@@ -88,6 +117,20 @@ class AiohttpClientInstrumentation(HttpClientInstrumentation):
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
             self._guard.failed(_PART, error)
 
+    async def _on_redirect(self, session: Any, state: SimpleNamespace, params: Any) -> None:
+        exchange: Exchange | None = state.exchange
+        if exchange is None:
+            return
+        try:
+            headers = params.response.headers
+            location = headers.get("Location") or headers.get("URI")
+            if location:
+                url = params.url.join(type(params.url)(location))
+                url = str(url) if self._url_filter is None else str(self._url_filter(url))
+                self._client.redirected(url, params.headers, exchange.span)
+        except Exception as error:  # noqa: BLE001 - the request goes on as it would without us
+            self._guard.failed(_PART, error)
+
     async def _on_end(self, session: Any, state: SimpleNamespace, params: Any) -> None:
         exchange: Exchange | None = state.exchange
         if exchange is None:
@@ -102,7 +145,7 @@ class AiohttpClientInstrumentation(HttpClientInstrumentation):
 
     async def _on_exception(self, session: Any, state: SimpleNamespace, params: Any) -> None:
         exchange: Exchange | None = state.exchange
-        if exchange is None:
+        if exchange is None or exchange.started is None:
             return
         answered = False
         try:

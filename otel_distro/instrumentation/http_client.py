@@ -28,6 +28,7 @@ from otel_distro.tracing.records import exception_attributes
 
 from .base import Toolbox
 from .calls import CLIENT, class_name, current, meter_of, parent_in, tracer_of
+from .http_resends import Resends, withdraw
 from .http_target import Target
 from .request_ids import SetHeader, passing_on
 
@@ -180,6 +181,7 @@ class HttpClient:
             headers at once; the id not where the application has set one. False where it cannot, and then it has
             written nothing.
         response_headers: puts captured headers on a span; None where none are.
+        resends: requests that may be sent again.
     """
 
     write: Write | None = None
@@ -209,6 +211,7 @@ class HttpClient:
         self._propagation = Propagation()
         self._passing = passing_on(toolbox.settings.requests, toolbox.guard)
         self.id_header = None if self._passing is None else self._passing.name
+        self.resends = Resends(self._propagation, self._passing)
         self._excluded: Callable[[str], bool] | None = None
         self.exclude(http.excluded_urls if excluded is None else excluded)
         self._request_headers = self._capture("http.request.header.", http.capture_client_request_headers, toolbox)
@@ -263,6 +266,7 @@ class HttpClient:
         ):
             return None
         if self._excluded is not None and self._excluded(str(url)):
+            self.resends.withdraw(headers)
             return None
         if place is None:
             text = str(url)
@@ -316,7 +320,8 @@ class HttpClient:
         exchange._answer = _UNANSWERED  # noqa: SLF001 - as above
         exchange.span = span
         if above:
-            exchange._token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: True}))  # noqa: SLF001 - as above
+            # what silences is the span: `running` knows it by that
+            exchange._token = attach(Context({**context, SPAN_KEY: span, SUPPRESS_HTTP_KEY: span}))  # noqa: SLF001 - as above
         else:
             # costs half as much to make anew as to copy
             exchange._token = attach(  # noqa: SLF001 - as above
@@ -331,6 +336,23 @@ class HttpClient:
         self._propagation.inject(set_header, span, context)
         if request_id is not None:
             self._passing.send(request_id, set_header, headers)  # type: ignore[union-attr]  # it gave the id
+
+    def redirected(self, url: str, headers: Any, span: Span) -> None:
+        """A request goes on at another URL while its span lasts; where that is excluded, without our headers.
+
+        Args:
+            url: where it goes.
+            headers: as they were sent to where it was before.
+            span: of the request; the current one.
+        """
+        if self._excluded is None:
+            return
+        written = self.resends.written(span)
+        if self._excluded(url):
+            withdraw(headers, written)
+        elif "traceparent" not in headers:
+            # behind an excluded one
+            headers.update(written)
 
     def _spans_of(self, target: Target) -> ClientSpans | None:
         if self.tracer.brief is None:
@@ -356,6 +378,14 @@ class HttpClient:
             span.set_attributes(attributes)
 
         return put
+
+
+def running() -> Span | None:
+    """The span of the request inside which this code runs, of a client that silences those it is built on."""
+    context = current()
+    span: Any = context.get(SUPPRESS_HTTP_KEY)
+    inside: bool = span is not None and span is context.get(SPAN_KEY)
+    return span if inside else None
 
 
 def silent() -> bool:

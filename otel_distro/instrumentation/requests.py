@@ -12,7 +12,7 @@ from opentelemetry.trace import Span
 
 from .base import Toolbox
 from .hooks import HookSet
-from .http_client import VERSIONS, Exchange, HttpClient, Write, pairs_of_mapping
+from .http_client import VERSIONS, Exchange, HttpClient, Write, pairs_of_mapping, running
 from .http_instrumentation import HttpClientInstrumentation
 from .takeover import Takeover
 
@@ -43,12 +43,13 @@ class RequestsInstrumentation(HttpClientInstrumentation):
         self._session = library.sessions.Session
         self._client.write = writer(library.structures.CaseInsensitiveDict, self._client.id_header)
         original = self._original = self._session.send
-        begin, guard = self._begin, self._guard
+        begin, guard, withdraw = self._begin, self._guard, self._withdraw
 
         @wraps(original)
         def send(session: Any, request: Any, **kwargs: Any) -> Any:
             exchange, hooks = begin(session, request)
             if exchange is None:
+                withdraw(request)
                 return original(session, request, **kwargs)
             try:
                 response = original(session, request, **kwargs)
@@ -90,6 +91,15 @@ class RequestsInstrumentation(HttpClientInstrumentation):
         except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
             self._guard.failed(_PART, error)
             return None, None
+
+    def _withdraw(self, request: Any) -> None:
+        """A redirect inside a request of ours, or a request to an excluded URL."""
+        try:
+            span = running()
+            if span is not None and "traceparent" in request.headers:
+                self._client.redirected(request.url, request.headers, span)
+        except Exception as error:  # noqa: BLE001 - the request is sent as it would be without us
+            self._guard.failed(_PART, error)
 
     def replace(self, module: ModuleType, takeover: Takeover) -> None:
         """Sessions that are to be left alone are told by a function of contrib's."""

@@ -15,6 +15,7 @@ from .calls import current
 from .hooks import HookSet
 from .http_client import VERSIONS, Exchange, HttpClient, pairs_of_mapping, silent
 from .http_instrumentation import HttpClientInstrumentation
+from .http_resends import RESEND_COUNT
 from .request_ids import SetHeader
 
 _PART = "instrumentation urllib3"
@@ -55,6 +56,9 @@ class Urllib3Instrumentation(HttpClientInstrumentation):
             exchange, sent, hooks = self._begin(pool, method, url, body, headers)
             if exchange is None:
                 return original(pool, method, url, body, headers, *args, **kwargs)
+            # a pool manager follows redirects by calls of their own, and says so in this
+            if "retries" in kwargs:
+                self._count(exchange, kwargs["retries"])
             try:
                 response = original(pool, method, url, body, sent, *args, **kwargs)
             except BaseException as error:
@@ -94,6 +98,11 @@ class Urllib3Instrumentation(HttpClientInstrumentation):
             self._guard.failed(_PART, error)
             return None, None, None
         return exchange, sent, hooks
+
+    def _count(self, exchange: Exchange, retries: Any) -> None:
+        history = getattr(retries, "history", None)
+        if history:
+            self._guard.call(_PART, None, exchange.span.set_attribute, RESEND_COUNT, len(history))
 
     def _answered(self, exchange: Exchange, response: Any, hooks: HookSet | None, pool: Any) -> None:
         try:

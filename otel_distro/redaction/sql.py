@@ -71,7 +71,7 @@ _SPECIAL = {
     "microsoft.sql_server": _SQL_SERVER,
     "bigquery": _literals(_BACKSLASH_QUOTED, _DOUBLE_QUOTED_STRING),
 }
-_BY_ESCAPES = {
+_BY_ESCAPES: dict[tuple[str, bool | None], Callable[[], re.Pattern[str]]] = {
     ("mysql", False): _MYSQL_PLAIN,
     ("mariadb", False): _MYSQL_PLAIN,
     ("postgresql", True): _POSTGRESQL_OLD,

@@ -48,6 +48,7 @@ _NO_MESSAGES = "drivers put values into messages; the class and the database's c
 _PEER = "network.peer.* is the address of the socket; contrib writes the URL's host name there"
 _AGENT = "user_agent.original is opt-in for clients"
 _ERROR_TYPE = "contrib leaves error.type out where the library raises"
+_RESENT = "recommended by the conventions for a request that was sent again and has a span of its own"
 _SERVER = "required by the conventions for HTTP clients"
 
 EXPECTED = {
@@ -90,9 +91,11 @@ EXPECTED = {
         status={"description": _NO_MESSAGES, "events": _NO_MESSAGES},
     ),
     "httpx": Differences(
+        added={"http.request.resend_count": _RESENT},
         dropped={"network.peer.address": _PEER, "network.peer.port": _PEER},
     ),
     "httpx2": Differences(
+        added={"http.request.resend_count": _RESENT},
         dropped={"network.peer.address": _PEER, "network.peer.port": _PEER},
     ),
     "requests": Differences(
@@ -104,6 +107,7 @@ EXPECTED = {
             "server.port": _SERVER,
             "network.protocol.version": _SERVER,
             "error.type": _ERROR_TYPE,
+            "http.request.resend_count": _RESENT,
         },
         changed={"url.full": "contrib does not redact it"},
     ),

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 import requests
 import urllib3
-from opentelemetry import trace
+from opentelemetry import baggage, context, trace
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -27,6 +27,7 @@ from tests.http_echo import Echo
 from tests.recording import Recording, instrumented, library_of
 
 Call = Callable[..., int]
+PROPAGATED = {"traceparent", "tracestate", "baggage"}
 
 
 def _httpx(method: str, url: str, headers: dict[str, str] | None = None) -> int:
@@ -380,6 +381,75 @@ def test_redirects_are_inside_their_request(echo: Echo, name: str, record: Recor
     assert all("traceparent" in headers for headers in echo.asked)
 
 
+async def _follow_async(url: str, headers: dict[str, str]) -> None:
+    async with httpx.AsyncClient(follow_redirects=True) as client:
+        await client.get(url, headers=headers)
+
+
+def _follow_urllib3(url: str, headers: dict[str, str]) -> None:
+    with urllib3.PoolManager() as pool:
+        pool.request("GET", url, headers=headers)
+
+
+FOLLOWING: dict[str, tuple[Any, Callable[[str, dict[str, str]], object]]] = {
+    "httpx": (HttpxInstrumentation, lambda url, own: httpx.get(url, headers=own, follow_redirects=True)),
+    "httpx-async": (HttpxInstrumentation, lambda url, own: asyncio.run(_follow_async(url, own))),
+    "requests": (RequestsInstrumentation, partial(_requests, "GET")),
+    "urllib3": (Urllib3Instrumentation, _follow_urllib3),
+    "aiohttp": (AiohttpClientInstrumentation, partial(_aiohttp, "GET")),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_a_redirect_to_an_excluded_url_takes_no_header_of_ours_along(echo: Echo, name: str, record: Record) -> None:
+    """An excluded URL gets no trace context where a redirect leads to it, and all that the application set itself."""
+    kind, follow = FOLLOWING[name]
+    recording = record({"OTEL_PYTHON_EXCLUDED_URLS": "status/200"})
+    with instrumented(kind, recording):
+        token = context.attach(baggage.set_baggage("tenant", "t"))
+        follow(f"{echo.url}/redirect", {"tracestate": "own=1"})
+        context.detach(token)
+        follow(f"{echo.url}/redirect", {"baggage": "own=1"})
+        follow(f"{echo.url}/status/200", {"traceparent": "own"})
+    told = [{key: headers[key] for key in headers if key in PROPAGATED} for headers in echo.asked]
+    assert (told[0]["baggage"], told[2]["baggage"]) == ("tenant=t", "own=1")
+    assert "traceparent" in told[0]
+    assert "traceparent" in told[2]
+    assert [told[1], told[3], told[4]] == [{"tracestate": "own=1"}, {"baggage": "own=1"}, {"traceparent": "own"}]
+    assert len(recording.spans) == 2
+    assert recording.failures == []
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_attempts_with_a_span_of_their_own_are_numbered(echo: Echo, name: str, record: Record) -> None:
+    """A hop that is a span has the number of its sending anew; one span for all hops has none (conventions)."""
+    kind, follow = FOLLOWING[name]
+    recording = record()
+    with instrumented(kind, recording):
+        follow(f"{echo.url}/redirect", {"traceparent": "own"})
+    counts = [(span.attributes or {}).get("http.request.resend_count") for span in recording.spans]
+    assert counts == ([None] if name in {"requests", "aiohttp"} else [None, 1])
+
+
+def test_a_request_that_is_sent_again_after_a_refusal_is_numbered(echo: Echo, record: Record) -> None:
+    """Each attempt counts, whatever it was refused for, and a request by itself does not, whatever came before it."""
+
+    class Stubborn(httpx.Auth):
+        """Asks three times."""
+
+        def auth_flow(self, request: httpx.Request) -> Any:
+            for _ in range(3):
+                yield request
+
+    recording = record()
+    with instrumented(HttpxInstrumentation, recording), httpx.Client() as client:
+        client.get(f"{echo.url}/status/401", auth=Stubborn())
+        client.get(f"{echo.url}/status/401")
+    counts = [(span.attributes or {}).get("http.request.resend_count") for span in recording.spans]
+    assert counts == [None, 1, 2, None]
+    assert recording.failures == []
+
+
 async def _refused(url: str, **options: Any) -> aiohttp.ClientResponseError:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientResponseError) as raised:
@@ -405,6 +475,60 @@ def test_an_answer_that_aiohttp_raises_for_is_an_answer(echo: Echo, record: Reco
         asyncio.run(_refused(f"{echo.url}/status/{status}", raise_for_status=True))
     assert _told(recording) == (status, str(status))
     assert recording.one().status.status_code is StatusCode.ERROR
+    assert recording.failures == []
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_hook_of_the_applications_that_raises_leaves_no_span_open(record: Record, early: bool) -> None:
+    """aiohttp asks no further hook where one of the application's raises: the span has its end, and its context too."""
+
+    class OwnError(Exception):
+        """What the application makes of aiohttp's."""
+
+    async def translate(*_: Any) -> None:
+        raise OwnError
+
+    async def work() -> None:
+        async with aiohttp.ClientSession(trace_configs=[config]) as session:
+            for _ in range(2):
+                with pytest.raises(OwnError):
+                    await session.get("http://127.0.0.1:1/")
+                assert trace.get_current_span() is above
+
+    recording = record()
+    config = aiohttp.TraceConfig()
+    config.on_request_exception.append(translate)
+    if early:
+        config.on_request_start.append(translate)
+    tracer = recording.tracer_provider.get_tracer("t")
+    with instrumented(AiohttpClientInstrumentation, recording), tracer.start_as_current_span("above") as above:
+        asyncio.run(work())
+    *made, outer = recording.spans
+    errors = [(span.parent and span.parent.span_id, (span.attributes or {})["error.type"]) for span in made]
+    assert errors == ([] if early else [(outer.context.span_id, "ClientConnectorError")] * 2)
+    assert recording.failures == []
+
+
+def test_concurrent_requests_of_a_session_that_looks_at_exceptions_never_mix(echo: Echo, record: Record) -> None:
+    """Both configurations of such a session know the span of their own request."""
+    found: list[tuple[str, Any]] = []
+
+    async def look(_: Any, __: Any, params: Any) -> None:
+        found.append((str(params.url), trace.get_current_span()))
+
+    async def work() -> None:
+        config = aiohttp.TraceConfig()
+        config.on_request_exception.append(look)
+        async with aiohttp.ClientSession(trace_configs=[config]) as session:
+            urls = [f"http://127.0.0.1:1/{number}" for number in range(5)] + [f"{echo.url}/status/200"] * 5
+            await asyncio.gather(*map(session.get, urls), return_exceptions=True)
+
+    recording = record()
+    with instrumented(AiohttpClientInstrumentation, recording):
+        asyncio.run(work())
+    errors = {str((s.attributes or {})["url.full"]) for s in recording.spans if "error.type" in (s.attributes or {})}
+    assert len(recording.spans) == 10
+    assert errors == {url for url, _ in found} == {f"http://127.0.0.1:1/{number}" for number in range(5)}
     assert recording.failures == []
 
 

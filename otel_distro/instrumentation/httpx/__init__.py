@@ -6,6 +6,9 @@ from functools import wraps
 from types import ModuleType
 from typing import Any, ClassVar
 
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
 from otel_distro.instrumentation.base import Toolbox
 from otel_distro.instrumentation.http_client import HttpClient
 from otel_distro.instrumentation.http_instrumentation import HttpClientInstrumentation
@@ -17,6 +20,14 @@ from .transports import Transports
 
 def _pairs(headers: Any) -> Any:
     return headers.raw
+
+
+class _Client(HttpClient):
+    """Numbers requests that are sent again; the first ones are written to by `write` and never come here."""
+
+    def _propagate(self, span: Span, context: Context, headers: Any, request_id: str | None) -> None:
+        self.resends.count(span, headers)
+        super()._propagate(span, context, headers, request_id)
 
 
 class HttpxInstrumentation(HttpClientInstrumentation):
@@ -36,7 +47,7 @@ class HttpxInstrumentation(HttpClientInstrumentation):
 
     def __init__(self, toolbox: Toolbox) -> None:
         super().__init__(
-            toolbox, HttpClient(toolbox, self.name, toolbox.settings.http.httpx_excluded_urls, _pairs, setter)
+            toolbox, _Client(toolbox, self.name, toolbox.settings.http.httpx_excluded_urls, _pairs, setter)
         )
         self._transports = Transports(self.name, self._client, self._hooks, toolbox.guard)
 
