@@ -1,4 +1,4 @@
-"""Requests that a library sends again, after a redirect or a refusal, each hop by a call of its own that is a span.
+"""Requests that are sent again, each attempt by a call of its own that is a span.
 
 Source: semantic conventions 1.44, "HTTP client spans", `http.request.resend_count`: the number of an attempt that has a
 span of its own. Where one span stands for all attempts (requests, aiohttp, the retries of urllib3), nothing is counted.
@@ -18,8 +18,6 @@ from otel_distro.propagation import Propagation
 from .calls import current
 from .request_ids import PassingOn
 
-RESENT = frozenset({301, 302, 303, 307, 308, 401, 407})
-"""Answers after which a library may send the request again, with what was in its headers."""
 RESEND_COUNT = "http.request.resend_count"
 _TRACEPARENT = "traceparent"
 _MAX_WAITING = 500
@@ -51,7 +49,7 @@ class Resends:
         return headers
 
     def expect(self, span: Span) -> None:
-        """The request of `span` got an answer of `RESENT`."""
+        """The request of `span`, redirected, refused or failed, may be sent again with what is in its headers."""
         written = self.written(span)
         if _TRACEPARENT in written:
             attributes = getattr(span, "attributes", None) or {}
@@ -82,4 +80,4 @@ def withdraw(headers: Any, written: Mapping[str, str]) -> None:
             del headers[name]
 
 
-__all__ = ["RESEND_COUNT", "RESENT", "Resends", "withdraw"]
+__all__ = ["RESEND_COUNT", "Resends", "withdraw"]

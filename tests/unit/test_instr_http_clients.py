@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Callable
+from contextlib import suppress as ignored
 from functools import partial
 from typing import Any
 
@@ -431,8 +432,9 @@ def test_attempts_with_a_span_of_their_own_are_numbered(echo: Echo, name: str, r
     assert counts == ([None] if name in {"requests", "aiohttp"} else [None, 1])
 
 
-def test_a_request_that_is_sent_again_after_a_refusal_is_numbered(echo: Echo, record: Record) -> None:
-    """Each attempt counts, whatever it was refused for, and a request by itself does not, whatever came before it."""
+@pytest.mark.parametrize("status", [401, 503, None])
+def test_a_request_that_is_sent_again_is_numbered(echo: Echo, record: Record, status: int | None) -> None:
+    """Each attempt counts, whatever was the cause, and a request by itself does not, whatever came before it."""
 
     class Stubborn(httpx.Auth):
         """Asks three times."""
@@ -441,10 +443,24 @@ def test_a_request_that_is_sent_again_after_a_refusal_is_numbered(echo: Echo, re
             for _ in range(3):
                 yield request
 
+    class Retrying(httpx.HTTPTransport):
+        """Tries three times."""
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            for _ in range(2):
+                with ignored(httpx.ConnectError):
+                    super().handle_request(request)
+            return super().handle_request(request)
+
     recording = record()
-    with instrumented(HttpxInstrumentation, recording), httpx.Client() as client:
-        client.get(f"{echo.url}/status/401", auth=Stubborn())
-        client.get(f"{echo.url}/status/401")
+    with instrumented(HttpxInstrumentation, recording):
+        if status is None:
+            with httpx.Client(transport=Retrying()) as client, ignored(httpx.ConnectError):
+                client.get("http://127.0.0.1:1/")
+        with httpx.Client() as client:
+            if status is not None:
+                client.get(f"{echo.url}/status/{status}", auth=Stubborn())
+            client.get(f"{echo.url}/status/{status or 200}")
     counts = [(span.attributes or {}).get("http.request.resend_count") for span in recording.spans]
     assert counts == [None, 1, 2, None]
     assert recording.failures == []
@@ -516,12 +532,16 @@ def test_concurrent_requests_of_a_session_that_looks_at_exceptions_never_mix(ech
     async def look(_: Any, __: Any, params: Any) -> None:
         found.append((str(params.url), trace.get_current_span()))
 
+    async def ask(session: aiohttp.ClientSession, url: str) -> None:
+        async with session.get(url) as response:
+            await response.read()
+
     async def work() -> None:
         config = aiohttp.TraceConfig()
         config.on_request_exception.append(look)
         async with aiohttp.ClientSession(trace_configs=[config]) as session:
             urls = [f"http://127.0.0.1:1/{number}" for number in range(5)] + [f"{echo.url}/status/200"] * 5
-            await asyncio.gather(*map(session.get, urls), return_exceptions=True)
+            await asyncio.gather(*(ask(session, url) for url in urls), return_exceptions=True)
 
     recording = record()
     with instrumented(AiohttpClientInstrumentation, recording):

@@ -12,7 +12,6 @@ from opentelemetry.trace import Span
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.hooks import Hooks, HookSet
 from otel_distro.instrumentation.http_client import Exchange, HttpClient, Place
-from otel_distro.instrumentation.http_resends import RESENT
 
 from .bodies import Make, bodies_of
 from .headers import writer
@@ -148,7 +147,7 @@ class Transports:
             exchange.answered(status, version, response.headers)
             if hooks is None:
                 exchange.leave()
-            if status >= 300 and status in RESENT:
+            if status >= 300:
                 self._client.resends.expect(exchange.span)
         except Exception as error:  # noqa: BLE001 - the response is the application's
             self._guard.failed(self._part, error)
@@ -158,6 +157,7 @@ class Transports:
 
     def _failed(self, exchange: Exchange, error: BaseException) -> None:
         self._guard.call(self._part, None, exchange.fail, error)
+        self._guard.call(self._part, None, self._client.resends.expect, exchange.span)
 
     async def _awaited(self, call: Callable[..., Any], *arguments: Any) -> None:
         try:
