@@ -46,13 +46,19 @@ class Configurator:
 
 
 def begin(session: Session, *, around: Callable[[str], object] | None = None, loads: bool = True) -> None:
-    """Have telemetry set up in this process: now, or at the first sign that it is needed.
+    """Have telemetry set up in this process: now, or at the first sign that it is needed; once.
+
+    An application may ask again by upstream's `auto_instrumentation.initialize()`: in gunicorn's `post_fork`, or as
+    taskiq's instrumentor does in each worker.
 
     Args:
         session: of the process, active.
         around: called with the group of other packages' hooks, before and after the instrumentations are loaded.
         loads: whether they are; another distro has its own way.
     """
+    if session.begun:
+        return
+    session.begun = True
     session.guard.call("configurator", None, _begin, session, lambda: _set_up(session, around, loads=loads), loads)
 
 
@@ -280,6 +286,15 @@ def _join_sentry(session: Session, pipeline: Pipeline, resource: Resource) -> No
         from .sentry.setup import begin
 
         session.guard.call("Sentry", None, begin, session, pipeline, resource.attributes)
+    else:
+        session.hooks.on_import("sentry_sdk.transport", _silence_sentry)
+
+
+def _silence_sentry(transport: ModuleType) -> None:
+    """An application's own `sentry_sdk.init`, with a DSN in its code, makes no trace of each envelope either."""
+    from .sentry.transports import silence
+
+    silence(transport)
 
 
 def _join_health(session: Session, resource: Resource) -> None:

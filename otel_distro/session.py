@@ -51,6 +51,7 @@ class Session:
         hooks: where imports are watched.
         answers: paths that the distro answers on the application's port.
         settled: called when everything is set up: what is said afterwards is this process's own.
+        begun: whether the configurator has been here, also in a process that this one was forked from.
         wake: sets telemetry up now, as long as it waits for a sign that it is needed; else None.
         pipeline: the providers, once the configurator has built them.
         decisions: who instruments what, once the instrumentors are loaded.
@@ -65,6 +66,7 @@ class Session:
     hooks: ImportHooks = field(repr=False)
     answers: Answers = field(repr=False)
     settled: Callable[[], None] = field(repr=False)
+    begun: bool = False
     wake: Callable[[], None] | None = None
     pipeline: Pipeline | None = None
     decisions: Callable[[], Sequence[Decision]] = tuple

@@ -13,7 +13,8 @@ from otel_distro.installed import Point
 from . import contrib
 from .base import Instrumentation, Toolbox
 from .contrib import Decision
-from .table import CONTRIB_MODULES, Own
+from .readiness import after_first_return
+from .table import CONTRIB_AFTER, CONTRIB_MODULES, Own
 
 
 class Arbiter:
@@ -63,8 +64,12 @@ class Arbiter:
                 self._hooks.on_import(module, partial(self._imported, point))
 
     def _imported(self, point: Point, module: ModuleType) -> None:
-        del module
-        self._load_contrib(point, (), {})
+        ready = CONTRIB_AFTER.get(point.name)
+        if ready is None:
+            self._load_contrib(point, (), {})
+        else:
+            self._decide(Decision(point.name, "contrib", f"waits for {module.__name__}.{ready}()"))
+            after_first_return(module, ready, lambda: self._load_contrib(point, (), {}))
 
     def _load_contrib(self, point: Point, disabled: Collection[str], replaced: Mapping[str, str]) -> None:
         self._decide(contrib.load_one(point, disabled=disabled, skip=replaced, guard=self._toolbox.guard))

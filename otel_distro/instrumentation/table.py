@@ -127,7 +127,14 @@ CONTRIB_MODULES: Mapping[str, str] = {
     "pyramid": "pyramid",
     "remoulade": "remoulade",
     "sqlite3": "sqlite3",
+    "taskiq": "taskiq",
     "tornado": "tornado",
     "tortoiseorm": "tortoise",
 }
-"""Contrib's instrumentors that may wait until their library is imported, by entry-point name."""
+"""Instrumentors of others, contrib's and libraries' own, that may wait for an import: what, by entry-point name."""
+
+CONTRIB_AFTER: Mapping[str, str] = {
+    # it reads the settings, and where the application has not named them yet it puts empty ones in their place for good
+    "django": "setup",
+}
+"""The function of the library after whose first return an instrumentor is loaded, by entry-point name."""

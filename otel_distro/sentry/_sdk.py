@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import sentry_sdk
-from opentelemetry.context import Context, attach, detach, get_current
 from sentry_sdk import consts, scope, transport, utils
 from sentry_sdk.client import BaseClient
 from sentry_sdk.integrations import logging as logging_integration
 from sentry_sdk.profiler import continuous_profiler
 from sentry_sdk.scope import Scope
 
-from otel_distro._compat import SUPPRESS_ALL
+from .transports import silence
 
 VERSION: str = consts.VERSION
 MAJOR = int(VERSION.partition(".")[0])
@@ -60,35 +59,7 @@ def ignore_loggers(names: Iterable[str], *, logs: bool = True) -> None:
 
 def silence_transports() -> None:
     """Have no telemetry made of the requests that sentry-sdk itself makes, whoever set it up."""
-    for owner in vars(transport).values():
-        if isinstance(owner, type) and "_request" in vars(owner):
-            original = vars(owner)["_request"]
-            if not hasattr(original, "__wrapped__"):
-                setattr(owner, "_request", _silent(original))  # noqa: B010 - the name is private
-
-
-def _silent(original: Callable[..., Any]) -> Callable[..., Any]:
-    if inspect.iscoroutinefunction(original):
-
-        @functools.wraps(original)
-        async def request_async(*args: Any, **kwargs: Any) -> Any:
-            token = attach(Context({**get_current(), **SUPPRESS_ALL}))
-            try:
-                return await original(*args, **kwargs)
-            finally:
-                detach(token)
-
-        return request_async
-
-    @functools.wraps(original)
-    def request(*args: Any, **kwargs: Any) -> Any:
-        token = attach(Context({**get_current(), **SUPPRESS_ALL}))
-        try:
-            return original(*args, **kwargs)
-        finally:
-            detach(token)
-
-    return request
+    silence(transport)
 
 
 def watch_clients(changed: Callable[[Any], object]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.programs import ROOT
+from tests.programs import OURS, ROOT, STOCK
 from tests.sentry_rig import Service, problems, run_script
 from tests.servers import OtlpSink
 from tests.servers.sentry import SentryServer
@@ -320,3 +320,23 @@ def test_an_applications_own_init_meets_no_complaint() -> None:
         done = run_script("import sentry_sdk; sentry_sdk.init(); sentry_sdk.capture_message('hello')", sentry, sink)
         assert (done.returncode, done.stderr) == (0, "")
         assert [event["message"] for event in sentry.events] == ["hello"]
+
+
+@pytest.mark.parametrize("launcher", [OURS, STOCK], ids=["ours", "stock"])
+def test_what_an_applications_own_client_sends_makes_no_spans(launcher: tuple[str, ...]) -> None:
+    """Without `SENTRY_DSN`, `sentry_sdk.init(dsn)` in code has no trace and no measurement of each of its requests."""
+    with SentryServer() as sentry, OtlpSink() as sink:
+        code = f"""
+import sentry_sdk, urllib3
+sentry_sdk.init({sentry.dsn!r})
+sentry_sdk.capture_message('hello')
+sentry_sdk.flush()
+urllib3.request('GET', {sink.url!r})
+"""
+        more = {"SENTRY_DSN": "", "OTEL_METRICS_EXPORTER": "otlp"}
+        done = run_script(code, sentry, sink, more, launcher)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [event["message"] for event in sentry.events] == ["hello"]
+        assert [span.attributes["server.port"] for span in sink.spans] == [sink.port]
+        measured = [point for point in sink.points if point.name == "http.client.request.duration"]
+        assert {point.attributes["server.port"] for point in measured} == {sink.port}
