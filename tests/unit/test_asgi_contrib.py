@@ -176,6 +176,31 @@ def test_providers_of_one_application(rig):
     assert reader.get_metrics_data() is not None
 
 
+class UnhashableProvider(MeterProvider):
+    """One with an `__eq__` and so without a hash, as logfire's, which is a dataclass."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UnhashableProvider)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_meter_provider_without_a_hash(rig):
+    """What another vendor's provider is made of costs no span, and its instruments are made once for all."""
+    reader = InMemoryMetricReader()
+    provider = UnhashableProvider(metric_readers=[reader], shutdown_on_exit=False)
+    for app in (_app(), _app()):
+        FastAPIInstrumentor.instrument_app(app, meter_provider=provider)
+        get(app, "/item/1")
+        assert rig.only().name == "GET /item/{item}"
+    (metrics,) = (
+        scope.metrics for resource in reader.get_metrics_data().resource_metrics for scope in resource.scope_metrics
+    )
+    assert [
+        metric.data.data_points[0].count for metric in metrics if metric.name == "http.server.request.duration"
+    ] == [2]
+
+
 def test_instrument_configures_every_application(rig):
     """`FastAPIInstrumentor().instrument(...)` speaks for all that say nothing themselves, also those made before."""
     calls: list[Any] = []

@@ -56,7 +56,8 @@ class Servers:
         self._defaults = NO_OPTIONS
         self._options: weakref.WeakKeyDictionary[Any, Options] = weakref.WeakKeyDictionary()
         self._apps: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._instruments: dict[Any, Instruments] = {}
+        # by identity, for providers of others (logfire's) may be unhashable; each is kept as long as its number counts
+        self._instruments: dict[int, tuple[object, Instruments]] = {}
 
     @property
     def ours(self) -> dict[str, Any]:
@@ -135,16 +136,18 @@ class Servers:
         return None if isinstance(provider, NoOpTracerProvider) else _tracer_of(provider)
 
     def _instruments_of(self, options: Options, config: Any) -> Instruments | None:
-        key: Any = (
+        source: Any = (
             options.meter or options.meter_provider or config.get("meter_provider") or self._toolbox.meter_provider
         )
-        if isinstance(key, NoOpMeterProvider):
+        if isinstance(source, NoOpMeterProvider):
             return None
-        if key not in self._instruments:
+        _, found = self._instruments.get(id(source), (None, None))
+        if found is None:
             # one set for all applications: an instrument made twice is reported as a conflict
-            meter = key if options.meter is not None else key.get_meter(SCOPE_NAME, __version__, SCHEMA_URL)
-            self._instruments[key] = Instruments(meter)
-        return self._instruments[key]
+            meter = source if options.meter is not None else source.get_meter(SCOPE_NAME, __version__, SCHEMA_URL)
+            found = Instruments(meter)
+            self._instruments[id(source)] = source, found
+        return found
 
     def _exclusion(self, options: Options) -> Exclusion | None:
         http = self._toolbox.settings.http
