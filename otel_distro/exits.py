@@ -64,10 +64,12 @@ class Exits:
         self._spent = 0.0
         self._last = float("-inf")
         self._postponed = 0
+        self._ending = False
+        self._ends_by: int | None = None
 
     def watch(self) -> None:
         """Register with `atexit`, and with SIGTERM where nobody else has."""
-        atexit.register(self._end, self._shutdown)
+        atexit.register(self._end_whole, self._shutdown)
         self._take_sigterm()
 
     def watch_uvicorn(self, module: ModuleType) -> None:
@@ -99,7 +101,7 @@ class Exits:
 
         def in_child(exits: Exits) -> None:
             # among the last of the finalizers: the application's own may still make spans
-            module.Finalize(None, exits._end, args=(exits._flush,), exitpriority=-100)
+            module.Finalize(None, exits._end_whole, args=(exits._flush,), exitpriority=-100)
 
         module.register_after_fork(self, in_child)
 
@@ -178,6 +180,16 @@ class Exits:
         except Exception as error:  # noqa: BLE001 - the server's shutdown must succeed or fail as without us
             self._guard.failed("exit", error)
 
+    def _end_whole(self, send: Callable[[float], object]) -> None:
+        """In the main thread: SIGTERM that comes meanwhile, as a pool's `terminate` sends it, waits until it is over."""
+        self._ending = True
+        try:
+            self._end(send)
+        finally:
+            self._ending = False
+            if self._ends_by is not None:
+                _end_by(self._ends_by)
+
     def _end(self, send: Callable[[float], object]) -> None:
         now = time.monotonic()
         if now - self._last > _SAME_END:
@@ -187,12 +199,13 @@ class Exits:
         self._spent += self._last - now
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        if self._ending:
+            self._ends_by = number
+            return
         if _in_a_holder(frame) and self._comes_again(number):
             return
-        self._end(self._shutdown)
-        # the process still ends by the signal, so that whoever sent it sees that
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        self._ends_by = number
+        self._end_whole(self._shutdown)
 
     def _comes_again(self, number: int) -> bool:
         """Have the signal sent again in a moment: what it interrupted must go on, for a flush to get its locks."""
@@ -209,6 +222,12 @@ class Exits:
         except RuntimeError:
             return False
         return True
+
+
+def _end_by(number: int) -> None:
+    """The process ends by the signal, so that whoever sent it sees that."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _in_a_holder(frame: FrameType | None) -> bool:

@@ -65,6 +65,17 @@ def test_sigterm_shuts_down_and_still_ends_by_the_signal() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "shutdown\n")
 
 
+@pytest.mark.parametrize(("after", "code"), [("", 0), ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)", -15)])
+@pytest.mark.parametrize("again", [False, True])
+def test_sigterm_during_an_end_cuts_nothing_short(after: str, code: int, again: bool) -> None:
+    """A pool's `terminate`, or whoever sends SIGTERM twice, meets an end that goes on, and then sees that it came."""
+    kill = "os.kill(os.getpid(), signal.SIGTERM)" if again else "None"
+    slow = f"print('begun', flush=True), {kill}, time.sleep(0.1), print('sent', flush=True)"
+    program = PROGRAM.replace('print("shutdown", flush=True)', f"({slow})").format(before="", after=after)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM if again else code, "begun\nsent\n")
+
+
 def test_a_handler_of_the_applications_own_is_left_alone() -> None:
     """Where somebody already handles SIGTERM, that stays so, before and after."""
     mine = "signal.signal(signal.SIGTERM, lambda *_: (print('mine', flush=True), sys.exit(5)))"
