@@ -181,7 +181,7 @@ class Exits:
             self._guard.failed("exit", error)
 
     def _end_whole(self, send: Callable[[float], object]) -> None:
-        """In the main thread: SIGTERM that comes meanwhile, as a pool's `terminate` sends it, waits until it is over."""
+        """In the main thread; SIGTERM that comes meanwhile, as a pool's `terminate` does, waits until that is done."""
         self._ending = True
         try:
             self._end(send)

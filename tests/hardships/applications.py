@@ -169,6 +169,123 @@ async def answer(message):
     await chainlit.Message(content="hello").send()
 """,
     ),
+    Application(
+        "nicegui",  # serves from a program's last line, Socket.IO mounted within FastAPI
+        ("nicegui==3.18.0",),
+        ("python", "{file}", "{port}"),
+        "/api/1",
+        (
+            ("GET", "/", None),
+            ("GET", "/user/one", None),
+            ("GET", "/api/3", None),
+            ("GET", "/api/x", None),
+            ("GET", "/_nicegui_ws/socket.io/?EIO=4&transport=polling", None),
+            ("GET", "/nowhere", None),
+        ),
+        """.py
+import sys
+from nicegui import app, ui
+
+@ui.page("/user/{name}")
+def user(name: str):
+    ui.label(name)
+
+@ui.page("/")
+def index():
+    ui.label("hello")
+
+@app.get("/api/{number}")
+def api(number: int):
+    return number
+
+ui.run(host="127.0.0.1", port=int(sys.argv[1]), show=False, reload=False)
+""",
+    ),
+    Application(
+        "django",  # names its settings after its imports, as `startproject` does; contrib's instrumentor
+        ("django==5.2.19", "uvicorn==0.54.0", "opentelemetry-instrumentation-django==0.66b1"),
+        ("uvicorn", "program:app", "--port", "{port}"),
+        "/item/1",
+        (
+            ("GET", "/item/2", None),
+            ("GET", "/waiting/2", None),
+            ("GET", "/failing", None),
+            ("GET", "/nowhere", None),
+        ),
+        """.py
+import asyncio
+from django.core.asgi import get_asgi_application
+from django.conf import settings
+from django.http import JsonResponse
+from django.urls import path
+
+def item(request, number):
+    return JsonResponse({"number": number})
+
+async def waiting(request, number):
+    await asyncio.sleep(0)
+    return JsonResponse({"number": number})
+
+def failing(request):
+    raise ValueError
+
+urlpatterns = [path("item/<int:number>", item), path("waiting/<int:number>", waiting), path("failing", failing)]
+settings.configure(SECRET_KEY="x", ROOT_URLCONF="program", ALLOWED_HOSTS=["*"])
+app = get_asgi_application()
+""",
+    ),
+    Application(
+        "admin",  # GraphQL and two admin pages mounted within FastAPI, by FastAPI's own command
+        (
+            *("fastapi[standard]==0.165.0", "strawberry-graphql[fastapi]==0.341.2", "sqladmin==0.32.0"),
+            *("starlette-admin==1.0.3", "sqlalchemy==2.0.58"),
+        ),
+        ("fastapi", "run", "{file}", "--host", "127.0.0.1", "--port", "{port}"),
+        "/docs",
+        (
+            ("POST", "/graphql", {"query": "{hello}"}),
+            ("POST", "/graphql", {"query": "{nothing}"}),
+            ("GET", "/admin/user/list", None),
+            ("GET", "/admin/user/details/1", None),
+            ("GET", "/other/user/list", None),
+            ("GET", "/other/api/user?skip=0&limit=10", None),
+            ("GET", "/nowhere", None),
+        ),
+        """.py
+import strawberry
+from fastapi import FastAPI
+from sqladmin import Admin, ModelView
+from sqlalchemy import create_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from starlette_admin.contrib import sqla
+from strawberry.fastapi import GraphQLRouter
+
+class Base(DeclarativeBase):
+    pass
+
+class User(Base):
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+class UserAdmin(ModelView, model=User):
+    column_list = [User.id]
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def hello(self) -> str:
+        return "hello"
+
+engine = create_engine("sqlite:///admin.db", connect_args={"check_same_thread": False})
+Base.metadata.create_all(engine)
+app = FastAPI()
+app.include_router(GraphQLRouter(strawberry.Schema(Query)), prefix="/graphql")
+Admin(app, engine).add_view(UserAdmin)
+other = sqla.Admin(engine, title="other", base_url="/other")
+other.add_view(sqla.ModelView(User))
+other.mount_to(app)
+""",
+    ),
 )
 
 
