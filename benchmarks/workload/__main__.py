@@ -6,6 +6,7 @@ Modes:
     import: imports what an application of the four libraries imports, and prints its resident memory.
     use: the same, after a request, an SQL statement and an HTTP call.
     count: sends requests, of which callgrind counts the instructions.
+    bytecodes: the same, and the interpreter's own steps are counted by function.
     encode: measures how long a batch of spans takes to become OTLP bytes.
 """
 
@@ -22,15 +23,16 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Reads the mode and its options, and runs it."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=("drive", "serve", "import", "use", "count", "encode"))
+    parser.add_argument("mode", choices=("drive", "serve", "import", "use", "count", "bytecodes", "encode"))
     parser.add_argument("--setup", default="nothing")
     parser.add_argument("--wrap", default="")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--encoder", default="upstream")
     parser.add_argument("--case", default="plain")
     parser.add_argument("--requests", type=int, default=512)
+    parser.add_argument("--output", default="")
     options = parser.parse_args()
-    if options.mode in ("drive", "serve", "count"):
+    if options.mode in ("drive", "serve", "count", "bytecodes"):
         _end_with_parent()
     if options.mode == "drive":
         from drive import drive
@@ -48,9 +50,14 @@ def main() -> None:
 
         report(options.setup, used=options.mode == "use")
     elif options.mode == "count":
+        from count import callgrind, count
+
+        count(options.setup, options.wrap, options.case, options.requests, callgrind)
+    elif options.mode == "bytecodes":
+        from bytecodes import Bytecodes
         from count import count
 
-        count(options.setup, options.wrap, options.case, options.requests)
+        count(options.setup, options.wrap, options.case, options.requests, Bytecodes(options.output))
     else:
         from encode import report_encoding
 

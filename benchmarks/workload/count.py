@@ -1,4 +1,4 @@
-"""Requests under callgrind: as many again as were sent to warm up are counted, and all that is flushed after them."""
+"""Requests that are counted: as many again as were sent to warm up, and all that is flushed after them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import asyncio
 import gc
 import os
 import subprocess
+from collections.abc import Callable
 
 from cases import CASES
 from drive import Driver, beating
 from setups import setup
 
 
-def count(name: str, wrap: str, case_name: str, requests: int) -> None:
-    """Sends `requests` twice and has callgrind count the second time; flushes each time.
+def count(name: str, wrap: str, case_name: str, requests: int, tell: Callable[[str], object]) -> None:
+    """Sends `requests` twice, the second time between `tell("on")` and `tell("off")`; flushes each time.
 
     Raises:
         RuntimeError: the application did not answer as the case wants.
@@ -28,11 +29,11 @@ def count(name: str, wrap: str, case_name: str, requests: int) -> None:
         await driver.warm(case, requests)
         request = driver.request(case)
         gc.collect()
-        _tell("on")
+        tell("on")
         for _ in range(requests):
             await request.send()
         wiring.flush()
-        _tell("off")
+        tell("off")
         beat.cancel()
 
     asyncio.run(run())
@@ -40,7 +41,8 @@ def count(name: str, wrap: str, case_name: str, requests: int) -> None:
     os._exit(0)
 
 
-def _tell(what: str) -> None:
+def callgrind(what: str) -> None:
+    """Has callgrind, under which this process runs, count `on` or `off`."""
     # a perl script, which the peers' own variables must not reach
     environment = {"PATH": os.environ["PATH"]}
     subprocess.run(
