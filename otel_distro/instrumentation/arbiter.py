@@ -13,7 +13,6 @@ from otel_distro.installed import Point
 from . import contrib
 from .base import Instrumentation, Toolbox
 from .contrib import Decision
-from .readiness import after_first_return
 from .table import CONTRIB_AFTER, CONTRIB_MODULES, Own
 
 
@@ -68,6 +67,9 @@ class Arbiter:
         if ready is None:
             self._load_contrib(point, (), {})
         else:
+            # imported by those whose library is one of the few that need it
+            from .readiness import after_first_return
+
             self._decide(Decision(point.name, "contrib", f"waits for {module.__name__}.{ready}()"))
             after_first_return(module, ready, lambda: self._load_contrib(point, (), {}))
 

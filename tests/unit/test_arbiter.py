@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from inspect import isabstract
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
@@ -52,11 +53,16 @@ def hooks() -> Iterator[ImportHooks]:
     sys.modules.pop("json.tool", None)
     yield made
     made.remove()
-    for (
-        kind
-    ) in BaseInstrumentor.__subclasses__():  # contrib's, which the arbiter has put in force for the whole process
-        if kind().is_instrumented_by_opentelemetry:
+    # contrib's, which the arbiter has put in force for the whole process
+    for kind in _below(BaseInstrumentor):
+        if not isabstract(kind) and kind().is_instrumented_by_opentelemetry:
             kind().uninstrument()
+
+
+def _below(kind: type[Any]) -> Iterator[type[Any]]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _below(subclass)
 
 
 def begin(hooks: ImportHooks, target: str, *, disabled: str = "") -> tuple[Arbiter, Guard]:
