@@ -35,14 +35,16 @@ _NUMBERS = (
 )
 _DOLLAR_QUOTED = r"(?<![\w$])\$(?P<tag>[A-Za-z_]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)"
 # a prefix letter (E'...', N'...', q'[...]') stays in the text: it says nothing
-_STANDARD_QUOTED = r"(?<=(?<!\w)[eE])'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)|'(?:[^']|'')*+(?:'|\Z)"
+_QUOTED = r"'(?:[^']|'')*+(?:'|\Z)"
 _BACKSLASH_QUOTED = r"'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)"
+# PostgreSQL goes on with a string on a further line, and with E'...' backslashes go on to escape there
+_FURTHER_LINE = r"(?:[^\S\n\r]|--[^\n\r]*+)*+[\n\r](?:\s|--[^\n\r]*+[\n\r])*+"
+_STANDARD_QUOTED = rf"(?<=(?<!\w)[eE]){_BACKSLASH_QUOTED}(?:{_FURTHER_LINE}{_BACKSLASH_QUOTED})*+|{_QUOTED}"
 _ORACLE_QUOTED = (
     r"(?<=[qQ])'(?:\[.*?(?:\]'|\Z)|\{.*?(?:\}'|\Z)|\(.*?(?:\)'|\Z)|<.*?(?:>'|\Z)|(?P<q>.).*?(?:(?P=q)'|\Z))"
 )
 _DOUBLE_QUOTED = r'(?P<double>"(?:[^"]|"")*+(?:"|\Z))'
 _HASH = r"(?P<hash>#[^\n]*)"
-_QUOTED = r"'(?:[^']|'')*+(?:'|\Z)"
 _DOUBLE_QUOTED_PLAIN_STRING = r'"(?:[^"]|"")*+(?:"|\Z)'
 _DOUBLE_QUOTED_STRING = r'"(?:[^"\\]|\\.|"")*+(?:"|\\?\Z)'
 _IDENTIFIERS = r"(?P<identifier>`(?:[^`]|``)*+(?:`|\Z))"

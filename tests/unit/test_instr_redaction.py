@@ -29,6 +29,7 @@ DIALECTS = ("postgresql", "mysql", "sqlite", "oracle", "mssql", "bigquery", "unh
     [
         ("SELECT * FROM t WHERE a = 'it''s' AND b = 5", "postgresql", "SELECT * FROM t WHERE a = ? AND b = ?"),
         ("SELECT E'it\\'s', $$a'b$$, $q$x$q$ FROM t", "postgresql", "SELECT E?, ?, ? FROM t"),
+        ("SELECT E'a' -- it's\n--\n 'it\\'s', E'b', 'c'\n'\\', 'd'", "postgresql", "SELECT E?, E?, ?\n?, ?"),
         ("SELECT 'C:\\', 'next'", "sqlite", "SELECT ?, ?"),
         ("SELECT 'it\\'s', \"text\", `a 1` FROM t", "mysql", "SELECT ?, ?, `a 1` FROM t"),
         ("SELECT q'[it's]', 'x' FROM dual", "oracle", "SELECT q?, ? FROM dual"),
