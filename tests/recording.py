@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -108,6 +108,14 @@ class ReadableEncoder(SpanEncoder):
         return span.resource, span.instrumentation_scope, span
 
 
+def named(spans: Iterable[ReadableSpan]) -> dict[str, ReadableSpan]:
+    """Spans by their names, each of which one alone has."""
+    spans = list(spans)
+    found = {span.name: span for span in spans}
+    assert len(found) == len(spans)
+    return found
+
+
 class Recording:
     """A lean tracer and meter provider whose output stays here.
 
@@ -141,7 +149,7 @@ class Recording:
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        """Ended spans, the first to end first."""
+        """Ended spans, the first to end first by the wall clock, which may be set while a test runs: see `named`."""
         self._settle()
         # those that waited were made spans after others that had ended later
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.end_time or 0)

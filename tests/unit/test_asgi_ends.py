@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Mount
 
 from tests.asgi_rig import Broken, drive, get, one_route, rigged, scope_of
+from tests.recording import named
 
 
 @pytest.mark.parametrize(
@@ -142,9 +143,9 @@ def test_the_span_ends_with_the_last_byte_and_background_tasks_have_their_own(ri
     with pytest.raises(Broken):
         get(app, "/p/1")
     assert finished == [1]
-    server, task = rig.take()
+    spans = named(rig.take())
+    server, task = spans["GET /p/{x}"], spans["BackgroundTask later"]
     assert server.status.status_code is StatusCode.UNSET
-    assert task.name == "BackgroundTask later"
     assert task.parent.span_id == server.context.span_id
     assert task.status.status_code is StatusCode.ERROR
     assert len(task.events) == 1

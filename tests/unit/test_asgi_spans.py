@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 
 from tests.asgi_rig import Broken, drive, get, ok, one_route, rigged, scope_of, test_client
+from tests.recording import named
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -163,7 +164,8 @@ def test_without_a_header_the_current_span_is_the_parent(rig):
             await drive(one_route(), scope_of("/p/1"))
 
     asyncio.run(request())
-    server, around = rig.take()
+    spans = named(rig.take())
+    server, around = spans["GET /p/{x}"], spans["around"]
     assert server.parent.span_id == around.context.span_id
     assert server.kind is SpanKind.SERVER
 

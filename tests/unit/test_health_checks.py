@@ -142,7 +142,9 @@ def test_a_run_whose_event_loop_is_gone_is_begun_again() -> None:
     loop = asyncio.new_event_loop()
     assert loop.run_until_complete(rig.ask("/ready"))[0] == 503
     loop.close()
-    assert asyncio.run(rig.ask("/ready"))[0] == 200
+    # a busy machine may not come to an answer in the time of the one that hangs
+    asyncio.run(asyncio.wait_for(until_ready(rig), 60))
+    assert calls > 1
 
 
 class Unspeakable(Exception):
