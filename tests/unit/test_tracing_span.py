@@ -159,9 +159,10 @@ def test_a_span_leaves_nothing_for_the_collector_of_cycles() -> None:
     gc.collect()
     gc.disable()
     try:
-        for _ in range(100):
+        for _ in range(1_000):
             work()
-        assert gc.collect() == 0
+        # a thread that another test has left may leave some; a cycle of a span is at least one object a span
+        assert gc.collect() < 1_000
     finally:
         gc.enable()
 
