@@ -21,14 +21,7 @@ INJECTED = ("env", f"PYTHONPATH={Path(auto_instrumentation.__file__).parent}")
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """This process's variables without those of telemetry, the launchers on PATH, our distro chosen, and `given`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SENTRY_", "NO_COLOR"))}
-    return {
-        **kept,
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "OTEL_PYTHON_DISTRO": "otel_distro",
-        # uvicorn kills a worker that does not answer for five seconds, which a machine with much else to do may take
-        "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "60",
-        **given,
-    }
+    return {**kept, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OTEL_PYTHON_DISTRO": "otel_distro", **given}
 
 
 def run(

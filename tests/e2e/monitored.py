@@ -25,7 +25,8 @@ PUSHED = "shop/monitored"
 """The job that Prometheus makes of the namespace and the name of a service; its instances are processes."""
 COLLECTOR = "otel-collector"
 """The job of collectors, which measure their HTTP server under the same names: here the same page once more."""
-_SERVER = ("uvicorn", "--port", "{port}", "--workers", "2")
+# uvicorn kills a worker that does not answer for five seconds, which a machine with much else to do may take
+_SERVER = ("uvicorn", "--port", "{port}", "--workers", "2", "--timeout-worker-healthcheck", "60")
 _LAUNCH = (*OURS, *_SERVER, "tests.e2e.monitored_application:app")
 
 

@@ -86,6 +86,8 @@ class PrometheusServer(Server):
             f"--web.listen-address=127.0.0.1:{self.ports['main']}",
             "--web.enable-otlp-receiver",
             "--enable-feature=exemplar-storage",
+            # what fires before it has found Alertmanager, which takes some seconds, is sent again after a minute
+            "--rules.alert.resend-delay=2s",
         ]
 
     def healthy(self) -> bool:

@@ -83,5 +83,6 @@ VOICE = Stack(
         "PROVIDER_URL": "{outside}",
         "DATABASE_URL": "sqlite:///{logs}/voice.db",
     },
-    arguments=("--workers", "2"),
+    # as in `monitored`: four instrumented libraries take long to import beside other suites
+    arguments=("--workers", "2", "--timeout-worker-healthcheck", "60"),
 )
