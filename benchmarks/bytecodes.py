@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 from collections import Counter
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.environments import prepare
 from benchmarks.peers import PEERS, Peer
-from benchmarks.processes import Failed
+from benchmarks.processes import whole_run
 from benchmarks.servers import Redis, Sink
 from benchmarks.site import Site
 from benchmarks.workload.cases import CASES, Case
@@ -25,7 +24,6 @@ from benchmarks.workload.cases import CASES, Case
 _BASE = "bare"
 _NEVER_MS = 3_600_000
 """Exports fall due by their number, as in `benchmarks.instructions`."""
-_SECONDS = 900
 
 
 def bytecodes(site: Site, peer: Peer, case: Case, requests: int) -> Counter[str]:
@@ -37,20 +35,9 @@ def bytecodes(site: Site, peer: Peer, case: Case, requests: int) -> Counter[str]
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "bytecodes.json"
         given = ("--case", case.name, "--requests", str(requests), "--output", str(output))
-        done = subprocess.run(
-            site.workload(peer, "bytecodes", *given),
-            env=site.environment(peer),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
+        whole_run(
+            site.workload(peer, "bytecodes", *given), site.environment(peer), directory, f"{peer.name}, {case.name}"
         )
-        if done.returncode or not output.exists():
-            raise Failed(f"{peer.name}, {case.name}: ended with {done.returncode}; {done.stdout[-400:]}")
         return Counter(json.loads(output.read_text()))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.environments import prepare
 from benchmarks.peers import PEERS, Peer
-from benchmarks.processes import Failed
+from benchmarks.processes import Failed, whole_run
 from benchmarks.rounds import takes_part
 from benchmarks.servers import Redis, Sink
 from benchmarks.site import WORKLOAD, Site
@@ -29,7 +28,6 @@ _BASE = "bare"
 _DEFAULT = "bare,ours,ours-off,ours-off-bare,upstream,upstream-off,upstream-off-bare,ddtrace,prometheus"
 _COLLECTED = re.compile(r"Collected : (\d+)")
 _CALLGRIND = ("valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file={out}")
-_SECONDS = 900
 _NEVER_MS = 3_600_000
 """Exports fall due by their number: time means nothing under valgrind."""
 
@@ -44,21 +42,11 @@ def instructions(site: Site, peer: Peer, case: Case, requests: int) -> float:
         callgrind = [part.format(out=f"{directory}/callgrind.out") for part in _CALLGRIND]
         command = site.workload(peer, "count", "--case", case.name, "--requests", str(requests))
         at = command.index(str(WORKLOAD)) - 1  # python, behind the launcher if there is one
-        done = subprocess.run(
-            [*command[:at], *callgrind, *command[at:]],
-            env=site.environment(peer),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    found = _COLLECTED.search(done.stdout)
-    if done.returncode or found is None or int(found[1]) == 0:
-        raise Failed(f"{peer.name}, {case.name}: ended with {done.returncode}; {done.stdout[-400:]}")
+        what = f"{peer.name}, {case.name}"
+        said = whole_run([*command[:at], *callgrind, *command[at:]], site.environment(peer), directory, what)
+    found = _COLLECTED.search(said)
+    if found is None or int(found[1]) == 0:
+        raise Failed(f"{what}: nothing was counted; {said[-400:]}")
     return int(found[1]) / requests
 
 
@@ -70,7 +58,7 @@ def counted(site: Site, peers: Sequence[Peer], case: Case, requests: int) -> dic
             continue
         try:
             found[peer.name] = instructions(site, peer, case, requests)
-        except (Failed, subprocess.TimeoutExpired) as failure:
+        except Failed as failure:
             print(f"  {peer.name} cannot do {case.name}: {failure}", flush=True)
             continue
         print(f"  {case.name:12} {peer.name:20} {found[peer.name]:12,.0f}", flush=True)

@@ -47,6 +47,41 @@ def listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def whole_run(
+    command: list[str], environment: Mapping[str, str], directory: str, what: str, seconds: float = 900.0
+) -> str:
+    """Runs a program to its end and gives all that it has printed.
+
+    Args:
+        command: Program and arguments.
+        environment: All of its environment.
+        directory: Where it runs.
+        what: For messages.
+        seconds: How long it may take.
+
+    Raises:
+        Failed: it ended with another status than 0, or took too long.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise Failed(f"{what}: not after {seconds:g} s") from late
+    if done.returncode:
+        raise Failed(f"{what}: ended with {done.returncode}; {done.stdout[-400:]}")
+    return done.stdout
+
+
 class Child:
     """A process with pipes for its input and output; what it says on its error output is kept in a file.
 
