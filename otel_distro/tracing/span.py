@@ -294,7 +294,9 @@ class LeanSpan(SpanFields, Span):
         processors = self._processors
         if end_time is None:
             # not before its start where the clock was set back: Sentry drops the whole transaction then
-            end_time = max(time_ns(), self.start_time)
+            end_time = time_ns()
+            if end_time < self.start_time:  # noqa: PLR1730 - a call of `max` in the hot path
+                end_time = self.start_time
         # no call stands between these two lines, so under the GIL one of two threads ends the span
         if self.end_time is not None:
             processors.refused("end")

@@ -169,7 +169,7 @@ def test_plain_starlette_has_full_routes_too():
     with rigged() as rig:
         get(app, "/a/1/c/2")
         get(app, "/hosted/3")
-        assert [span.name for span in rig.take()] == ["GET /a/{b}/c/{d}", "GET /hosted/{e}"]
+        assert sorted(span.name for span in rig.take()) == ["GET /a/{b}/c/{d}", "GET /hosted/{e}"]
 
 
 def test_fastapi_under_starlette_has_one_span_and_the_full_route():

@@ -127,7 +127,7 @@ def test_known_methods_are_a_setting():
     with rigged({"OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS": "BREW"}) as rig:
         get(one_route(), "/p/1", "BREW")
         get(one_route(), "/p/1", "GET")
-        assert [span.attributes["http.request.method"] for span in rig.take()] == ["BREW", "_OTHER"]
+        assert sorted(span.attributes["http.request.method"] for span in rig.take()) == ["BREW", "_OTHER"]
 
 
 def test_the_remote_parent_is_the_callers(rig):

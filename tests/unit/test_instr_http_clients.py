@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress as ignored
 from functools import partial
@@ -430,8 +431,8 @@ def test_attempts_with_a_span_of_their_own_are_numbered(echo: Echo, name: str, r
     recording = record()
     with instrumented(kind, recording):
         follow(f"{echo.url}/redirect", {"traceparent": "own"})
-    counts = [(span.attributes or {}).get("http.request.resend_count") for span in recording.spans]
-    assert counts == ([None] if name in {"requests", "aiohttp"} else [None, 1])
+    counts = Counter((span.attributes or {}).get("http.request.resend_count") for span in recording.spans)
+    assert counts == ({None: 1} if name in {"requests", "aiohttp"} else {None: 1, 1: 1})
 
 
 @pytest.mark.parametrize("status", [401, 503, None])
@@ -463,8 +464,8 @@ def test_a_request_that_is_sent_again_is_numbered(echo: Echo, record: Record, st
             if status is not None:
                 client.get(f"{echo.url}/status/{status}", auth=Stubborn())
             client.get(f"{echo.url}/status/{status or 200}")
-    counts = [(span.attributes or {}).get("http.request.resend_count") for span in recording.spans]
-    assert counts == [None, 1, 2, None]
+    counts = Counter((span.attributes or {}).get("http.request.resend_count") for span in recording.spans)
+    assert counts == {None: 2, 1: 1, 2: 1}
     assert recording.failures == []
 
 
