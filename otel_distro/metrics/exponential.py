@@ -233,7 +233,6 @@ class ExponentialSeries(Distribution):
             index = bucket_index(magnitude, self._scale)
         self._widen(side, index)
         at = self._bank + _HEAD + side * self._max_size + index % self._max_size
-        # first what raises for a value that cannot be added, such as a Decimal
         cells[self._bank + _SUM] += value
         cells[at] += 1.0
 

@@ -36,11 +36,12 @@ OVERFLOW: Final[Mapping[str, Any]] = {"otel.metric.overflow": True}
 def plain(value: Any) -> Any:
     """A number of another type than int and float as a float; what is none as it was given.
 
-    NumPy's scalars compare in their own precision, in which `LARGEST` is infinite, and say so in a warning.
+    NumPy's scalars compare in their own precision, in which `LARGEST` is infinite, and say so in a warning; a `Decimal`
+    is added to no float.
     """
-    from numbers import Real  # late: hardly anybody measures such
+    from numbers import Number  # late: hardly anybody measures such
 
-    return float(value) if isinstance(value, Real) else value
+    return float(value) if isinstance(value, Number) else value  # type: ignore[arg-type]
 
 
 class Series:

@@ -8,6 +8,7 @@ import threading
 import warnings
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from http import HTTPStatus
 from math import inf
 from typing import Any
@@ -131,14 +132,20 @@ def test_an_argument_of_another_type_never_reaches_the_caller(amount: Any) -> No
     assert len(made.guard.failures) == 2
 
 
-def test_decimals_and_other_numbers_are_taken_whole_or_not_at_all() -> None:
-    """A histogram never counts a value that it cannot add."""
+@pytest.mark.parametrize("number", [Decimal("1.5"), Fraction(3, 2)])
+def test_decimals_and_fractions_are_numbers(number: Any) -> None:
+    """A price is measured as it comes, by every kind of instrument."""
     made = Setup()
-    histogram = made.meter.create_histogram("h")
-    histogram.record(Decimal("1.5"))  # type: ignore[arg-type]
-    histogram.record(Decimal("1.5"))  # type: ignore[arg-type]
-    [point] = made.metrics()["h"].data_points
-    assert (point.count, point.sum) == (2, 3.0)
+    counter, up_down = made.meter.create_counter("c"), made.meter.create_up_down_counter("u")
+    histogram, gauge = made.meter.create_histogram("h"), made.meter.create_gauge("g")
+    made.meter.create_observable_gauge("o", [lambda _: [Observation(number)]])
+    for _ in range(2):
+        for measure in (counter.add, up_down.add, histogram.record, gauge.set):
+            measure(number)
+    metrics = made.metrics()
+    assert [metrics[name].data_points[0].value for name in "cugo"] == [3.0, 3.0, 1.5, 1.5]
+    assert [(point.count, point.sum) for point in metrics["h"].data_points] == [(2, 3.0)]
+    assert not made.guard.failures
 
 
 class Single(float):
