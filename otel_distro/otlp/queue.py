@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import repeat
+from itertools import accumulate, repeat
 from operator import call, itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -112,11 +112,13 @@ class PieceQueue:
         return self._recent
 
     def _recent(self) -> Sequence[Piece]:
-        # those that wait first: a batch that is taken meanwhile is then found twice, and not at all the other way round
         self.settle()
-        waiting = tuple(self._queue)
-        kept = [piece for batch in tuple(self._last) for piece in batch]
-        return list({id(piece): piece for piece in (*kept, *waiting)}.values())
+        # looked at twice: a batch may be taken meanwhile, or come back because nobody could send it now
+        before, waiting, after = self._kept(), tuple(self._queue), self._kept()
+        return list({id(piece): piece for piece in (*before, *after, *waiting)}.values())
+
+    def _kept(self) -> list[Piece]:
+        return [piece for batch in tuple(self._last) for piece in batch]
 
     def settle(self, seconds: float = 1.0) -> None:
         """Encode what waits to be encoded, also what another thread has begun: nothing here."""
@@ -283,22 +285,17 @@ class PieceQueue:
 
     def _take(self, pieces: list[Piece], most: int) -> None:
         """Move the oldest that wait to `pieces`, as many and as large as a batch may be."""
-        pop = self._queue.popleft
+        queue = self._queue
         if self._keeps:
             # before anything is taken, or there would be a moment in which that is nowhere
             self._last.append(pieces)
-        else:
-            # no signal's handler comes between the steps of `map`
-            pieces.extend(map(call, repeat(pop, most)))
-            if sum(map(len, map(_BYTES, pieces))) <= _MOST_BYTES:
-                return
-            self._queue.extendleft(reversed(pieces))
-            pieces.clear()
-        size = 0
-        while len(pieces) < most and size < _MOST_BYTES:
-            piece = pop()
-            pieces.append(piece)
-            size += len(piece[2])
+        # no signal's handler comes between the steps of `map`, here and below
+        pieces.extend(map(call, repeat(queue.popleft, most)))
+        if sum(map(len, map(_BYTES, pieces))) <= _MOST_BYTES:
+            return
+        sizes = accumulate(map(len, map(_BYTES, pieces)))
+        kept = next(number for number, size in enumerate(sizes, 1) if size >= _MOST_BYTES)
+        queue.extendleft(map(call, repeat(pieces.pop, most - kept)))
 
     def _joined(self, pieces: list[Piece]) -> Encoded:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -386,7 +387,8 @@ def test_the_time_of_a_request_ends_when_its_answer_comes_not_when_it_is_read() 
         assert stats.latency < pause
 
 
-def test_a_batch_of_large_spans_is_sent_in_parts() -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_batch_of_large_spans_is_sent_in_parts(kept: bool) -> None:
     """Nobody joins and copies many megabytes at a stretch: a request has one megabyte, and one span more."""
     seen: list[int] = []
 
@@ -396,6 +398,7 @@ def test_a_batch_of_large_spans_is_sent_in_parts() -> None:
             connection.sendall(OK)
 
     with RawServer(script) as server, Queued(server.url, max_export_batch_size=64) as queued:
+        recent = queued.queue.keep() if kept else tuple
         queued.end("opens the connection")
         assert queued.provider.force_flush(5000)
         for number in range(64):
@@ -403,3 +406,6 @@ def test_a_batch_of_large_spans_is_sent_in_parts() -> None:
         wait_until(lambda: queued.exporter.stats()[0].sent == 65, seconds=20, what="all of them without a flush")
         assert max(seen) < 1_200_000
         assert queued.queue.counts() == {"exported": 65, "failed": 0, "queue_full": 0, "after_shutdown": 0}
+        numbers = [number for _, _, encoded in recent() for number in re.findall(rb"(\d+)xxx", encoded)]
+        assert numbers == [b"%d" % number for number in range(64)][64 - len(numbers) :]
+        assert bool(numbers) is kept
