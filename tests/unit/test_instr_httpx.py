@@ -421,6 +421,20 @@ def test_a_library_without_its_transports_is_left_alone(kind: type[HttpxInstrume
         kind(Recording().toolbox).instrument(unknown)
 
 
+def test_a_transport_that_is_given_no_request_is_left_alone(kind: type[HttpxInstrumentation]) -> None:
+    """httpx 0.18 and 0.19 give their transports the parts of a request by name, which goes on as without us."""
+
+    class HTTPTransport:
+        def handle_request(self, method: bytes, url: object, headers: object, stream: object) -> None: ...
+
+    older = types.ModuleType(kind.name)
+    vars(older).update(__version__="0.19.0", BaseTransport=HTTPTransport, HTTPTransport=HTTPTransport)
+    own = HTTPTransport.handle_request
+    with pytest.raises(RuntimeError, match=r"0\.19\.0 is not known"):
+        kind(Recording().toolbox).instrument(older)
+    assert HTTPTransport.handle_request is own
+
+
 def test_httpx2_under_the_name_of_httpx_is_instrumented_once(echo: Echo) -> None:
     """Where `httpx2.alias_httpx` was called before us, a request makes one span."""
     httpx2 = importlib.import_module("httpx2")

@@ -43,8 +43,7 @@ class Transports:
         """Patch `HTTPTransport` and `AsyncHTTPTransport`."""
         if self._originals is not None:
             return
-        if not hasattr(httpx, "HTTPTransport"):
-            # the pre-releases of httpx 1.0 share nothing with 0.x but the name
+        if not _takes_requests(getattr(httpx, "BaseTransport", None)):
             raise RuntimeError(f"httpx {httpx.__version__} is not known; it sends its requests without telemetry")
         self._httpx = httpx
         sync_body, async_body = bodies_of(httpx)
@@ -166,6 +165,15 @@ class Transports:
                 await result
         except Exception as error:  # noqa: BLE001 - the hook is the user's, the request must go on
             self._guard.failed(self._hook_part, error)
+
+
+def _takes_requests(transport: Any) -> bool:
+    """Whether transports of this version are given a request.
+
+    Until 0.19 they were given its parts, and the pre-releases of 1.0 share nothing with 0.x but the name.
+    """
+    code = getattr(getattr(transport, "handle_request", None), "__code__", None)
+    return code is not None and code.co_argcount == 2
 
 
 def _parts_of(url: Any) -> type | None:

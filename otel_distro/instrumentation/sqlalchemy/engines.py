@@ -23,7 +23,7 @@ _WEIGHT_OF_OPERATION = 1000
 _WEIGHT_OF_ENTRY = 100
 _HEAVIEST = 100_000
 
-_LIST_TEMPLATE = re.compile(r"__\[POSTCOMPILE_[^\]]*\]")
+_LIST_TEMPLATE = re.compile(r"(?:__)?\[POSTCOMPILE_[^\]]*\]")  # early releases of 1.4 have no underscores
 _SCHEMA_TEMPLATE = re.compile(r'["`\[]?__\[SCHEMA_[^\]]*\]["`\]]?\.')
 
 _SYSTEMS = {
@@ -159,7 +159,7 @@ def _operation(state: EngineState, text: str, summary: Summary, batch: bool, his
 
 def _without_templates(statement: str) -> str:
     """A compiled statement without what SQLAlchemy fills in when it is executed: expanding lists, schema names."""
-    if "__[" not in statement:
+    if "__[" not in statement and "[POSTCOMPILE_" not in statement:
         return statement
     return _SCHEMA_TEMPLATE.sub("", _LIST_TEMPLATE.sub("?", statement))
 
