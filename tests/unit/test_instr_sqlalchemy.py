@@ -198,13 +198,12 @@ def test_templates_of_compiled_statements_are_not_shown(recording: Recording) ->
     assert {span.name for span in recording.spans} == {"SELECT users"}
 
 
-@pytest.mark.parametrize("template", ["[POSTCOMPILE_id_1]", "__[POSTCOMPILE_id_1]"])
-def test_a_list_is_one_placeholder_in_every_release(recording: Recording, template: str) -> None:
-    """SQLAlchemy 1.4 wrote the template of an expanding list in two ways; a text that holds either shows neither."""
+def test_a_list_is_one_placeholder_in_early_releases_too(recording: Recording) -> None:
+    """SQLAlchemy 1.4 before its 28th release writes the template of an expanding list without underscores; it is not shown either."""
     engine = memory()
     recording.take()
     with engine.connect() as connection:
-        connection.exec_driver_sql(f'SELECT 1 AS "{template}"')
+        connection.exec_driver_sql("SELECT 1 AS [POSTCOMPILE_id_1]")
     assert (recording.one().attributes or {})["db.query.text"] == "SELECT ? AS ?"
 
 
