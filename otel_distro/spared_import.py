@@ -1,6 +1,6 @@
 """redis-py's import of the metrics SDK, which it reads in an annotation alone: put off until somebody uses it.
 
-From 7.1 on, `redis.observability.providers` imports it wherever it is installed, and so did every application that
+From 7.2 on, `redis.observability.providers` imports it wherever it is installed, and so did every application that
 uses Redis. That took a fifth of what our own start takes, and close to a megabyte.
 """
 

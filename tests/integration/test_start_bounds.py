@@ -84,7 +84,7 @@ def test_four_libraries_bring_no_exporter_of_upstreams(launcher: tuple[str, ...]
 
 
 def test_measuring_needs_no_metrics_sdk() -> None:
-    """Its import takes 20 ms and a megabyte, which only who collects needs; redis-py 7.1 would bring it, unread."""
+    """Its import takes 20 ms and a megabyte, which only who collects needs; redis-py 7.2 would bring it, unread."""
     modules, _ = started(OURS, LIBRARIES, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="")
     assert "redis.observability.providers" in modules
     assert "otel_distro.metrics.provider" in modules

@@ -392,7 +392,7 @@ def test_native_metrics_are_not_doubled(port: int) -> None:
 
 
 def with_code(error: Exception, code: str | None) -> Exception:
-    """An exception as redis-py makes it from 7.1 on."""
+    """An exception as redis-py makes it from 7.2 on."""
     error.status_code = code  # type: ignore[attr-defined]
     return error
 

@@ -357,7 +357,7 @@ def _queued(pipeline: Any) -> Sequence[Sequence[Any]]:
 def status_code(error: BaseException) -> str | None:
     """The prefix of Redis' simple error, such as `WRONGTYPE`.
 
-    Redis-py takes some prefixes away, from 7.1 on into a field of the exception. What then comes first in the message
+    Redis-py takes some prefixes away, from 7.2 on into a field of the exception. What then comes first in the message
     may be a word in capitals as well (`EXEC without MULTI`), as in messages of its own: only known prefixes are one.
     """
     prefix = str(error).partition(" ")[0]

@@ -1,4 +1,4 @@
-"""redis-py's own metrics (from 7.1, off by default): where the application switches them on, durations are theirs."""
+"""redis-py's own metrics (from 7.2, off by default): where the application switches them on, durations are theirs."""
 
 from __future__ import annotations
 

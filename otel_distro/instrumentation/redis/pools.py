@@ -81,7 +81,7 @@ def _count(pool: Any) -> Iterator[tuple[str | None, int]]:
     if queue is not None:
         # a blocking pool's queue has a place for each connection that there may be
         idle = sum(1 for connection in tuple(queue.queue) if connection is not None)
-        used = len(pool._connections) - idle  # noqa: SLF001 - redis-py offers a count from 7.1 on only
+        used = len(pool._connections) - idle  # noqa: SLF001 - redis-py offers a count from 7.2 on only
     elif hasattr(pool, "_available_connections"):
         idle = len(pool._available_connections)  # noqa: SLF001 - redis-py has no public name for them
         used = len(pool._in_use_connections)  # noqa: SLF001 - redis-py has no public name for them
