@@ -59,7 +59,18 @@ def begin(session: Session, *, around: Callable[[str], object] | None = None, lo
     if session.begun:
         return
     session.begun = True
-    session.guard.call("configurator", None, _begin, session, lambda: _set_up(session, around, loads=loads), loads)
+    _guarded(session, lambda: _begin(session, lambda: _set_up(session, around, loads=loads), loads))
+
+
+def _guarded(session: Session, step: Callable[[], object]) -> None:
+    """As `Guard.call`; a failure tells of OpenTelemetry packages that do not belong together, where that may be why."""
+    try:
+        step()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the application goes on without telemetry
+        from . import requirements
+
+        remedy = session.guard.call("requirements", "", requirements.remedy)
+        session.guard.failed("configurator", error, remedy=remedy)
 
 
 def _begin(session: Session, everything: Callable[[], object], loads: bool) -> None:
@@ -79,7 +90,7 @@ def _begin(session: Session, everything: Callable[[], object], loads: bool) -> N
 
 
 def _set_up(session: Session, around: Callable[[str], object] | None, *, loads: bool) -> None:
-    session.guard.call("configurator", None, _configure, session)
+    _guarded(session, lambda: _configure(session))
     if around is not None:
         around("opentelemetry_pre_instrument")
     if loads:

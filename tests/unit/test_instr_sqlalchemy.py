@@ -199,7 +199,7 @@ def test_templates_of_compiled_statements_are_not_shown(recording: Recording) ->
 
 
 def test_a_list_is_one_placeholder_in_early_releases_too(recording: Recording) -> None:
-    """SQLAlchemy 1.4 before its 28th release writes the template of an expanding list without underscores; it is not shown either."""
+    """SQLAlchemy 1.4 before 1.4.28 writes the template of a list without underscores; it is not shown either."""
     engine = memory()
     recording.take()
     with engine.connect() as connection:
