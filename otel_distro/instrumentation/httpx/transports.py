@@ -44,7 +44,8 @@ class Transports:
         if self._originals is not None:
             return
         if not _takes_requests(getattr(httpx, "BaseTransport", None)):
-            raise RuntimeError(f"httpx {httpx.__version__} is not known; it sends its requests without telemetry")
+            known = f"{httpx.__name__} {httpx.__version__} is not known, httpx 0.27, 0.28 and httpx2 are"
+            raise RuntimeError(f"{known}; it sends its requests without telemetry")
         self._httpx = httpx
         sync_body, async_body = bodies_of(httpx)
         self._parts = _parts_of(httpx.URL("http://host/path"))
