@@ -66,8 +66,8 @@ def capture_exception(error: BaseException, /, **context: object) -> None:
     if not isinstance(error, BaseException) or (mark_of(error, MARK) or (None,))[0] == ids[0]:
         return
     try:
-        setattr(error, MARK, ids)
-    except Exception as problem:  # noqa: BLE001 - an exception with slots: it may be told again
+        BaseException.__setattr__(error, MARK, ids)  # a frozen one, too
+    except Exception as problem:  # noqa: BLE001 - nothing known refuses; it may be told again
         failed("capture_exception", problem)
     _attempt(_to_sentry, error, context)
     if recording:

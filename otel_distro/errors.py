@@ -27,8 +27,9 @@ def note(error: BaseException, context: SpanContext | None, known: Record | None
     """Note on an exception which request it left; the first note stays."""
     try:
         if mark_of(error, NOTE) is None:
-            setattr(error, NOTE, (context, known))
-    except Exception:  # noqa: BLE001 - a frozen exception of the application's; its line has no ids
+            # no code of its class runs, and a frozen one is noted, too
+            BaseException.__setattr__(error, NOTE, (context, known))
+    except Exception:  # noqa: BLE001 - nothing known refuses; its line has no ids
         return
 
 

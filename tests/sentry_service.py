@@ -16,6 +16,8 @@ import sentry_sdk
 import sqlalchemy
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response
 from opentelemetry import trace
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.transport import Transport
 from sqlalchemy.pool import StaticPool
 from starlette.middleware.base import BaseHTTPMiddleware
 
@@ -116,6 +118,53 @@ async def captured() -> dict[str, str]:
             raise Refused("caught")
     except Refused as error:
         sentry_sdk.capture_exception(error)
+    return {}
+
+
+@router.get("/logged-and-raised")
+async def logged_and_raised() -> None:
+    """An exception that is logged and raised on, in a task of its own below the middleware."""
+    try:
+        with tracer.start_as_current_span("caught"):
+            raise Refused("logged")
+    except Refused:
+        logger.exception("refused")
+        raise
+
+
+@router.get("/captured-and-raised")
+def captured_and_raised() -> None:
+    """An exception that is captured and raised on, in a thread."""
+    try:
+        with tracer.start_as_current_span("caught"):
+            raise Refused("captured")
+    except Refused as error:
+        otel_distro.capture_exception(error)
+        raise
+
+
+class Outbox(Transport):
+    """Keeps what a library sends to its own Sentry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.envelopes: list[Envelope] = []
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        self.envelopes.append(envelope)
+
+
+@router.get("/library")
+async def library() -> dict[str, str]:
+    """A library reports its own failure by a client of its own: without our data, and without a change for ours."""
+    otel_distro.set_user("u1")
+    outbox, scope = Outbox(), sentry_sdk.Scope()
+    client = sentry_sdk.Client(dsn="http://k@127.0.0.1:9/1", transport=outbox, default_integrations=False)
+    scope.set_client(client)
+    client.capture_event({"message": "the library's"}, scope=scope)
+    event = outbox.envelopes[0].items[0].payload.json
+    assert event is not None
+    assert not {"user", "tags", "request", "transaction"} & {name for name in event if event[name]}
     return {}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import sentry_sdk
@@ -63,16 +64,38 @@ def silence_transports() -> None:
 
 
 def watch_clients(changed: Callable[[Any], object]) -> None:
-    """Call `changed(client)` whenever a scope gets a client, which is how `sentry_sdk.init` ends."""
+    """Call `changed(client)` whenever the global scope gets a client, which is how `sentry_sdk.init` ends.
+
+    A library that reports its own failures has a scope and a client for itself: that is no concern of the application's.
+    """
     owner: Any = Scope
     original = owner.set_client
 
     @functools.wraps(original)
     def set_client(self: Scope, client: Any = None) -> None:
         original(self, client)
-        changed(client)
+        if self is Scope.get_global_scope():
+            changed(client)
 
     owner.set_client = set_client
+
+
+def watch_senders() -> Callable[[], BaseClient | None]:
+    """From now on, what is given back says which client is making an event; None for one that nobody knows of."""
+    sending: ContextVar[BaseClient | None] = ContextVar("otel_distro_sentry_client", default=None)
+    owner: Any = sentry_sdk.Client
+    original = owner.capture_event
+
+    @functools.wraps(original)
+    def capture_event(self: BaseClient, *args: Any, **kwargs: Any) -> Any:
+        token = sending.set(self)
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            sending.reset(token)
+
+    owner.capture_event = capture_event
+    return sending.get
 
 
 def renew_transport(client: BaseClient) -> None:
@@ -147,4 +170,5 @@ __all__ = [
     "silence_transports",
     "start_profiler",
     "watch_clients",
+    "watch_senders",
 ]

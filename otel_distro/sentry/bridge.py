@@ -28,7 +28,7 @@ from .crumbs import Crumbs
 from .events import Events
 from .frameworks import Frameworks
 from .identity import Identity
-from .link import Link, Noting, note, tell
+from .link import Link, Noting, note, tell, told_in
 from .options import options
 from .propagation import SentryTrace
 from .requests import Requests
@@ -89,6 +89,7 @@ class Bridge:
         self._frameworks = Frameworks(lambda: self._client, guard)
         self._options = options(sentry, who, self._events, self._scrub)
         self._client: Any | None = None
+        self._sender: Callable[[], Any] = bool
         self._setting_up = False
         self._textmap = get_global_textmap()
         self._provider: Any = None
@@ -108,6 +109,7 @@ class Bridge:
         _sdk.set_ids(self._link.current)
         _sdk.process_events(self._process)
         _sdk.watch_clients(self._changed)
+        self._sender = _sdk.watch_senders()
         separate(self._requests.running, self._requests.isolation)
         if self._sentry.propagation:
             parts = parts_of_propagator(self._textmap)
@@ -181,12 +183,24 @@ class Bridge:
         return None if request is None else request.span
 
     def _process(self, event: Json, hint: MutableMapping[str, Any]) -> Json | None:
-        raised = hint.get("exc_info")
-        if raised and raised[1] is not None and "log_record" in hint and self._tasks.told(raised[1]):
+        sender = self._sender()
+        if sender and sender is not _sdk.client():
+            return event  # of a library that reports its own failures: whom a request is about is none of its business
+        raised = (hint.get("exc_info") or (None, None))[1]
+        if isinstance(raised, BaseException) and not self._is_news(raised, hint):
             return None
-        if raised and isinstance(raised[1], BaseException):
-            tell(raised[1])
         return self._events(event, hint)
+
+    def _is_news(self, error: BaseException, hint: Mapping[str, Any]) -> bool:
+        """Whether no event tells this exception yet; sentry-sdk itself knows only those of the same task or thread."""
+        if "log_record" in hint and self._tasks.told(error):
+            return False
+        found = self._link.find(error)
+        trace_id = 0 if found is None else int(found.trace_id, 16)
+        if trace_id and self.owned() and told_in(error) == trace_id:
+            return False
+        tell(error, trace_id)
+        return True
 
     def _set_up(self) -> None:
         self._setting_up = True
@@ -201,7 +215,7 @@ class Bridge:
             _sdk.start_profiler()
 
     def _changed(self, client: Any) -> None:
-        """A scope has got a client: ours, or the application has called `sentry_sdk.init`."""
+        """The global scope has got a client: ours, or the application has called `sentry_sdk.init`."""
         if self._setting_up or client is self._client or not getattr(client, "is_active", bool)():
             return
         self._guard.call("Sentry", None, self._join, client)

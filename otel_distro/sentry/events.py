@@ -134,7 +134,8 @@ class Events:
         values = given.get("values", []) if isinstance(given, dict) else []
         values = [*values, *made]
         if all(hasattr(value.get("timestamp"), "timestamp") for value in values):
-            values.sort(key=lambda value: value["timestamp"])
+            # not the times themselves: one of the application's may know of no time zone
+            values.sort(key=lambda value: value["timestamp"].timestamp())
         event["breadcrumbs"] = {"values": values}
 
 

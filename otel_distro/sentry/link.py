@@ -60,30 +60,41 @@ def note_of(error: BaseException | None) -> Note | None:
     return found if type(found) is Note else None
 
 
-def tell(error: BaseException) -> None:
-    """Note on `error` that an event was made of it in the current trace."""
-    context = current_span_context()
-    _write(error, 0 if context is None else context[TRACE_ID], TOLD)
+def tell(error: BaseException, trace_id: int) -> None:
+    """Note on `error` that an event was made of it in this trace; 0 for none."""
+    _write(error, trace_id, TOLD)
+
+
+def told_in(error: BaseException) -> int | None:
+    """The trace in which an event was made of `error` last, None where none was made."""
+    found = mark_of(error, TOLD)
+    return found if type(found) is int else None
 
 
 def was_told(error: BaseException) -> bool:
     """Whether what led to `error` was captured in the current trace before `error` was raised in its place."""
     context = current_span_context()
     trace_id = 0 if context is None else context[TRACE_ID]
-    reason = error.__cause__ or error.__context__
+    reason = _reason(error)
     for _ in range(_LONGEST_CHAIN):
         if reason is None:
             return False
         if mark_of(reason, TOLD) == trace_id:
             return True
-        reason = reason.__cause__ or reason.__context__
+        reason = _reason(reason)
     return False
+
+
+def _reason(error: BaseException) -> BaseException | None:
+    # not `or`: an exception may have a length
+    return error.__context__ if error.__cause__ is None else error.__cause__
 
 
 def _write(error: BaseException, written: object, name: str = NOTE) -> None:
     try:
-        setattr(error, name, written)
-    except Exception as raised:  # noqa: BLE001 - a frozen exception of the application's; its event is linked by the current span
+        # no code of its class runs, and a frozen one is noted, too
+        BaseException.__setattr__(error, name, written)
+    except Exception as raised:  # noqa: BLE001 - nothing known refuses; the event is then linked by the current span
         let_through(raised)
         return
 
@@ -147,4 +158,4 @@ def _found(trace_id: int, span_id: int, record: Record | None) -> Found:
     return Found(format_trace_id(trace_id), format_span_id(span_id), record)
 
 
-__all__ = ["Found", "Link", "Note", "Noting", "note", "note_of", "tell", "was_told"]
+__all__ = ["Found", "Link", "Note", "Noting", "note", "note_of", "tell", "told_in", "was_told"]

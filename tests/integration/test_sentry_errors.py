@@ -33,6 +33,8 @@ ROWS = (
     Row("/v1/ok/1", "Refused", "GET", "GET", {"x-fail-middleware": "1"}),
     Row("/v1/captured", "Refused", "caught", "GET /v1/captured"),
     Row("/v1/captured-503", "Refused", "caught", "GET /v1/captured-503"),
+    Row("/v1/logged-and-raised", "Refused", "caught", "GET /v1/logged-and-raised"),
+    Row("/v1/captured-and-raised", "Refused", "caught", "GET /v1/captured-and-raised"),
     Row("/v1/logged", "it broke for %s", "logging", "GET /v1/logged"),
     Row("/v1/message", "hello", "messaging", "GET /v1/message"),
     Row("/v1/task", "Refused", "spawning", "GET /v1/task"),
@@ -66,6 +68,7 @@ def run_rows(more: dict[str, str], flags: str) -> Service:
     """A service that has answered every row and every silent request, and has ended by SIGTERM."""
     with Service({**more, "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS": "excluded"}) as service:
         service.get("/v1/excluded")
+        assert service.get("/v1/library") == 200
         for number, row in enumerate(ROWS):
             service.get(row.path, {**row.headers, **traceparent(number, flags)})
         for path in SILENT:

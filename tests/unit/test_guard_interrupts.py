@@ -141,6 +141,29 @@ def test_other_exceptions_are_ours(function: Callable[[], object]) -> None:
     assert [failure.count for failure in guard.failures] == [1]
 
 
+class Lazy:
+    """Like a lazy object of Django's: asked for its class it does work, and here it fails."""
+
+    @property
+    def __class__(self) -> Any:
+        raise Limit
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None:
+        raise Limit
+
+
+def test_objects_of_the_application_are_not_asked_for_their_class() -> None:
+    """Arguments of functions that failed are looked at, and no code of theirs runs."""
+
+    def fails(first: object, second: object) -> NoReturn:
+        raise ValueError
+
+    guard = Guard(level=100)
+    guard.call("part", None, fails, Lazy(), None)
+    assert [failure.count for failure in guard.failures] == [1]
+
+
 def test_other_threads_have_no_handlers() -> None:
     """Python runs a handler in the main thread alone: nothing that is raised elsewhere is one's."""
     found: list[bool] = []

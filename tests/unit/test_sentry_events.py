@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -95,6 +96,18 @@ def test_breadcrumbs_are_of_the_events_trace_and_bounded() -> None:
         event = events(crumbs=crumbs)({}, {})
     found = event["breadcrumbs"]["values"]
     assert [crumb["message"] for crumb in found] == [f"call {number}" for number in range(5, MOST + 5)]
+
+
+def test_a_breadcrumb_without_a_time_zone_takes_its_place() -> None:
+    """A breadcrumb that the application timed by `datetime.now()` stays, among those of its trace."""
+    recording, crumbs = Recording(), Crumbs()
+    recording.tracer_provider.add_span_processor(crumbs)
+    given = {"breadcrumbs": {"values": [{"message": "own", "timestamp": datetime(2000, 1, 1)}]}}  # noqa: DTZ001
+    tracer = recording.tracer_provider.get_tracer("test")
+    with tracer.start_as_current_span("root"):
+        tracer.start_span("call", kind=SpanKind.CLIENT).end()
+        event = events(crumbs=crumbs)(given, {})
+    assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == ["own", "call"]
 
 
 def test_breadcrumbs_of_encoded_spans_are_those_of_the_spans() -> None:

@@ -56,8 +56,8 @@ def test_without_a_note_the_current_span_counts_then_the_request() -> None:
     assert found(Link(lambda: None)) is None
 
 
-def test_an_exception_that_takes_no_attributes_is_left_alone() -> None:
-    """A frozen exception cannot be noted, which hurts nobody."""
+def test_an_exception_that_takes_no_attributes_is_noted_like_others() -> None:
+    """A frozen exception is linked to its span, and no code of its class runs."""
 
     class Frozen(Exception):
         def __setattr__(self, name: str, value: object) -> None:
@@ -65,7 +65,7 @@ def test_an_exception_that_takes_no_attributes_is_left_alone() -> None:
 
     error = Frozen()
     note(context(1, 10), error)
-    assert note_of(error) is None
+    assert found(Link(lambda: None), error) == (1, 10)
 
 
 class Unreadable(Exception):
@@ -84,7 +84,7 @@ def test_an_exception_whose_attributes_raise_is_noted_like_others() -> None:
         raise error
     assert found(Link(lambda: None), error) == (span.get_span_context().trace_id, span.get_span_context().span_id)
     assert not was_told(raised_in_place_of(error))
-    tell(error)
+    tell(error, 0)
     assert was_told(raised_in_place_of(error))
 
 
@@ -127,7 +127,7 @@ def test_what_is_raised_in_place_of_a_captured_exception_is_told(explicit: bool)
     outermost = raised_in_place_of(raised_in_place_of(reason, explicit=explicit))
     assert not was_told(outermost)
     with use_span(NonRecordingSpan(context(1, 10))):
-        tell(reason)
+        tell(reason, 1)
         assert was_told(outermost)
         assert not was_told(reason)
         assert not was_told(ValueError())
@@ -136,10 +136,21 @@ def test_what_is_raised_in_place_of_a_captured_exception_is_told(explicit: bool)
 def test_a_capture_of_another_trace_tells_nothing() -> None:
     """A constant exception of a module that was captured once does not hold back later requests' events."""
     reason = ValueError()
-    with use_span(NonRecordingSpan(context(1, 10))):
-        tell(reason)
+    tell(reason, 1)
     with use_span(NonRecordingSpan(context(2, 20))):
         assert not was_told(raised_in_place_of(reason))
+
+
+def test_an_exception_with_a_length_is_a_reason_like_others() -> None:
+    """What an exception is worth as a condition does not count."""
+
+    class Many(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    reason = Many()
+    tell(reason, 0)
+    assert was_told(raised_in_place_of(reason))
 
 
 def test_a_chain_that_goes_in_circles_ends() -> None:
