@@ -66,7 +66,7 @@ def silence_transports() -> None:
 def watch_clients(changed: Callable[[Any], object]) -> None:
     """Call `changed(client)` whenever the global scope gets a client, which is how `sentry_sdk.init` ends.
 
-    A library that reports its own failures has a scope and a client for itself: that is no concern of the application's.
+    A library that reports its own failures has a scope and a client for itself, which change nothing here.
     """
     owner: Any = Scope
     original = owner.set_client

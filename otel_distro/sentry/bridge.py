@@ -153,13 +153,24 @@ class Bridge:
         event, hint = _sdk.exception_event(error, _sdk.client(), mechanism)
         sentry_sdk.capture_event(event, hint=hint)
 
-    def send_transaction(self, transaction: Mapping[str, Any]) -> None:
-        """Send spans as a transaction, by the active client's transport: its rate limits and its queue."""
+    def send_transaction(self, event_id: str, transaction: bytes) -> None:
+        """Send spans as a transaction, by the active client's transport: its rate limits and its queue.
+
+        Args:
+            event_id: of the transaction.
+            transaction: as JSON.
+        """
         client = _sdk.client()
         if client.transport is None:
             return
-        item = Item(payload=PayloadRef(json=dict(transaction)), type="transaction")
-        client.transport.capture_envelope(Envelope(headers={"event_id": transaction["event_id"]}, items=[item]))
+        item = Item(payload=PayloadRef(bytes=transaction), type="transaction", content_type="application/json")
+        client.transport.capture_envelope(Envelope(headers={"event_id": event_id}, items=[item]))
+
+    def lose_spans(self, count: int) -> None:
+        """Have Sentry show that so many spans were not sent (develop.sentry.dev, "Client Reports")."""
+        client = _sdk.client()
+        if client.transport is not None:
+            client.transport.record_lost_event("buffer_overflow", data_category="span", quantity=count)
 
     def flush(self, seconds: float) -> None:
         """Send what waits, within this time."""

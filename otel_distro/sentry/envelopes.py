@@ -1,11 +1,14 @@
 """Spans as Sentry transactions, in envelopes of sentry-sdk: for backends that take no OTLP.
 
 A transaction is a local root with everything below it that has ended. A span that ends after its root, or whose root
-is in another process, becomes a transaction of its own that names its parent, so nothing is lost.
+is in another process, becomes a transaction of its own that names its parent. Sentry takes a thousand spans and a
+megabyte for a transaction, and a root that lives for days must not fill memory: what is beyond is lost and counted.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +21,7 @@ from opentelemetry.trace import SpanContext, SpanKind, format_span_id, format_tr
 from opentelemetry.trace.status import StatusCode
 
 from otel_distro.guard import Guard
+from otel_distro.process import in_forked_child
 
 from .spans import Marks
 from .words import words
@@ -25,7 +29,13 @@ from .words import words
 _MOST_TRACES = 500
 """Traces whose root has not ended; of more the oldest is sent as it is."""
 _MOST_SPANS = 1_000
-"""Spans of one transaction, Sentry's own limit."""
+"""Spans of one transaction, Sentry's own limit; more of one trace do not wait for a root either."""
+_MOST_WAITING = 20_000
+"""Spans that wait for their roots, some 16 MB; of more the oldest trace is sent as it is."""
+_MOST_BYTES = 900_000
+"""Of one transaction as JSON; Relay refuses events above a mebibyte (`limits.max_event_size`)."""
+_CUT = 200
+"""Characters of each text of a transaction that would be too large."""
 _REMEMBERED = 10_000
 """Spans that have been sent, so that one that ends after its parent is known as late."""
 
@@ -36,30 +46,42 @@ _STATUSES = {
 _QUEUES = {SpanKind.PRODUCER: "queue.publish", SpanKind.CONSUMER: "queue.process"}
 _HIDDEN = ("user.email", "user.name", "url.query", "client.address", "network.peer.address")
 
-Send = Callable[[Mapping[str, Any]], object]
+Send = Callable[[str, bytes], object]
+Json = dict[str, Any]
 
 
 class EnvelopeExporter(SpanExporter):
     """Builds transactions of finished spans.
 
     Args:
-        send: takes a transaction.
+        send: takes a transaction: its id, and itself as JSON.
         flush: sends what was taken, within so many seconds.
+        lose: is told how many spans are not sent.
         marks: environment and release.
         personal: whether query strings, addresses, names and messages of exceptions may leave.
         guard: gets what fails.
     """
 
     def __init__(
-        self, send: Send, flush: Callable[[float], object], marks: Marks, *, personal: bool, guard: Guard
+        self,
+        send: Send,
+        flush: Callable[[float], object],
+        lose: Callable[[int], object],
+        marks: Marks,
+        *,
+        personal: bool,
+        guard: Guard,
     ) -> None:
         self._send = send
         self._flush = flush
+        self._lose = lose
         self._marks = marks
         self._personal = personal
         self._guard = guard
         self._waiting: OrderedDict[int, list[ReadableSpan]] = OrderedDict()
+        self._count = 0
         self._sent: OrderedDict[int, None] = OrderedDict()
+        in_forked_child(self._after_fork, guard.failed)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take ended spans; those whose root is among them, or has been sent before them, leave now."""
@@ -70,12 +92,13 @@ class EnvelopeExporter(SpanExporter):
             if _is_root(span) or (span.parent is not None and span.parent.span_id in self._sent):
                 waiting = self._waiting.pop(context.trace_id, [])
                 rest = self._emit(span, waiting)
+                self._count -= len(waiting) - len(rest)
                 if rest:
                     self._waiting[context.trace_id] = rest
             else:
-                self._waiting.setdefault(context.trace_id, []).append(span)
-        while len(self._waiting) > _MOST_TRACES:
-            self._emit_orphans(self._waiting.popitem(last=False)[1])
+                self._wait(context.trace_id, span)
+        while len(self._waiting) > _MOST_TRACES or self._count > _MOST_WAITING:
+            self._emit_oldest()
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 30_000) -> bool:
@@ -86,8 +109,34 @@ class EnvelopeExporter(SpanExporter):
     def shutdown(self, timeout_millis: float = 2_000) -> None:
         """Send everything, also what waits for a root that will not come any more."""
         while self._waiting:
-            self._emit_orphans(self._waiting.popitem(last=False)[1])
+            self._emit_oldest()
         self._flush(timeout_millis / 1000)
+
+    def _after_fork(self) -> None:
+        # what waits is the parent's to send
+        self._waiting.clear()
+        self._count = 0
+
+    def _wait(self, trace_id: int, span: ReadableSpan) -> None:
+        waiting = self._waiting.setdefault(trace_id, [])
+        if len(waiting) < _MOST_SPANS:
+            waiting.append(span)
+            self._count += 1
+        else:
+            self._lost(1)
+
+    def _lost(self, count: int) -> None:
+        self._guard.warn(
+            f"a transaction is larger than Sentry takes: {_MOST_SPANS:,} spans or a megabyte; what is beyond is lost"
+            " (OTEL_DISTRO_SENTRY_SPANS=otlp has no such limit)",
+            once="sentry transaction",
+        )
+        self._guard.call("Sentry, lost spans", None, self._lose, count)
+
+    def _emit_oldest(self) -> None:
+        spans = self._waiting.popitem(last=False)[1]
+        self._count -= len(spans)
+        self._emit_orphans(spans)
 
     def _emit_orphans(self, spans: Sequence[ReadableSpan]) -> None:
         """Spans without their root: each topmost one with those below it."""
@@ -104,12 +153,14 @@ class EnvelopeExporter(SpanExporter):
                 self._sent[span.context.span_id] = None
         while len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
+        if len(below) > _MOST_SPANS:
+            self._lost(len(below) - _MOST_SPANS)
         self._guard.call("Sentry, transaction", None, self._build, root, below[:_MOST_SPANS])
         return rest
 
     def _build(self, root: ReadableSpan, below: Sequence[ReadableSpan]) -> None:
         attributes = root.attributes or {}
-        transaction: dict[str, Any] = {
+        transaction: Json = {
             "type": "transaction",
             "event_id": uuid4().hex,
             "transaction": root.name,
@@ -123,12 +174,25 @@ class EnvelopeExporter(SpanExporter):
         }
         if self._marks.release:
             transaction["release"] = self._marks.release
-        self._send(transaction)
+        self._send(transaction["event_id"], self._fitting(transaction))
+
+    def _fitting(self, transaction: Json) -> bytes:
+        """`transaction` with shorter texts where it is too large, and with fewer spans where that is not enough."""
+        encoded = _encoded(transaction)
+        if len(encoded) > _MOST_BYTES:
+            transaction = _shortened(transaction)
+            encoded = _encoded(transaction)
+        while len(encoded) > _MOST_BYTES and transaction["spans"]:
+            kept = len(transaction["spans"]) // 2
+            self._lost(len(transaction["spans"]) - kept)
+            transaction["spans"] = transaction["spans"][:kept]
+            encoded = _encoded(transaction)
+        return encoded
 
     def _span(self, span: ReadableSpan) -> dict[str, Any]:
         attributes = dict(span.attributes or {})
         op, description = operation(span)
-        found: dict[str, Any] = {
+        found: Json = {
             **_ids(span.context, span.parent),
             "op": op,
             "description": description,
@@ -150,7 +214,7 @@ class EnvelopeExporter(SpanExporter):
                 attributes.pop(name, None)
             if isinstance(attributes.get("url.full"), str):
                 attributes["url.full"] = attributes["url.full"].partition("?")[0].partition("#")[0]
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in attributes.items()}
+        return {key: _plain(value) for key, value in attributes.items()}
 
 
 def _below(root: ReadableSpan, spans: Sequence[ReadableSpan]) -> tuple[list[ReadableSpan], list[ReadableSpan]]:
@@ -165,6 +229,34 @@ def _below(root: ReadableSpan, spans: Sequence[ReadableSpan]) -> tuple[list[Read
         found += below
         open_ids += [span.context.span_id for span in below if span.context is not None]
     return found, [span for group in children.values() for span in group]
+
+
+def _plain(value: Any) -> Any:
+    """A value of an attribute as JSON has it: sentry-sdk loses a transaction with anything else."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _encoded(transaction: Json) -> bytes:
+    # half of a surrogate pair, which file names may have, is no JSON to Relay
+    return json.dumps(transaction, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def _shortened(found: Any) -> Any:
+    if isinstance(found, str):
+        return found[:_CUT]
+    if isinstance(found, dict):
+        return {name: _shortened(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [_shortened(value) for value in found]
+    return found
 
 
 def _is_root(span: ReadableSpan) -> bool:

@@ -95,7 +95,9 @@ def _send_spans(session: Session, pipeline: Pipeline, marks: Marks, bridge: Brid
         from .envelopes import EnvelopeExporter
 
         personal = session.settings.sentry.send_default_pii
-        exporter = EnvelopeExporter(bridge.send_transaction, bridge.flush, marks, personal=personal, guard=guard)
+        exporter = EnvelopeExporter(
+            bridge.send_transaction, bridge.flush, bridge.lose_spans, marks, personal=personal, guard=guard
+        )
         provider.add_span_processor(BatchQueue(exporter, batch=traces.batch, guard=guard, name="sentry"))
         return
     for exporting in pipeline.exporting:

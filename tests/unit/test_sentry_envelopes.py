@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,9 +30,24 @@ class Backend:
 
     def __init__(self, *, personal: bool = False) -> None:
         self.sent: list[Mapping[str, Any]] = []
+        self.sizes: list[int] = []
+        self.lost = 0
         self.exporter = EnvelopeExporter(
-            self.sent.append, lambda seconds: None, Marks("production", "shop@1"), personal=personal, guard=Guard()
+            self._send,
+            lambda seconds: None,
+            self._lose,
+            Marks("production", "shop@1"),
+            personal=personal,
+            guard=Guard(level=100),
         )
+
+    def _send(self, event_id: str, transaction: bytes) -> None:
+        self.sizes.append(len(transaction))
+        self.sent.append(json.loads(transaction))
+        assert self.sent[-1]["event_id"] == event_id
+
+    def _lose(self, count: int) -> None:
+        self.lost += count
 
     def tree(self) -> dict[str, list[str]]:
         """Names of the spans by transaction."""
@@ -148,3 +165,73 @@ def test_transactions_tell_nothing_personal() -> None:
     whole.exporter.export([span_with(given)])
     assert guarded.sent[0]["contexts"]["trace"]["data"] == {"url.full": "http://h/p", "user.id": "7"}
     assert whole.sent[0]["contexts"]["trace"]["data"] == given
+
+
+def test_a_root_that_lasts_does_not_fill_memory() -> None:
+    """Of one trace a thousand spans wait, as many as Sentry takes; the others are counted as lost."""
+    recording, backend = Recording(), Backend()
+    tracer = recording.tracer_provider.get_tracer("test")
+    with tracer.start_as_current_span("worker"):
+        for _ in range(1_500):
+            tracer.start_span("job").end()
+    spans = recording.take()
+    backend.exporter.export(spans[:-1])
+    assert backend.lost == 500
+    backend.exporter.export(spans[-1:])
+    assert len(backend.tree()["worker"]) == 1_000
+
+
+def test_spans_of_one_batch_are_bounded_too() -> None:
+    """What waits for all roots together is bounded; above that the oldest trace leaves as it is."""
+    recording, backend = Recording(), Backend()
+    tracer = recording.tracer_provider.get_tracer("test")
+    for _ in range(21):
+        with use_span(tracer.start_span("open")):
+            for _ in range(1_000):
+                tracer.start_span("job").end()
+    backend.exporter.export(recording.take())
+    assert len(backend.sent) == 1_000
+    assert backend.lost == 0
+
+
+def test_a_transaction_is_no_larger_than_sentry_takes() -> None:
+    """Long texts are cut first, then spans are left out and counted, until it is less than a megabyte."""
+    recording, backend = Recording(), Backend()
+    tracer = recording.tracer_provider.get_tracer("test")
+    for texts in (1, 20):
+        given = {"db.system.name": "sqlite", "db.query.text": "x" * 5_000} | {f"a{n}": "x" * 300 for n in range(texts)}
+        with tracer.start_as_current_span("root"):
+            for _ in range(500):
+                tracer.start_span("query", attributes=given).end()
+        backend.exporter.export(recording.take())
+    assert max(backend.sizes) < 1_000_000
+    cut, fewer = (len(one["spans"]) for one in backend.sent)
+    assert (cut, fewer + backend.lost) == (500, 500)
+    assert 0 < fewer < 500
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [(float("nan"), "nan"), ([1.5, float("inf")], [1.5, "inf"]), (b"ab\xff", "ab\ufffd"), ("a\ud800", "a?"),
+     ({"a": [b"x", None]}, {"a": ["x", None]})],
+)  # fmt: skip
+def test_what_json_does_not_know_costs_no_transaction(value: Any, sent: Any) -> None:
+    """Numbers that are none, bytes and halves of surrogate pairs become texts; else the transaction would be lost."""
+    backend = Backend()
+    backend.exporter.export([span_with({"value": value})])
+    assert backend.sent[0]["contexts"]["trace"]["data"]["value"] == sent
+    assert problems(backend.sent[0]) is None
+
+
+def test_a_forked_child_leaves_what_waits_to_its_parent() -> None:
+    """A span that waits for its root when the process forks is sent once."""
+    recording, backend = Recording(), Backend()
+    tracer = recording.tracer_provider.get_tracer("test")
+    tracer.start_span("child", context=set_span_in_context(tracer.start_span("open"))).end()
+    backend.exporter.export(recording.take())
+    if not (child := os.fork()):
+        backend.exporter.shutdown()
+        os._exit(len(backend.sent))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    backend.exporter.shutdown()
+    assert len(backend.sent) == 1
