@@ -79,7 +79,7 @@ class Request(NamedTuple):
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in asgi.get("headers") or ()}
         server = asgi.get("server") or ("", None)
         host = headers.get("host") or ":".join(str(part) for part in server if part)
-        path = quote(redact_target(str(asgi.get("path", ""))))
+        path = quote(redact_target(str(asgi.get("path", ""))), errors="replace")
         found: dict[str, Any] = {"url": f"{asgi.get('scheme', 'http')}://{host}{path}"}
         if asgi.get("method"):
             found["method"] = asgi["method"]

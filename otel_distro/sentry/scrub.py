@@ -5,6 +5,8 @@ Only what a client of ours sends passes here; an application that sets sentry-sd
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -66,6 +68,10 @@ class Scrub:
         for part in ("extra", "tags", "contexts"):
             if part in event:
                 event[part] = _hidden(event[part])
+        try:
+            json.dumps(event, ensure_ascii=False).encode()
+        except (TypeError, ValueError):
+            event = _readable(event)
         return event
 
     def log(self, log: Json) -> Json:
@@ -82,7 +88,7 @@ class Scrub:
                 else:
                     attributes[name] = _attribute(attributes[name])
         if isinstance(body, str):
-            log["body"] = self._text(body, logger)
+            log["body"] = _readable(self._text(body, logger))
         return log
 
     def breadcrumb(self, crumb: Json, hint: Mapping[str, Any]) -> Json:
@@ -224,10 +230,24 @@ def _arguments(found: Sequence[Any]) -> list[Any]:
 def _attribute(value: Any) -> Any:
     """An attribute of a log; what is no text, number or list of these becomes a text, as sentry-sdk makes it later."""
     if value is None or isinstance(value, (str, bool, int, float)):
-        return _hidden(value)
+        return _readable(_hidden(value))
     if isinstance(value, list) and all(isinstance(each, (str, bool, int, float)) for each in value):
-        return _hidden(value)
-    return redact_message(safe_repr(value))
+        return _readable(_hidden(value))
+    return _readable(redact_message(safe_repr(value)))
+
+
+def _readable(found: Any) -> Any:
+    """A value without what is no JSON: Relay refuses all that is sent with half of a surrogate pair in it, which
+    file names and texts cut by others may have, and sentry-sdk loses a whole batch of logs for a NaN."""
+    if isinstance(found, str):
+        return found if found.isascii() else found.encode(errors="replace").decode()
+    if isinstance(found, float):
+        return found if math.isfinite(found) else str(found)
+    if isinstance(found, dict):
+        return {_readable(name): _readable(value) for name, value in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [_readable(value) for value in found]
+    return found
 
 
 def _without(value: Any) -> Any:

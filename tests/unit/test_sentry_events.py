@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -21,6 +22,7 @@ from otel_distro.sentry.events import Events
 from otel_distro.sentry.link import Link
 from otel_distro.sentry.scrub import Scrub
 from tests.recording import Recording
+from tests.sentry_rig import problems
 
 
 def events(*, personal: bool = False, keys: tuple[str, ...] = (), crumbs: Crumbs | None = None) -> Events:
@@ -290,6 +292,29 @@ def test_the_ids_of_log_records_are_no_attributes_of_a_sentry_log() -> None:
     """As of an event: a Sentry log has its trace and service already."""
     log = {"attributes": {"otelTraceID": "1", "otelSpanID": "2", "otelServiceName": "shop", "order": 7}}
     assert events().log(log)["attributes"] == {"order": 7}
+
+
+def test_half_of_a_surrogate_pair_loses_nothing() -> None:
+    """File names and texts that somebody cut may have one; Relay refuses JSON with it, so it is told by a mark."""
+    scrub, text = Scrub(personal=False, messages=False, variables=False), "cut \ud83d"
+    event = {"message": text, "tags": {"name": text}, "extra": {text: [text]}, "request": {"url": text}}
+    told = scrub.event(dict(event), {})
+    assert problems(told) is None
+    assert (told["message"], told["tags"], told["extra"]) == ("cut ?", {"name": "cut ?"}, {"cut ?": ["cut ?"]})
+    assert json.loads(json.dumps(told, ensure_ascii=False).encode()) == told
+    log = scrub.log({"body": text, "attributes": {"name": text, "names": [text]}})
+    assert log == {"body": "cut ?", "attributes": {"name": "cut ?", "names": ["cut ?"]}}
+
+
+def test_a_number_that_is_none_costs_no_logs() -> None:
+    """sentry-sdk loses all logs of a batch where one has a NaN."""
+    scrub = Scrub(personal=False, messages=False, variables=False)
+    given = {"score": float("nan"), "scores": [1.5, float("inf")], "order": 7}
+    assert scrub.log({"body": "x", "attributes": given})["attributes"] == {
+        "score": "nan",
+        "scores": [1.5, "inf"],
+        "order": 7,
+    }
 
 
 @pytest.mark.parametrize(
