@@ -241,6 +241,31 @@ async def task() -> dict[str, str]:
     return {}
 
 
+@router.get("/callback")
+async def callback() -> dict[str, str]:
+    """A callback of the event loop fails."""
+
+    def work() -> None:
+        raise Refused("callback")
+
+    with tracer.start_as_current_span("calling"):
+        asyncio.get_running_loop().call_soon(work)
+    await asyncio.sleep(0.05)
+    return {}
+
+
+@router.get("/task-group")
+async def task_group() -> None:
+    """A task of a group fails, below a middleware with a group of its own."""
+
+    async def work() -> None:
+        with tracer.start_as_current_span("grouped"):
+            raise Refused("grouped")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work())
+
+
 @router.get("/thread")
 async def thread() -> dict[str, str]:
     """A thread fails, in a span of its own."""

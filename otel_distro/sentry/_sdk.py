@@ -23,6 +23,8 @@ from .transports import silence
 
 VERSION: str = consts.VERSION
 MAJOR = int(VERSION.partition(".")[0])
+MOST_EXCEPTIONS = 100
+"""Exceptions of one event, of a group and below."""
 
 
 def known(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,6 +43,33 @@ def exception_event(error: BaseException, client: BaseClient, mechanism: Mapping
     if "client_options" in inspect.signature(utils.event_from_exception).parameters:
         arguments["client_options"] = client.options
     return utils.event_from_exception(error, **arguments)
+
+
+def bound_exceptions() -> None:
+    """Have an event tell of an exception once, and of a hundred at most, whatever refers to whatever.
+
+    sentry-sdk 2.55 follows groups in circles until the stack is full: for seconds, and the event is lost. Every group
+    that Starlette takes apart below a middleware is such a circle. 3.0.0b2 follows long chains as deep as they are.
+    """
+    module: Any = utils
+    original = module.exceptions_from_error
+    told: ContextVar[set[int] | None] = ContextVar("otel_distro_sentry_exceptions", default=None)
+
+    @functools.wraps(original)
+    def exceptions_from_error(exc_type: Any, exc_value: Any, tb: Any, *args: Any, **kwargs: Any) -> Any:
+        known = told.get()
+        if known is None:
+            token = told.set({id(exc_value)})
+            try:
+                return original(exc_type, exc_value, tb, *args, **kwargs)
+            finally:
+                told.reset(token)
+        if id(exc_value) in known or len(known) >= MOST_EXCEPTIONS:
+            return kwargs.get("exception_id", 0), []
+        known.add(id(exc_value))
+        return original(exc_type, exc_value, tb, *args, **kwargs)
+
+    module.exceptions_from_error = exceptions_from_error
 
 
 def ignore_loggers(names: Iterable[str], *, logs: bool = True) -> None:
@@ -154,8 +183,10 @@ def client() -> BaseClient:
 
 __all__ = [
     "MAJOR",
+    "MOST_EXCEPTIONS",
     "VERSION",
     "add_integration",
+    "bound_exceptions",
     "client",
     "end_profiler",
     "exception_event",

@@ -34,6 +34,7 @@ from .propagation import SentryTrace
 from .requests import Requests
 from .scrub import Scrub
 from .tasks import Tasks
+from .words import TRACE
 
 MARK = "fastapi.telemetry"
 """Where the server instrumentation leaves what it knows of a request, in the ASGI scope."""
@@ -105,6 +106,7 @@ class Bridge:
             hooks: where imports are watched.
         """
         _sdk.silence_transports()
+        _sdk.bound_exceptions()
         _sdk.ignore_loggers(_OURS)
         _sdk.set_ids(self._link.current)
         _sdk.process_events(self._process)
@@ -197,10 +199,23 @@ class Bridge:
         sender = self._sender()
         if sender and sender is not _sdk.client():
             return event  # of a library that reports its own failures: whom a request is about is none of its business
+        if self._is_copy(hint.get("log_record")):
+            return None
         raised = (hint.get("exc_info") or (None, None))[1]
         if isinstance(raised, BaseException) and not self._is_news(raised, hint):
             return None
         return self._events(event, hint)
+
+    def _is_copy(self, record: Any) -> bool:
+        """Whether it is the text by which Starlette tells a server of an exception at its start, captured as well."""
+        return (
+            record is not None
+            and record.name == "uvicorn.error"
+            and not record.exc_info
+            and self._requests.has_lifespan
+            and self.owned()
+            and str(record.msg).startswith(TRACE)
+        )
 
     def _is_news(self, error: BaseException, hint: Mapping[str, Any]) -> bool:
         """Whether no event tells this exception yet; sentry-sdk itself knows only those of the same task or thread."""

@@ -127,7 +127,7 @@ class Link:
 
         The note counts unless other work goes on meanwhile: then the exception is an old one.
         """
-        noted = note_of(error)
+        noted = note_of(_only(error)) or note_of(error)
         context = current_span_context()
         record = current_record()
         if noted is not None and (context is None or context[TRACE_ID] == noted.trace_id):
@@ -152,6 +152,15 @@ class Noting(SpanProcessor):
         error = sys.exc_info()[1]
         if error is not None and span.context is not None and span.status.status_code is StatusCode.ERROR:
             note(span.context, error)
+
+
+def _only(error: BaseException | None) -> BaseException | None:
+    """What failed in a group of one: a task of a task group, whose span is the innermost."""
+    for _ in range(_LONGEST_CHAIN):
+        if not isinstance(error, BaseExceptionGroup) or len(error.exceptions) != 1:
+            break
+        error = error.exceptions[0]
+    return error
 
 
 def _found(trace_id: int, span_id: int, record: Record | None) -> Found:

@@ -100,6 +100,9 @@ class Requests:
         owned: whether the active client of sentry-sdk is ours; another one captures by itself.
         guard: gets what fails.
         mark: the key under which the server instrumentation leaves its object in the scope.
+
+    Attributes:
+        has_lifespan: whether start and end of an application pass here, so that their exceptions are captured.
     """
 
     def __init__(self, capture: Capture, owned: Callable[[], bool], guard: Guard, mark: str) -> None:
@@ -107,6 +110,7 @@ class Requests:
         self._owned = owned
         self._guard = guard
         self._mark = mark
+        self.has_lifespan = False
 
     def current(self) -> Request | None:
         """The request that the running code belongs to; also in threads that sentry-sdk gave its scope."""
@@ -197,6 +201,7 @@ class Requests:
 
         async def watched(middleware: Any, scope: Scope, receive: Any, send: Any) -> None:
             tokens = None
+            self.has_lifespan |= scope.get("type") == "lifespan"
             # another client's own middleware has forked its scopes already, and reads them when this has returned
             if scope.get("type") in _SERVED and owned():
                 request = Request(scope, scope.get(mark))

@@ -1,4 +1,4 @@
-"""asyncio tasks that fail and that nobody awaits: captured in the task's own context, so with its span and request."""
+"""asyncio tasks and callbacks that fail with nobody to tell: captured in their own context, so with span and request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MECHANISM = {"type": "asyncio", "handled": False}
 
 
 class Tasks:
-    """Listens to what event loops say of failed tasks.
+    """Listens to what event loops say of failed tasks and callbacks.
 
     Args:
         capture: sends an exception with a mechanism.
@@ -60,10 +60,11 @@ class Tasks:
 
     def _failed(self, context: Mapping[str, Any]) -> BaseException | None:
         """The exception that was captured, None where there is none."""
-        error, task = context.get("exception"), context.get("task") or context.get("future")
-        if not isinstance(error, Exception) or task is None or not self._owned():
+        error = context.get("exception")
+        failed = context.get("task") or context.get("future") or context.get("handle")
+        if not isinstance(error, Exception) or failed is None or not self._owned():
             return None
-        where = _context_of(task)
+        where = _context_of(failed)
         if where is None:
             self._capture(error, _MECHANISM)
         else:
@@ -72,14 +73,14 @@ class Tasks:
         return error
 
 
-def _context_of(task: Any) -> Context | None:
-    """The context a task ran in."""
-    if hasattr(task, "get_context"):  # Python 3.12
-        found = task.get_context()
+def _context_of(failed: Any) -> Context | None:
+    """The context a task or a callback ran in."""
+    if hasattr(failed, "get_context"):  # Python 3.12
+        found = failed.get_context()
         return found if isinstance(found, Context) else None
     import gc
 
-    return next((each for each in gc.get_referents(task) if isinstance(each, Context)), None)
+    return next((each for each in gc.get_referents(failed) if isinstance(each, Context)), None)
 
 
 __all__ = ["Tasks"]

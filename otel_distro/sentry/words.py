@@ -19,7 +19,7 @@ _APOSTROPHE = re.compile(r"(?<=[a-z])'(?=(?:s|t|re|ve|ll)\b)")
 _LITERAL = re.compile(r"(?P<quote>'''|\"\"\"|'|\")(?P<text>(?:\\.|(?!(?P=quote)).)*)(?P<end>(?P=quote)|\Z)")
 
 
-_TRACE = "Traceback (most recent call last):"
+TRACE = "Traceback (most recent call last):"
 _INDENT = " " * 4
 # the margin of a group's part, then a place in the code, or the type of an exception
 _TRACE_LINE = re.compile(r"(?P<margin>(?: *[|+])?[ -]*)(?:(?P<file>File \")|(?P<kind>[\w.]+:(?= )))?")
@@ -44,7 +44,7 @@ def without_literals(line: str) -> str:
 
 def without_messages(text: str) -> str:
     """A log message with the words only of exceptions whose stack trace is in it: uvicorn's about a failed start."""
-    head, mark, trace = text.partition(_TRACE)
+    head, mark, trace = text.partition(TRACE)
     return head + mark + "\n".join(map(_trace_line, trace.split("\n"))) if mark else text
 
 
@@ -68,4 +68,4 @@ def _word(match: re.Match[str]) -> str:
     return PLACEHOLDER
 
 
-__all__ = ["without_literals", "without_messages", "words"]
+__all__ = ["TRACE", "without_literals", "without_messages", "words"]

@@ -38,6 +38,8 @@ ROWS = (
     Row("/v1/logged", "it broke for %s", "logging", "GET /v1/logged"),
     Row("/v1/message", "hello", "messaging", "GET /v1/message"),
     Row("/v1/task", "Refused", "spawning", "GET /v1/task"),
+    Row("/v1/callback", "Refused", "calling", "GET /v1/callback"),
+    Row("/v1/task-group", "ExceptionGroup", "grouped", "GET /v1/task-group"),
     Row("/v1/thread", "Refused", "threading", "GET /v1/thread"),
     Row("/v1/bare-thread", "Refused", "GET /v1/bare-thread", "GET /v1/bare-thread"),
 )

@@ -63,6 +63,28 @@ def test_a_script_that_fails_is_linked_to_the_span_that_failed(sampler: str) -> 
         assert set(linked["trace_id"]) != {"0"}
 
 
+FAILED_START = """
+import contextlib, uvicorn
+from starlette.applications import Starlette
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    raise LookupError("no database")
+    yield
+
+uvicorn.run(Starlette(lifespan=lifespan), port=0)
+"""
+
+
+def test_a_start_that_fails_is_told_once() -> None:
+    """An application whose start fails makes an event of the exception and none of its stack trace as a text."""
+    with SentryServer() as sentry, OtlpSink() as sink:
+        run_script(FAILED_START, sentry, sink)
+    told = [event["logentry"]["message"] for event in sentry.events if "logentry" in event]
+    failed = [event["exception"]["values"][-1]["type"] for event in sentry.events if "exception" in event]
+    assert (told, failed) == (["Application startup failed. Exiting."], ["LookupError"])
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -39,6 +39,18 @@ def test_an_exception_that_is_raised_again_in_another_trace_is_noted_anew() -> N
     assert found(Link(lambda: None), error) == (2, 20)
 
 
+def test_a_group_of_one_belongs_to_the_span_of_that_one() -> None:
+    """The task of a task group that failed has left its own span before the group left any; of several none counts."""
+    one, other = ValueError(), ValueError()
+    group = ExceptionGroup("outer", [ExceptionGroup("inner", [one])])
+    several = ExceptionGroup("several", [one, other])
+    note(context(1, 10), one)
+    note(context(1, 11), group)
+    note(context(1, 11), several)
+    assert found(Link(lambda: None), group) == (1, 10)
+    assert found(Link(lambda: None), several) == (1, 11)
+
+
 def test_an_old_note_does_not_count_in_another_trace() -> None:
     """An exception of an earlier trace that is captured in this one is linked to the current span."""
     error = ValueError()

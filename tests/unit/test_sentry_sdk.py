@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import sentry_sdk
-from sentry_sdk import consts, transport
+from sentry_sdk import consts, transport, utils
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.scope import Scope
 from sentry_sdk.transport import Transport
@@ -107,3 +107,45 @@ def test_requests_of_sentry_sdk_are_patched_once() -> None:
     finally:
         for owner, original in originals.items():
             owner._request = original  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def bound() -> Iterator[None]:
+    """The events of exceptions are bounded."""
+    original = utils.exceptions_from_error
+    _sdk.bound_exceptions()
+    yield
+    utils.exceptions_from_error = original
+
+
+def chain_of(length: int) -> BaseException:
+    """A group of one at the end of a long chain of reasons."""
+    error: BaseException = ExceptionGroup("last", [ValueError()])
+    for number in range(length):
+        error, reason = ExceptionGroup("g", [ValueError(number)]), error
+        error.__cause__ = reason
+    return error
+
+
+def circle() -> BaseException:
+    """A group whose one exception has it for its reason, as Starlette makes one."""
+    inner = ExceptionGroup("inner", [ValueError(), TypeError()])
+    inner.__cause__ = ExceptionGroup("outer", [inner])
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("error", "values"),
+    [(circle(), 4), (ExceptionGroup("big", [ValueError()] * 5_000), 2),
+     (ExceptionGroup("big", [ValueError() for _ in range(5_000)]), 100), (chain_of(2_000), 100)],
+    ids=["circle", "one", "many", "chain"],
+)  # fmt: skip
+@pytest.mark.usefixtures("bound")
+def test_an_event_tells_of_each_exception_once_and_of_so_many(kept: Kept, error: BaseException, values: int) -> None:
+    """Groups in circles, large groups and long chains make an event that is neither endless nor lost."""
+    sentry_sdk.capture_exception(error)
+    (envelope,) = kept.envelopes
+    event = envelope.items[0].payload.json
+    assert event is not None
+    assert len(event["exception"]["values"]) == values
+    assert event["exception"]["values"][-1]["type"] == "ExceptionGroup"
