@@ -41,6 +41,8 @@ MARK = "fastapi.telemetry"
 
 _OURS = (LOGGER_NAME, f"{LOGGER_NAME}.*", "opentelemetry", "opentelemetry.*")
 _CLIENTS = ("sqlalchemy", "redis", "httpx", "httpx2", "stdlib", "asyncpg")
+_SERVERS = frozenset({"uvicorn.error", "_granian.utils"})
+"""Loggers of servers that tell of an exception by its stack trace as a text: uvicorn of a failed start, granian always."""
 _TRACING = ("traces_sample_rate", "traces_sampler", "enable_tracing")
 
 Json = MutableMapping[str, Any]
@@ -207,14 +209,14 @@ class Bridge:
         return self._events(event, hint)
 
     def _is_copy(self, record: Any) -> bool:
-        """Whether it is the text by which Starlette tells a server of an exception at its start, captured as well."""
+        """Whether it is a server's line about an exception that left a Starlette application, so was captured."""
         return (
             record is not None
-            and record.name == "uvicorn.error"
+            and record.name in _SERVERS
             and not record.exc_info
             and self._requests.has_lifespan
             and self.owned()
-            and str(record.msg).startswith(TRACE)
+            and TRACE in str(record.msg)
         )
 
     def _is_news(self, error: BaseException, hint: Mapping[str, Any]) -> bool:

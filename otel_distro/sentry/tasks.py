@@ -1,4 +1,4 @@
-"""asyncio tasks and callbacks that fail with nobody to tell: captured in their own context, so with span and request."""
+"""asyncio tasks and callbacks that fail with nobody to tell: captured in their context, so with span and request."""
 
 from __future__ import annotations
 
