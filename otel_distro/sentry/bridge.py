@@ -42,7 +42,7 @@ MARK = "fastapi.telemetry"
 _OURS = (LOGGER_NAME, f"{LOGGER_NAME}.*", "opentelemetry", "opentelemetry.*")
 _CLIENTS = ("sqlalchemy", "redis", "httpx", "httpx2", "stdlib", "asyncpg")
 _SERVERS = frozenset({"uvicorn.error", "_granian.utils"})
-"""Loggers of servers that tell of an exception by its stack trace as a text: uvicorn of a failed start, granian always."""
+"""Loggers of servers that tell of an exception by its stack trace as a text: of a failed start, granian of any."""
 _TRACING = ("traces_sample_rate", "traces_sampler", "enable_tracing")
 
 Json = MutableMapping[str, Any]
