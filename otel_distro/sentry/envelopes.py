@@ -23,8 +23,9 @@ from opentelemetry.trace.status import StatusCode
 from otel_distro.guard import Guard
 from otel_distro.process import in_forked_child
 
+from .limits import MOST_BYTES
 from .spans import Marks
-from .words import words
+from .words import shortened, words
 
 _MOST_TRACES = 500
 """Traces whose root has not ended; of more the oldest is sent as it is."""
@@ -32,8 +33,6 @@ _MOST_SPANS = 1_000
 """Spans of one transaction, Sentry's own limit; more of one trace do not wait for a root either."""
 _MOST_WAITING = 20_000
 """Spans that wait for their roots, some 16 MB; of more the oldest trace is sent as it is."""
-_MOST_BYTES = 900_000
-"""Of one transaction as JSON; Relay refuses events above a mebibyte (`limits.max_event_size`)."""
 _CUT = 200
 """Characters of each text of a transaction that would be too large."""
 _REMEMBERED = 10_000
@@ -179,10 +178,10 @@ class EnvelopeExporter(SpanExporter):
     def _fitting(self, transaction: Json) -> bytes:
         """`transaction` with shorter texts where it is too large, and with fewer spans where that is not enough."""
         encoded = _encoded(transaction)
-        if len(encoded) > _MOST_BYTES:
-            transaction = _shortened(transaction)
+        if len(encoded) > MOST_BYTES:
+            transaction = shortened(transaction, _CUT)
             encoded = _encoded(transaction)
-        while len(encoded) > _MOST_BYTES and transaction["spans"]:
+        while len(encoded) > MOST_BYTES and transaction["spans"]:
             kept = len(transaction["spans"]) // 2
             self._lost(len(transaction["spans"]) - kept)
             transaction["spans"] = transaction["spans"][:kept]
@@ -247,16 +246,6 @@ def _plain(value: Any) -> Any:
 def _encoded(transaction: Json) -> bytes:
     # half of a surrogate pair, which file names may have, is no JSON to Relay
     return json.dumps(transaction, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-
-
-def _shortened(found: Any) -> Any:
-    if isinstance(found, str):
-        return found[:_CUT]
-    if isinstance(found, dict):
-        return {name: _shortened(value) for name, value in found.items()}
-    if isinstance(found, list):
-        return [_shortened(value) for value in found]
-    return found
 
 
 def _is_root(span: ReadableSpan) -> bool:

@@ -1,4 +1,4 @@
-"""How Sentry answers: rate limits, and backends that take no spans by OTLP."""
+"""How Sentry answers: limits of rate and size, and backends that take no spans by OTLP."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from otel_distro.otlp.answer import Answer, Result, read_answer
 from otel_distro.otlp.voice import Words
 
+MOST_BYTES = 900_000
+"""Of an event or a transaction as JSON; Relay refuses what is above a mebibyte (`limits.max_event_size`)."""
 LONGEST = 86_400.0
 """Seconds; a server that asks for more is asked again after this."""
 _DEFAULT = 60.0  # what sentry-sdk waits after a 429 that says nothing

@@ -22,12 +22,15 @@ from otel_distro.redaction import (
     redact_message,
 )
 
-from .words import without_literals, without_messages, words
+from .limits import MOST_BYTES
+from .words import shortened, without_literals, without_messages, words
 
 _HEADERS = frozenset({"host", "content-type", "content-length", "accept", "user-agent"})
 _PARAMETER = "sentry.message.parameter."
 _TEMPLATE = "sentry.message.template"
 _ASYNCIO = "asyncio"
+_CUT = 1_000
+"""Characters of each text of an event that would be too large."""
 _PERSONAL = frozenset({"user.email", "user.name", "user.ip_address", "user.username", "client.address"})
 
 Json = MutableMapping[str, Any]
@@ -69,10 +72,11 @@ class Scrub:
             if part in event:
                 event[part] = _hidden(event[part])
         try:
-            json.dumps(event, ensure_ascii=False).encode()
+            size = len(json.dumps(event, ensure_ascii=False).encode())
         except (TypeError, ValueError):
-            event = _readable(event)
-        return event
+            event, size = _readable(event), MOST_BYTES
+        # sentry-sdk writes six characters for one that is no ASCII
+        return event if size * 6 <= MOST_BYTES or _size(event) <= MOST_BYTES else _fitting(event)
 
     def log(self, log: Json) -> Json:
         """A Sentry log."""
@@ -154,6 +158,26 @@ class Scrub:
             crumb["data"] = _hidden(data)
         if isinstance(crumb.get("message"), str):
             crumb["message"] = self._text(crumb["message"])
+
+
+def _fitting(event: Json) -> Json:
+    """An event that Sentry would refuse for its size, with shorter texts, else without its largest parts."""
+    event = shortened(event, _CUT)
+    for part in ("extra", "breadcrumbs", "contexts", "vars"):
+        if _size(event) <= MOST_BYTES:
+            break
+        if part == "contexts":
+            event[part] = {name: told for name, told in event.get(part, {}).items() if name == "trace"}
+        elif part == "vars":
+            for frame in _frames(event):
+                frame.pop(part, None)
+        else:
+            event.pop(part, None)
+    return event
+
+
+def _size(event: Json) -> int:
+    return len(json.dumps(event, default=str))
 
 
 def _values(event: Json, part: str) -> Iterator[Json]:

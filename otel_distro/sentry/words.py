@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from otel_distro.redaction import PLACEHOLDER, redact_exception, redact_message
 
@@ -48,6 +49,17 @@ def without_messages(text: str) -> str:
     return head + mark + "\n".join(map(_trace_line, trace.split("\n"))) if mark else text
 
 
+def shortened(found: Any, most: int) -> Any:
+    """What JSON has, with so many characters of each text at most."""
+    if isinstance(found, str):
+        return found[:most]
+    if isinstance(found, dict):
+        return {name: shortened(value, most) for name, value in found.items()}
+    if isinstance(found, list):
+        return [shortened(value, most) for value in found]
+    return found
+
+
 def _trace_line(line: str) -> str:
     found = _TRACE_LINE.match(line)
     if found is None or found["file"]:
@@ -68,4 +80,4 @@ def _word(match: re.Match[str]) -> str:
     return PLACEHOLDER
 
 
-__all__ = ["TRACE", "without_literals", "without_messages", "words"]
+__all__ = ["TRACE", "shortened", "without_literals", "without_messages", "words"]

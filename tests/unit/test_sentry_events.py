@@ -306,6 +306,28 @@ def test_half_of_a_surrogate_pair_loses_nothing() -> None:
     assert log == {"body": "cut ?", "attributes": {"name": "cut ?", "names": ["cut ?"]}}
 
 
+@pytest.mark.parametrize(
+    ("part", "left"),
+    [({"a": "x" * 2_000_000, "b": 1}, {"a": "x" * 1_000, "b": 1}), ({str(n): "x" * 900 for n in range(2_000)}, None),
+     ({"a": "\u0436" * 100_000}, {"a": "\u0436" * 1_000})],
+    ids=["long", "many", "letters"],
+)  # fmt: skip
+def test_an_event_is_no_larger_than_sentry_takes(part: dict[str, Any], left: Any) -> None:
+    """Long texts are cut, and where that is not enough the extras go: the exception and its ids arrive."""
+    ids = {"trace": {"trace_id": "1" * 32, "span_id": "2" * 16}}
+    frames = {"frames": [{"function": "f", "lineno": 3, "vars": dict(part)}]}
+    event = {
+        "exception": {"values": [{"type": "ValueError", "stacktrace": frames}]},
+        "extra": part,
+        "contexts": {**ids, "own": part},
+    }
+    told = Scrub(personal=False, messages=False, variables=True).event(event, {})
+    assert len(json.dumps(told)) < 1_000_000
+    assert told.get("extra") == left
+    assert told["contexts"]["trace"] == ids["trace"]
+    assert told["exception"]["values"][0]["stacktrace"]["frames"][0]["lineno"] == 3
+
+
 def test_a_number_that_is_none_costs_no_logs() -> None:
     """sentry-sdk loses all logs of a batch where one has a NaN."""
     scrub = Scrub(personal=False, messages=False, variables=False)
