@@ -91,8 +91,10 @@ class Events:
             record = found.record
         request = self._request()
         if request is not None:
-            event["transaction"], source = request.transaction
-            event["transaction_info"] = {"source": source}
+            # one that the application has set by itself stays
+            if not event.get("transaction"):
+                event["transaction"], source = request.transaction
+                event["transaction_info"] = {"source": source}
             if "request" not in event:
                 event["request"] = request.described(personal=self._personal)
         if record is not None:

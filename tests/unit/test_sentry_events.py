@@ -20,6 +20,7 @@ from otel_distro.otlp.encode_traces import SpanEncoder
 from otel_distro.sentry.crumbs import MOST, Crumbs
 from otel_distro.sentry.events import Events
 from otel_distro.sentry.link import Link
+from otel_distro.sentry.requests import Request
 from otel_distro.sentry.scrub import Scrub
 from tests.recording import Recording
 from tests.sentry_rig import problems
@@ -64,6 +65,19 @@ def test_what_the_application_told_sentry_itself_stays() -> None:
 
     event = alone(test)
     assert (event["user"], event["tags"]) == ({"id": "own"}, {"tenant.id": "own"})
+
+
+@pytest.mark.parametrize(
+    ("own", "left"), [(None, ("GET", {"source": "custom"})), ("resolve cart", ("resolve cart", {}))]
+)
+def test_a_name_that_the_application_gave_stays(own: str | None, left: tuple[str, dict[str, str]]) -> None:
+    """An event is named by its request, unless `set_transaction_name` said otherwise, as GraphQL applications do."""
+    request = Request({"type": "http", "method": "GET", "path": "/graphql"}, None)
+    complete = Events(
+        Link(lambda: None), lambda: request, None, personal=False, baggage_keys=(), guard=Guard(level=100)
+    )
+    event = complete({"transaction": own, "transaction_info": {}}, {})
+    assert (event["transaction"], event["transaction_info"]) == left
 
 
 def test_the_ids_of_log_records_are_no_fields_of_the_application() -> None:
