@@ -41,7 +41,7 @@ def options(sentry: settings.Sentry, who: Identity, events: Events, scrub: Scrub
         "before_send": scrub.event,
         "before_breadcrumb": scrub.breadcrumb,
         "before_send_log": lambda log, hint: scrub.log(events.log(log)),
-        "before_send_metric": lambda metric, hint: scrub.log(events.log(metric)),
+        "before_send_metric": lambda metric, hint: scrub.metric(events.log(metric)),
     }
     if sentry.profile_session_sample_rate:
         found |= {

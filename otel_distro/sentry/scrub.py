@@ -95,6 +95,14 @@ class Scrub:
             log["body"] = _readable(self._text(body, logger))
         return log
 
+    def metric(self, metric: Json) -> Json | None:
+        """A Sentry metric; None for one that is no number, for which sentry-sdk would lose a whole batch."""
+        value, told = metric.get("value"), self.log(metric)
+        if not isinstance(value, float) or math.isfinite(value):
+            return told
+        metric["value"] = 0.0  # sentry-sdk measures what it loses, and would raise in the application
+        return None
+
     def breadcrumb(self, crumb: Json, hint: Mapping[str, Any]) -> Json:
         """A breadcrumb as it is made; of a log record the text without its arguments, and nothing beside it."""
         record = hint.get("log_record")

@@ -24,7 +24,7 @@ from otel_distro import (
     set_context,
     set_user,
 )
-from otel_distro.errors import noted
+from otel_distro.errors import NOTE, mark_of, note, noted
 from otel_distro.loggers import CAPTURES as LOGGER_NAME
 from tests.asgi_rig import one_route, rigged, test_client
 from tests.recording import Recording, named
@@ -346,6 +346,23 @@ def test_a_captured_exception_is_told_once(recording: Recording, caplog: pytest.
         capture_exception(error)
     (span,) = recording.take()
     assert len(span.events) == 1
+
+
+def test_a_frozen_exception_is_captured_once(recording: Recording, caplog: pytest.LogCaptureFixture) -> None:
+    """An exception that takes no attributes, as of a frozen dataclass, is marked all the same."""
+
+    class Frozen(Exception):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    with caplog.at_level(logging.DEBUG), operation("pay"):
+        error = Frozen()
+        capture_exception(error)
+        capture_exception(error)
+    assert len(recording.one().events) == 1
+    assert len([record for record in caplog.records if record.name == LOGGER_NAME]) == 1
+    note(error, None, None)
+    assert mark_of(error, NOTE) == (None, None)
 
 
 def test_an_exception_captured_in_a_request_is_on_its_span_once(

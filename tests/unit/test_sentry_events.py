@@ -342,14 +342,19 @@ def test_an_event_is_no_larger_than_sentry_takes(part: dict[str, Any], left: Any
     assert told["exception"]["values"][0]["stacktrace"]["frames"][0]["lineno"] == 3
 
 
-def test_a_number_that_is_none_costs_no_logs() -> None:
-    """sentry-sdk loses all logs of a batch where one has a NaN."""
+def test_a_number_that_is_none_costs_no_others() -> None:
+    """sentry-sdk loses all logs or metrics of a batch where one has a NaN."""
     scrub = Scrub(personal=False, messages=False, variables=False)
     given = {"score": float("nan"), "scores": [1.5, float("inf")], "order": 7}
     assert scrub.log({"body": "x", "attributes": given})["attributes"] == {
         "score": "nan",
         "scores": [1.5, "inf"],
         "order": 7,
+    }
+    assert scrub.metric({"value": float("nan"), "attributes": {}}) is None
+    assert scrub.metric({"value": 1.5, "attributes": {"share": float("inf")}}) == {
+        "value": 1.5,
+        "attributes": {"share": "inf"},
     }
 
 
