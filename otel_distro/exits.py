@@ -33,6 +33,8 @@ _AGAIN = 0.005
 _MOST_AGAIN = 40
 """How often SIGTERM comes again, and after how many seconds, when it fell into one of them."""
 
+_INIT = 1
+"""The first process of a container, which a signal without a handler of its own does not end (pid_namespaces(7))."""
 _HEAD_START = 0.25
 """Seconds that the end of the application's lifespan waits for a flush: a collector that answers takes a tenth."""
 _POLL = 0.01
@@ -203,6 +205,10 @@ class Exits:
             self._ends_by = number
             return
         if _in_a_holder(frame) and self._comes_again(number):
+            return
+        if os.getpid() == _INIT:
+            # the kernel spares it what it does not handle: it works on, and so does its telemetry, until it is killed
+            self._end(self._flush)
             return
         self._ends_by = number
         self._end_whole(self._shutdown)

@@ -47,6 +47,14 @@ def make(spend: float = 0.0, budget: float = 2.0) -> tuple[Exits, list[float]]:
     return Exits(flush=send, shutdown=send, budget=budget, guard=Guard(output=lambda level, text: None)), given
 
 
+def test_the_first_process_of_a_container_works_on_after_sigterm() -> None:
+    """SIGTERM does not end process 1 of a container by default: what waits is sent, and what follows is recorded."""
+    code = PROGRAM.format(before="", after="os.kill(os.getpid(), signal.SIGTERM); print(os.getpid(), flush=True)")
+    first = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    done = subprocess.run([*first, sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, "flush\n1\nshutdown\n"), done.stderr
+
+
 def test_a_normal_end_shuts_down_once() -> None:
     """A program that simply ends sends what waits, once."""
     assert run("").stdout == "shutdown\n"
