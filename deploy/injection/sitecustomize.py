@@ -14,6 +14,8 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(_HERE)))
 _ONE_VERSION = ("opentelemetry_sdk", "opentelemetry_instrumentation")
 #: FastAPI brings it, in whatever version: a newer one keeps what an older one had, and not the other way round.
 _NOT_OLDER = "opentelemetry_api"
+#: What lies in an archive of pex and of shiv. Both put what else is in it on sys.path when they run.
+_ARCHIVES = ("PEX-INFO", "_bootstrap/environment.py")
 
 
 def _say(text):
@@ -29,13 +31,49 @@ def _version(folder, name):
     return None
 
 
-def _misfit(packages):
-    """Why the packages cannot be used here, or None."""
+def _first():
+    """What Python puts in front of sys.path: the directory of the program, or the archive that it is; None for nothing."""
+    if sys.flags.safe_path:
+        return None
+    name = sys.argv[0]
+    if name in ("", "-", "-c", "-m"):
+        return ""
+    return name if os.path.isdir(name) or _archive(name) else os.path.dirname(os.path.realpath(name))
+
+
+def _archive(name):
+    from zipimport import ZipImportError, zipimporter
+
+    try:
+        return zipimporter(name)
+    except ZipImportError:
+        return None
+
+
+def _unpacks_itself(first):
+    """Whether what the program brings along is seen only when it runs."""
+    archive = os.path.isfile(first) and _archive(first)
+    for name in _ARCHIVES if archive else _ARCHIVES[:1]:
+        try:
+            if archive:
+                archive.get_data(name)
+            else:
+                os.stat(os.path.join(first, name))
+            return True
+        except OSError:
+            continue
+    return False
+
+
+def _misfit(packages, own):
+    """Why the packages cannot be used beside those of `own` and of sys.path, or None."""
     if not os.path.isdir(packages):
         return "nothing is injected for Python %d.%d" % sys.version_info[:2]
+    if any(map(_unpacks_itself, own)):
+        return "the application is an archive with packages of its own, into which otel-distro has to be put"
     for name in (_NOT_OLDER, *_ONE_VERSION):
         ours = _version(packages, name)
-        for folder in sys.path:
+        for folder in own + sys.path:
             theirs = _version(folder, name)
             if theirs not in (None, ours) and not (name == _NOT_OLDER and _newer(theirs, ours)):
                 return "the application has %s %s, and %s is injected" % (name.replace("_", "-"), theirs, ours)
@@ -65,13 +103,20 @@ def _main():
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) not in (_HERE, _ROOT)]
     packages = os.path.join(_ROOT, "packages", "%d.%d" % sys.version_info[:2])
     try:
-        misfit = _misfit(packages)
+        # older Pythons do not know `safe_path`, and nothing is injected for them
+        first = _first() if os.path.isdir(packages) else None
+        own = [] if first is None else [first]
+        misfit = _misfit(packages, own)
         if misfit is None:
             # Behind all that the application has: no package of ours hides one of its own.
-            sys.path.append(packages)
-            from otel_distro.start import start
+            sys.path[:] = [*own, *sys.path, packages]
+            try:
+                from otel_distro.start import start
 
-            start()
+                start()
+            finally:
+                if own:
+                    sys.path.remove(first)  # Python puts it there
         else:
             _say(misfit)
     except (Exception, SystemExit) as error:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +83,8 @@ class Pod:
     site: Path
     injected: Path
 
-    def run(self, sink: OtlpSink, code: str = APP) -> subprocess.CompletedProcess[str]:
-        """Run a program with the variables that the operator sets."""
+    def run(self, sink: OtlpSink, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a program, `APP` for none, with the variables that the operator sets."""
         first = self.injected / "opentelemetry" / "instrumentation" / "auto_instrumentation"
         env = {
             "PATH": os.environ["PATH"],
@@ -93,8 +94,8 @@ class Pod:
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             **dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "otlp"),
         }
-        command = [str(self.python), "-c", code]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        program = [str(self.python), *(command or ("-c", APP))]
+        return subprocess.run(program, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +178,50 @@ def test_a_python_without_packages_is_left_alone(pod: Pod, sink: OtlpSink) -> No
     (line,) = done.stderr.splitlines()
     assert "nothing is injected for Python" in line
     assert sink.spans == []
+
+
+@pytest.fixture
+def folder(pod: Pod, tmp_path: Path) -> Iterator[Path]:
+    """A directory with the application and one package beside it, which the interpreter has in an older version."""
+    (tmp_path / "main.py").write_text(APP)
+    shutil.copy(pod.site / "typing_extensions.py", tmp_path)
+    hidden = pod.site / "typing_extensions.py.whole"
+    (pod.site / "typing_extensions.py").rename(hidden)
+    (pod.site / "typing_extensions.py").write_text(hidden.read_text() + "\ndel deprecated, Self\n")
+    yield tmp_path
+    hidden.rename(pod.site / "typing_extensions.py")
+
+
+def test_packages_beside_the_program_are_the_applications(pod: Pod, sink: OtlpSink, folder: Path) -> None:
+    """What `pip install --target .` has put beside the program is found first, by the injected packages too."""
+    done = pod.run(sink, str(folder / "main.py"))
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.split()[1]).is_relative_to(folder)
+    assert "GET /hello/{name}" in {span.name for span in sink.spans}
+    (folder / "opentelemetry_sdk-1.20.0.dist-info").mkdir()
+    done = pod.run(sink, str(folder / "main.py"))
+    assert done.stdout.split()[0] == "200"
+    assert "the application has opentelemetry-sdk 1.20.0" in done.stderr
+
+
+@pytest.mark.parametrize("mark", ["PEX-INFO", "_bootstrap/environment.py"], ids=["pex", "shiv"])
+def test_an_archive_that_unpacks_itself_is_left_alone(mark: str, pod: Pod, sink: OtlpSink, tmp_path: Path) -> None:
+    """pex and shiv put their packages on the path later, where ours would hide them: one line, and it runs."""
+    program = tmp_path / "app"
+    with zipfile.ZipFile(program, "w") as archive:
+        archive.writestr("__main__.py", "import sys; print('otel_distro' in sys.modules)")
+        archive.writestr(mark, "")
+    done = pod.run(sink, str(program))
+    assert done.stdout == "False\n"
+    (line,) = done.stderr.splitlines()
+    assert "an archive with packages of its own" in line
+
+
+def test_any_other_archive_is_traced(pod: Pod, sink: OtlpSink, tmp_path: Path) -> None:
+    """An archive as `python -m zipapp` makes it has all that it brings along at its root."""
+    program = tmp_path / "app.pyz"
+    with zipfile.ZipFile(program, "w") as archive:
+        archive.writestr("__main__.py", APP)
+    done = pod.run(sink, str(program))
+    assert done.stdout.split()[0] == "200", done.stderr
+    assert "GET /hello/{name}" in {span.name for span in sink.spans}
