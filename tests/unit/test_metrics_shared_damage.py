@@ -257,6 +257,49 @@ def test_directories_are_tried_best_first(base: Path) -> None:
     assert directories({"XDG_RUNTIME_DIR": "/nonexistent", "TMPDIR": str(base)})[-2:] == [base, Path("/tmp")]
 
 
+def test_a_full_directory_is_passed_over_unless_others_are_there(base: Path) -> None:
+    """Full from the beginning, as `/dev/shm` of a container may be: the next one. Full later: alone, and one line."""
+    code = """
+        import os
+        from pathlib import Path
+        from otel_distro.guard import Guard
+        from otel_distro.metrics.shared import open_store
+        full, other = Path("full"), Path("other")
+        lines, filler = [], full / "filler"
+        guard = Guard(output=lambda level, text: lines.append(text))
+        def fill():
+            with filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+        def opened():
+            before = len(os.listdir("/proc/self/fd"))
+            store = open_store([full, other], "g", guard)
+            where = getattr(store, "group", None)
+            print(where and where.path.parent.parent, len(os.listdir("/proc/self/fd")) - before, len(lines))
+            return store
+        try: fill()
+        except OSError: pass
+        first = opened()
+        first.group.leave()
+        print(*sorted(path.name for path in full.rglob("*")))
+        filler.unlink()
+        second = opened()
+        try: fill()
+        except OSError: pass
+        opened()
+    """
+    (base / "full").mkdir()
+    (base / "other").mkdir()
+    mounted = 'mount -t tmpfs -o size=64k tmpfs full && exec "$@"'
+    command = ["unshare", "-Urm", "sh", "-c", mounted, "sh", sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(
+        command, cwd=base, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    assert done.stdout.splitlines() == ["other 4 0", "filler otel-distro-0", "full 4 0", "None 0 1"], done.stderr
+
+
 def test_a_directory_that_cannot_be_looked_at_is_left_out(base: Path) -> None:
     """One that the kernel refuses to look up, as it does below another user's home, is as good as none."""
     assert directories({"XDG_RUNTIME_DIR": "/" + 5000 * "x", "TMPDIR": str(base)}) == directories({"TMPDIR": str(base)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,9 @@ from otel_distro.guard import Guard
 from otel_distro.metrics.cells import LocalStore
 
 from .runtime import Group
-from .store import PART, SharedStore
+from .store import PART, SharedStore, in_use
+
+_REMEDY = "each process shows its own numbers only; XDG_RUNTIME_DIR may name another directory"
 
 
 def directories(environ: Mapping[str, str]) -> Sequence[Path]:
@@ -36,6 +39,9 @@ def open_store(
 ) -> SharedStore | LocalStore:
     """The store of this process.
 
+    A directory that is full from the beginning is passed over, as one that is read-only: `/dev/shm` of a container has
+    64 MB for all its programs. Where others of the group are there already, elsewhere nobody would see this process.
+
     Args:
         bases: see `directories`.
         group: see `group_name`.
@@ -43,10 +49,20 @@ def open_store(
         resource: see `SharedStore`.
         observes: likewise.
     """
-    try:
-        if not hasattr(os, "posix_fallocate"):
-            raise OSError("this system cannot allocate a file's blocks ahead")  # noqa: TRY301 - one line for all reasons
-        return SharedStore(Group(bases, group), guard, resource, observes=observes)
-    except OSError as error:
-        guard.failed(PART, error, remedy="each process shows its own numbers only")
-        return LocalStore()
+    problem = OSError(errno.ENOENT, "no directory to share metrics in")
+    if not hasattr(os, "posix_fallocate"):
+        bases, problem = (), OSError("this system cannot allocate a file's blocks ahead")
+    for base in bases:
+        try:
+            joined = Group([base], group)
+        except OSError as error:
+            problem = error
+            continue
+        try:
+            return SharedStore(joined, guard, resource, observes=observes)
+        except OSError as error:
+            problem = error
+            if in_use(joined.path):
+                break
+    guard.failed(PART, problem, remedy=_REMEDY)
+    return LocalStore()

@@ -72,7 +72,11 @@ class SharedStore:
         self._resource = resource
         self._observes = observes
         self._closing: list[int] = []
-        self._open()
+        try:
+            self._open()
+        except OSError:
+            self._abandon()
+            raise
 
     @property
     def name(self) -> str:
@@ -162,6 +166,14 @@ class SharedStore:
         self._exemplars = Arena(_Growing(files[EXEMPLARS], self._fail), EXEMPLAR_SEGMENT)
         # seen from here on: complete, and locked
         unseen.rename(path / (self._name + INDEX))
+
+    def _abandon(self) -> None:
+        for descriptor in self._closing:
+            os.close(descriptor)
+        for suffix in (".new", CELLS, EXEMPLARS):
+            with contextlib.suppress(OSError):
+                (self.group.path / (self._name + suffix)).unlink()
+        self.group.leave()
 
     def _description(self, identity: StreamIdentity) -> bytes:
         found = self._descriptions.get(identity) if _hashable(identity) else None
@@ -262,6 +274,13 @@ def _memory(size: int, _: int) -> memoryview:
 
 def _hashable(identity: StreamIdentity) -> bool:
     return not identity.scope.attributes
+
+
+def in_use(directory: Path) -> bool:
+    """Whether a group's directory holds numbers of a process."""
+    with contextlib.suppress(OSError):
+        return any(name.endswith(INDEX) for name in os.listdir(directory))  # noqa: PTH208 - names are all it takes
+    return False
 
 
 def remove_files(directory: Path, name: str) -> None:
