@@ -32,7 +32,7 @@ def _version(folder, name):
 
 
 def _first():
-    """What Python puts in front of sys.path: the directory of the program, or the archive that it is; None for nothing."""
+    """What Python puts in front of sys.path: the directory of the program, or the archive that it is; None for none."""
     if sys.flags.safe_path:
         return None
     name = sys.argv[0]

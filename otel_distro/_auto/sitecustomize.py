@@ -11,7 +11,7 @@ def _start() -> None:
         start()
     except ModuleNotFoundError as error:
         # the program runs on another interpreter than the launcher
-        _say(f"not installed for {sys.executable} ({error}); the program runs without it")
+        _say(f"not installed for {sys.executable} ({error}), install it there; the program runs without it")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the last guard before the application
         _say(f"could not start: {type(error).__name__}: {error}")
 
