@@ -84,7 +84,10 @@ def _begin(session: Session, everything: Callable[[], object], loads: bool) -> N
     _watch_exits(session)
     modules = awakening.signs(session) if loads else None
     if modules is None:
-        everything()
+        from .beside import beside_the_program
+
+        with beside_the_program():
+            everything()
     else:
         awakening.Awakening(session, everything).wait(modules)
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typing_extensions
 
 
 def launch(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -135,3 +136,16 @@ def test_children_of_the_program_are_instrumented_and_repeat_no_warning() -> Non
     done = launch("run", sys.executable, "-c", code, OTEL_BSP_SCHEDULE_DELAY="often")
     assert done.stdout == "True\n"
     assert done.stderr.count("OTEL_BSP_SCHEDULE_DELAY") == 1
+
+
+def test_packages_beside_the_program_are_found_first(tmp_path: Path) -> None:
+    """A set-up at the start imports no other version of what `pip install --target .` has put beside the program."""
+    (tmp_path / "typing_extensions.py").write_text(Path(typing_extensions.__file__).read_text())
+    (tmp_path / "main.py").write_text(
+        "import sys, typing_extensions as t; print(t.__file__, sys.path.count(sys.path[0]))"
+    )
+    code = "import sys; print('typing_extensions' in sys.modules)"
+    at_once = {"OTEL_DISTRO_HEALTH": "on", "OTEL_TRACES_EXPORTER": "console"}
+    assert launch("run", sys.executable, "-c", code, **at_once).stdout == "True\n", "nothing is shown by what follows"
+    done = launch("run", sys.executable, str(tmp_path / "main.py"), **at_once)
+    assert (done.stdout, done.stderr) == (f"{tmp_path / 'typing_extensions.py'} 1\n", "")
