@@ -60,6 +60,8 @@ def gunicorn_uses_gevent(orig_argv: Sequence[str], environ: Mapping[str, str]) -
 
 def _patch() -> None:
     import_module("gevent.monkey").patch_all()
+    # gevent before 26 imports it with the first lookup of a name, which fails where a process already ends
+    import_module("gevent.threadpool")
 
 
 def _stepping_aside(session: Session, module: ModuleType, original: Any) -> Any:

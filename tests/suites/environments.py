@@ -65,6 +65,7 @@ OLDEST = (
     "requests<2.33",
     "aiohttp<3.12",
     "sentry-sdk==2.55.0",
+    "gevent==24.10.1",  # looks names up at the end of a process
 )
 # FastAPI between: after its routing changed, before its own telemetry; the last SQLAlchemy that contrib knows
 # with contrib's instrumentations of database drivers, which must stay silent below SQLAlchemy
@@ -105,7 +106,7 @@ OTHERS = (
         "3.11",
         pins=OLDEST,
         unit=(*PATCHED, *TOLD),
-        integration=(*OF_LIBRARIES, "launch", "logs_servers", "sentry_*"),
+        integration=(*OF_LIBRARIES, "gevent", "launch", "logs_servers", "sentry_*"),
     ),
     Environment("middle", "3.11", pins=MIDDLE, unit=PATCHED, integration=OF_LIBRARIES),
 )
