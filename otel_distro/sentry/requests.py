@@ -148,7 +148,7 @@ class Requests:
     def errors(self, module: ModuleType) -> None:
         """Patch `starlette.middleware.errors`, the outermost layer of every application; called at its import."""
         owner = module.ServerErrorMiddleware
-        owner.__call__ = self._entered(owner.__call__)
+        owner.__call__ = _awaited(self._entered(owner.__call__))
         for name in ("error_response", "debug_response"):
             setattr(owner, name, self._telling(getattr(owner, name)))
         original = owner.__init__
@@ -292,6 +292,18 @@ class Requests:
                 raise
 
         return handle
+
+
+def _awaited(function: Any) -> Any:
+    """`function`, known as one that is awaited: asgiref, and so contrib's instrumentation, takes others for ASGI 2."""
+    import inspect
+
+    if hasattr(inspect, "markcoroutinefunction"):  # Python 3.12
+        return inspect.markcoroutinefunction(function)
+    from asyncio import coroutines
+
+    function._is_coroutine = getattr(coroutines, "_is_coroutine", True)  # noqa: SLF001
+    return function
 
 
 def _leave(_: Exception) -> None:

@@ -63,6 +63,14 @@ def test_a_script_that_fails_is_linked_to_the_span_that_failed(sampler: str) -> 
         assert set(linked["trace_id"]) != {"0"}
 
 
+def test_upstreams_pipeline_serves_beside_the_bridge() -> None:
+    """contrib's instrumentation, which puts itself around Starlette's own layers, calls them as they are."""
+    with Service({"OTEL_DISTRO_PIPELINE": "upstream"}) as service:
+        assert (service.get("/v1/ok/1"), service.get("/v1/plain")) == (200, 500)
+        service.stop()
+    assert len(service.sentry.events) == 1
+
+
 FAILED_START = """
 import contextlib, logging, uvicorn
 from starlette.applications import Starlette
