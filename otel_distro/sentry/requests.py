@@ -298,8 +298,9 @@ def _awaited(function: Any) -> Any:
     """`function`, known as one that is awaited: asgiref, and so contrib's instrumentation, takes others for ASGI 2."""
     import inspect
 
-    if hasattr(inspect, "markcoroutinefunction"):  # Python 3.12
-        return inspect.markcoroutinefunction(function)
+    mark = getattr(inspect, "markcoroutinefunction", None)  # Python 3.12
+    if mark is not None:
+        return mark(function)
     from asyncio import coroutines
 
     function._is_coroutine = getattr(coroutines, "_is_coroutine", True)  # noqa: SLF001
