@@ -31,6 +31,9 @@ The collector is OTELCOL_BINARY, else "otelcol" beside this program, else the on
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "otelcol-start:", err)
+		if len(os.Args) > 1 && os.Args[1] == probe && cannotTell(err) {
+			os.Exit(unknown)
+		}
 		os.Exit(1)
 	}
 }

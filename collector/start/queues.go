@@ -1,23 +1,35 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // probe is this program's question to itself: a broken file ends bbolt by a panic in a goroutine of its own, which nothing in
 // the same process can catch.
 const probe = "--probe-queue"
 
+// unknown is the probe's exit status where it could not look into the file: that says nothing about what is in it.
+const unknown = 3
+
+// errInUse is of a file that another collector has open.
+var errInUse = errors.New("another process has it open: a collector that runs, or has not ended yet")
+
 // readQueue opens a queue file as file_storage does, which reads every page, and walks over its keys.
 func readQueue(path string) error {
 	database, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, PreLoadFreelist: true, Timeout: time.Second})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return errInUse
+	}
 	if err != nil {
 		return err
 	}
@@ -47,7 +59,11 @@ func setAside(where, directory string) []string {
 		if err != nil || !info.Mode().IsRegular() || info.Size() == 0 || strings.Contains(entry.Name(), ".") {
 			continue // a dot is in the names of what was set aside, by us or by file_storage, and of its compaction
 		}
-		if exec.Command(self, probe, path).Run() == nil {
+		broken, err := askAbout(self, path)
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("%s: the queue file %s cannot be looked into: %v", where, path, err))
+		}
+		if !broken {
 			continue
 		}
 		aside := fmt.Sprintf("%s.broken-%d", path, time.Now().Unix())
@@ -58,4 +74,26 @@ func setAside(where, directory string) []string {
 		fmt.Fprintf(os.Stderr, "otelcol-start: %s: the queue file is broken and was set aside as %s: what waited in it is missing\n", where, aside)
 	}
 	return problems
+}
+
+// askAbout runs the probe. A file is broken where the probe says so or panics; a probe that is killed, or cannot run, an open file
+// and a missing right are errors: the queue of a collector that lives must stay where it is.
+func askAbout(self, path string) (broken bool, err error) {
+	said, err := exec.Command(self, probe, path).CombinedOutput()
+	var ended *exec.ExitError
+	switch {
+	case err == nil:
+		return false, nil
+	case !errors.As(err, &ended) || !ended.Exited():
+		return false, err
+	case ended.ExitCode() == unknown:
+		return false, errors.New(strings.TrimPrefix(strings.TrimSpace(string(said)), "otelcol-start: "))
+	}
+	return true, nil
+}
+
+// cannotTell is whether reading failed for a reason outside the file.
+func cannotTell(err error) bool {
+	var refused syscall.Errno
+	return errors.Is(err, errInUse) || errors.As(err, &refused)
 }

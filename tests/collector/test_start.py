@@ -149,6 +149,18 @@ def test_a_broken_queue_file_is_set_aside(certificates: Certificates, logs: Path
         assert "was set aside" in collector.log.read_text()
 
 
+def test_the_queue_of_a_running_collector_stays(certificates: Certificates, logs: Path) -> None:
+    """A file that another collector has open is no broken file: a check beside it moves nothing, and names who is there."""
+    with prepared(Choice("gateway"), certificates, logs) as collector:
+        collector.start()
+        folder = collector.data / "queues" / "tempo"
+        before = sorted(path.name for path in folder.iterdir())
+        assert before == ["exporter_otlp_grpc_tempo_traces"]
+        lines = complaints(collector)
+        assert any("exporter_otlp_grpc_tempo_traces cannot be looked into: another process has it" in x for x in lines)
+        assert sorted(path.name for path in folder.iterdir()) == before
+
+
 def test_a_queue_that_nobody_reads_is_named(certificates: Certificates, logs: Path) -> None:
     """An exporter that was called otlp/tempo has left its queue behind: the start goes on, and says so once."""
     with prepared(Choice("gateway"), certificates, logs) as collector:
