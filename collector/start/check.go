@@ -115,6 +115,9 @@ func (c *checker) duration(where, key string, value float64) {
 	}
 }
 
+// grpcCompressions are those that an exporter by gRPC starts with; HTTP has more, and the collector validates for both.
+var grpcCompressions = []string{"none", "gzip", "snappy", "zstd"}
+
 func (c *checker) value(where, key, value string, listens bool) {
 	switch {
 	case value == "":
@@ -125,6 +128,10 @@ func (c *checker) value(where, key, value string, listens bool) {
 		}
 	case key == "ca_file" || key == "client_ca_file":
 		c.authority(where, value)
+	case key == "compression" && strings.HasPrefix(where, "exporters::otlp_grpc"):
+		if !slices.Contains(grpcCompressions, value) {
+			c.wrong(where, "%q is none of %s", value, strings.Join(grpcCompressions, ", "))
+		}
 	case key == "endpoint" && listens:
 		c.listen(where, value)
 	case strings.HasSuffix(key, "endpoint"):
@@ -184,8 +191,14 @@ func validPort(address string) bool {
 	return err == nil && wrong == nil && number >= 0 && number <= 65535
 }
 
+// resolved is an address that gRPC finds by a scheme of its own, or a socket; the collector has validated it.
+var resolved = regexp.MustCompile(`^(dns|passthrough|unix|unix-abstract):`)
+
 // target is an address that is dialled; whether anybody answers there is nobody's business at a start.
 func (c *checker) target(where, address string) {
+	if resolved.MatchString(address) && strings.HasPrefix(where, "exporters::otlp_grpc") {
+		return
+	}
 	if strings.Contains(address, "://") {
 		parsed, err := url.Parse(address)
 		if err != nil || parsed.Host == "" || (parsed.Port() != "" && !validPort(parsed.Host)) {

@@ -65,6 +65,7 @@ def test_a_sound_configuration_has_no_complaint(choice: Choice, certificates: Ce
         ({"OTELCOL_STORAGE_DIRECTORY": "/proc/nowhere"}, "extensions::file_storage/jaeger"),
         ({"OTELCOL_MEMORY_LIMIT_PERCENT": "many"}, "limit_percentage"),
         ({"OTELCOL_BACKEND_TIMEOUT": "30"}, "exporters::otlp_grpc/tempo::timeout: is 30ns: give a duration its unit"),
+        ({"OTELCOL_BACKEND_COMPRESSION": "lz4"}, 'otlp_grpc/tempo::compression: "lz4" is none of none, gzip'),
         ({"OTELCOL_PARK_MAX_AGE": "86400"}, "extensions::park/tempo::max_age: is 86.4µs: give a duration its unit"),
         ({"OTELCOL_SPAN_METRICS_INTERVAL": "0s"}, "connectors::span_metrics::metrics_flush_interval: is 0"),
         ({"PROMETHEUS_OTLP_ENDPOINT": "http://joe:secret@h:99999/api"}, '"http://***@h:99999/api" is no URL with a'),
@@ -76,6 +77,15 @@ def test_a_wrong_value_is_named(env: dict[str, str], line: str, certificates: Ce
     with prepared(Choice("gateway"), certificates, logs) as collector:
         lines = complaints(collector, **env)
         assert any(line in found for found in lines), lines
+
+
+@pytest.mark.parametrize(
+    "address", ["dns:///tempo.svc:4317", "unix:///run/tempo.sock", "passthrough:///tempo:4317", "[::1]:4317"]
+)
+def test_an_address_of_grpc_is_taken(address: str, certificates: Certificates, logs: Path) -> None:
+    """What the collector dials it also may start with: addresses with a scheme of gRPC's own, and those of IPv6."""
+    with prepared(Choice("gateway"), certificates, logs) as collector:
+        assert complaints(collector, TEMPO_OTLP_ENDPOINT=address) == []
 
 
 def test_a_taken_port_is_named(certificates: Certificates, logs: Path) -> None:
