@@ -160,7 +160,7 @@ def test_a_broken_queue_file_is_set_aside(certificates: Certificates, logs: Path
 
 
 def test_the_queue_of_a_running_collector_stays(certificates: Certificates, logs: Path) -> None:
-    """A file that another collector has open is no broken file: a check beside it moves nothing, and names who is there."""
+    """A file that another collector has open is not broken: a check beside it moves nothing, and says so."""
     with prepared(Choice("gateway"), certificates, logs) as collector:
         collector.start()
         folder = collector.data / "queues" / "tempo"
