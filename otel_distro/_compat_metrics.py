@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import inf
 from typing import Any, Final, cast
 
 from opentelemetry.metrics import Instrument
@@ -24,6 +25,7 @@ from opentelemetry.sdk.metrics._internal import instrument as _instrument
 from opentelemetry.sdk.metrics._internal.sdk_configuration import SdkConfiguration
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
+    MetricExporter,
     MetricReader,
     MetricsData,
     PeriodicExportingMetricReader,
@@ -37,8 +39,11 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.sdk.resources import Resource
 
+from otel_distro.process import Deadline
 from otel_distro.records import dataclass
 
+_AT_THE_END: Final = "interpreter shutdown"
+"""In what CPython 3.12 says of a thread that it does not start any more."""
 INSTRUMENTS: Final[Mapping[str, Any]] = {
     "counter": _instrument._Counter,
     "up_down_counter": _instrument._UpDownCounter,
@@ -67,7 +72,25 @@ class ForkingReader(PeriodicExportingMetricReader):
     Upstream's thread ends for good with the first error that is no timeout (opentelemetry-python #3461). In a child
     it is started anew, but the lock of an export and the event of the end stay as they were at the fork: a child that
     comes into being during an export hangs in its first flush.
+
+    CPython 3.12 starts no thread while it ends, a full machine never: then what was measured leaves with flushes and
+    with the end, in the thread that asks for them.
+
+    Args:
+        exporter: gets what is collected.
+        interval: milliseconds between two collections.
+        timeout: milliseconds one export may take.
     """
+
+    _daemon_thread: Any
+
+    def __init__(self, exporter: MetricExporter, interval: float, timeout: float) -> None:
+        try:
+            super().__init__(exporter, interval, timeout)
+        except RuntimeError as error:
+            # with an interval for ever it starts none
+            super().__init__(exporter, inf, timeout)
+            self._refused(error)
 
     def failed(self, error: BaseException) -> None:
         """A collection raised."""
@@ -92,12 +115,31 @@ class ForkingReader(PeriodicExportingMetricReader):
             except BaseException as error:  # noqa: BLE001 - the next interval comes all the same, also after a SystemExit
                 self.failed(error)
 
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """As upstream's; without a thread the last collection is made here."""
+        deadline = Deadline(timeout_millis / 1000)
+        if self._daemon_thread is None and not self._shutdown:
+            self._shutdown_event.set()
+            try:
+                self.collect(timeout_millis)
+            except Exception as error:  # noqa: BLE001 - as in the thread
+                self.failed(error)
+        super().shutdown(deadline.left() * 1000, **kwargs)
+
+    def _refused(self, error: RuntimeError) -> None:
+        self._daemon_thread = None
+        if _AT_THE_END not in str(error):
+            self.failed(error)
+
     def _at_fork_reinit(self) -> None:
         self._export_lock = threading.Lock()
         self._shutdown_event = threading.Event()
         if self._shutdown:
             self._shutdown_event.set()
-        super()._at_fork_reinit()  # type: ignore[no-untyped-call]
+        try:
+            super()._at_fork_reinit()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            self._refused(error)
 
 
 def reader_temporality(reader: MetricReader, kind: str) -> AggregationTemporality:

@@ -34,7 +34,7 @@ class PushReader(ForkingReader):
         self._guard = guard
         self._measured = measured
         self._pushed = False
-        super().__init__(exporter, export_interval_millis=interval, export_timeout_millis=timeout)
+        super().__init__(exporter, interval, timeout)
 
     def wanted(self, *, last: bool) -> bool:
         """Everything but a first push at the end of a process that has measured nothing."""

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import typing_extensions
 
+from tests.servers.sink import OtlpSink
+
 
 def launch(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
     quiet = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", **environ}
@@ -149,3 +151,15 @@ def test_packages_beside_the_program_are_found_first(tmp_path: Path) -> None:
     assert launch("run", sys.executable, "-c", code, **at_once).stdout == "True\n", "nothing is shown by what follows"
     done = launch("run", sys.executable, str(tmp_path / "main.py"), **at_once)
     assert (done.stdout, done.stderr) == (f"{tmp_path / 'typing_extensions.py'} 1\n", "")
+
+
+def test_what_a_short_program_measures_is_pushed_at_its_end() -> None:
+    """Nothing is missing and nothing is said, also where the ending interpreter starts no thread (CPython 3.12)."""
+    code = "from opentelemetry import metrics; metrics.get_meter('m').create_counter('jobs').add(3)"
+    with OtlpSink() as sink:
+        done = launch(
+            *("run", sys.executable, "-c", code), OTEL_METRICS_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url
+        )
+        found = [point.value for point in sink.points if point.name == "jobs"]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert found == [3]

@@ -116,7 +116,7 @@ class _Exporter(ConsoleMetricExporter):
 
 def test_a_forked_child_of_a_periodic_reader_has_locks_of_its_own() -> None:
     """What a fork during an export leaves locked is renewed in the child, and a reader that has ended stays ended."""
-    reader = compat.ForkingReader(_Exporter(), export_interval_millis=3_600_000)
+    reader = compat.ForkingReader(_Exporter(), 3_600_000, 30_000)
     thread, ended = reader._daemon_thread, reader._shutdown_event
     with reader._export_lock, ended._cond:
         reader._at_fork_reinit()
@@ -130,7 +130,7 @@ def test_a_forked_child_of_a_periodic_reader_has_locks_of_its_own() -> None:
 
 def test_a_periodic_reader_that_no_provider_has_yet_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Its thread runs from its making on; upstream's warns of each interval that is over before a provider has it."""
-    reader = compat.ForkingReader(_Exporter(), export_interval_millis=3_600_000)
+    reader = compat.ForkingReader(_Exporter(), 3_600_000, 30_000)
     reader.collect()
     assert caplog.messages == []
     collected = []
@@ -155,8 +155,28 @@ def test_the_thread_of_a_periodic_reader_survives_an_error(kind: type[BaseExcept
             raise kind("callback")
         rounds.set()
 
-    reader = Reader(_Exporter(), export_interval_millis=1)
+    reader = Reader(_Exporter(), 1, 30_000)
     compat.attach_reader(reader, collect)
     assert rounds.wait(20)
     assert [str(error) for error in errors] == ["callback"] * 3
     reader.shutdown()
+
+
+def test_a_periodic_reader_without_a_thread_collects_at_the_end() -> None:
+    """Where no thread can be had that is said, and what was measured leaves at the end all the same."""
+    errors: list[BaseException] = []
+
+    class Reader(compat.ForkingReader):
+        def failed(self, error: BaseException) -> None:
+            errors.append(error)
+
+    before = threading.stack_size(1 << 46)  # more than there is
+    try:
+        reader = Reader(_Exporter(), 3_600_000, 30_000)
+    finally:
+        threading.stack_size(before)
+    collected = []
+    compat.attach_reader(reader, lambda asked, timeout_millis: collected.append(asked))
+    reader.shutdown()
+    assert [str(error) for error in errors] == ["can't start new thread"]
+    assert collected == [reader]
