@@ -39,11 +39,9 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.sdk.resources import Resource
 
-from otel_distro.process import Deadline
+from otel_distro.process import NO_MORE_THREADS, Deadline
 from otel_distro.records import dataclass
 
-_AT_THE_END: Final = "interpreter shutdown"
-"""In what CPython 3.12 says of a thread that it does not start any more."""
 INSTRUMENTS: Final[Mapping[str, Any]] = {
     "counter": _instrument._Counter,
     "up_down_counter": _instrument._UpDownCounter,
@@ -128,7 +126,7 @@ class ForkingReader(PeriodicExportingMetricReader):
 
     def _refused(self, error: RuntimeError) -> None:
         self._daemon_thread = None
-        if _AT_THE_END not in str(error):
+        if NO_MORE_THREADS not in str(error):
             self.failed(error)
 
     def _at_fork_reinit(self) -> None:

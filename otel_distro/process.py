@@ -260,6 +260,10 @@ def unforked() -> AbstractContextManager[None]:
     return _GATE.closed()
 
 
+NO_MORE_THREADS = "interpreter shutdown"
+"""In what CPython 3.12 says of a thread that it does not start any more, because it ends."""
+
+
 class Deadline:
     """A moment until which several waits together may last.
 

@@ -7,6 +7,7 @@ start anew with every byte of a slow answer. `ssl` and `http.client` are importe
 
 from __future__ import annotations
 
+import _socket
 import io
 import re
 import select
@@ -14,6 +15,8 @@ import socket
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from otel_distro.process import NO_MORE_THREADS
 
 from ._deadlines import by_kernel, left, peek, quiet_for, receive, send
 from .answer import NoAnswer
@@ -251,7 +254,7 @@ def _body(response: Any) -> bytes:
 def _connect(to: Endpoint, deadline: Deadline) -> socket.socket:
     """A TCP connection to the first address that accepts one, all within the deadline."""
     last: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in _addresses(to.host, to.port):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(left(deadline))
@@ -261,3 +264,13 @@ def _connect(to: Endpoint, deadline: Deadline) -> socket.socket:
             sock.close()
             last = error
     raise last or ConnectionError("the name has no address")
+
+
+def _addresses(host: str, port: int) -> list[Any]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except RuntimeError as error:
+        if NO_MORE_THREADS not in str(error):
+            raise
+        # gevent's function has a thread look names up
+        return _socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
