@@ -92,7 +92,9 @@ PURE = (
 )
 ANY_PYTHON = ("*", *(f"-{stem}" for stem in PURE))
 # threads, forks and the end of the interpreter are what Pythons do differently; libraries decide what is patched
-OF_PYTHON = ("exits", "gevent", "launch", "stock_launcher", "context_processes", "otlp_queue", "runtime_group", "instr_*")
+OF_PYTHON = (
+    *("exits", "gevent", "launch", "stock_launcher", "context_processes", "otlp_queue", "runtime_group", "instr_*"),
+)
 OF_LIBRARIES = ("instr_*", "health_service")
 PATCHED = ("asgi*", "instr*", "health*", "request_ids", "spent", "-asgi_settings", "-instr_redaction")
 TOLD = ("context", "operations", "logs_others", "sentry*", "-sentry_settings", "-sentry_words")
