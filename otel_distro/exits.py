@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import FrameType, ModuleType
 from typing import Any
 
-from .guard import Guard
+from .guard import Guard, start_thread
 from .process import Deadline
 
 _SAME_END = 30.0
@@ -223,11 +223,7 @@ class Exits:
         if self._postponed >= _MOST_AGAIN:
             return False
         self._postponed += 1
-        try:
-            threading.Thread(target=send, name="otel-distro-end", daemon=True).start()
-        except RuntimeError:
-            return False
-        return True
+        return start_thread(threading.Thread(target=send, name="otel-distro-end", daemon=True))
 
 
 def _end_by(number: int) -> None:

@@ -114,6 +114,21 @@ def let_through(error: BaseException) -> None:
         raised = raised.__context__
 
 
+def start_thread(thread: threading.Thread) -> bool:
+    """Start `thread`; False where none can be had: the interpreter ends (CPython 3.12), or the machine is full.
+
+    Raises:
+        BaseException: of a signal's handler that has interrupted this. Where it falls into a lock of `Thread.start`,
+            Python goes on with "release unlocked lock", which is a RuntimeError as well.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        let_through(error)
+        return False
+    return True
+
+
 def _frames(trace: TracebackType | None) -> list[FrameType]:
     frames = []
     while trace is not None:

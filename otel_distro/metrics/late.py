@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, start_thread
 from otel_distro.process import in_forked_child, unforked
 
 if TYPE_CHECKING:
@@ -48,10 +48,8 @@ class LateReader:
         """Wait for the first interval to pass, in a thread."""
         self._provider = provider
         waiting = threading.Thread(target=self._wait, args=(self._over,), name="otel-distro-metrics", daemon=True)
-        try:
-            waiting.start()
-        except RuntimeError:
-            return  # the interpreter ends: what was measured leaves with the end
+        # else what was measured leaves with the end
+        start_thread(waiting)
 
     @property
     def there(self) -> bool:

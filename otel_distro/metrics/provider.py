@@ -13,7 +13,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.util.types import Attributes
 
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, start_thread
 from otel_distro.process import in_forked_child, unforked
 
 from .adopted import adopt_if_imported
@@ -209,10 +209,7 @@ class LeanMeterProvider(MeterProvider):
             name="otel-distro-observe",
             daemon=True,
         )
-        try:
-            observing.start()
-        except RuntimeError:
-            # the system has no thread left, or the interpreter is ending
+        if not start_thread(observing):
             self.observe(timeout_millis)
             return
         observing.join(seconds)

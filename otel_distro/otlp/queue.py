@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from otel_distro import settings
 from otel_distro._compat import FLAGS
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, start_thread
 from otel_distro.ledger import FEW, TOGETHER, Ledger
 from otel_distro.process import Deadline, in_forked_child
 
@@ -201,11 +201,9 @@ class PieceQueue:
     def _end_beside(self, milliseconds: float) -> None:
         # in a thread of its own: where the handler raised, a lock may never be given up, and nobody waits for that
         ending = threading.Thread(target=self.shutdown, args=(milliseconds,), name="otel-distro-end", daemon=True)
-        try:
-            ending.start()
-        except RuntimeError:
-            return  # the process ends, and `atexit` does the same
-        ending.join(milliseconds / 1000)
+        # else the process ends, and `atexit` does the same
+        if start_thread(ending):
+            ending.join(milliseconds / 1000)
 
     def is_interrupted(self) -> bool:
         """Whether the caller is a signal handler that has interrupted this thread where it sends a batch.

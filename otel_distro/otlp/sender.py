@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from otel_distro.bell import Bell
+from otel_distro.guard import start_thread
 from otel_distro.process import Deadline, in_forked_child, unforked
 
 from ._batch import Encoded
@@ -312,9 +313,7 @@ class Sender:
         if self._thread is None or not self._thread.is_alive():
             # known before it runs: a signal's handler may raise straight after, and there shall be no second one
             self._thread = threading.Thread(target=self._run, name=f"otel-distro-otlp-{self.signal}", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:
+            if not start_thread(self._thread):
                 self._thread = None
                 return False
         return True

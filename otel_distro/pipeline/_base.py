@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, start_thread
 from otel_distro.process import Deadline
 from otel_distro.records import dataclass, field
 
@@ -127,12 +127,9 @@ def _together(what: str, calls: Sequence[tuple[str, Ending]], seconds: float, gu
         thread = threading.Thread(
             target=guard.call, args=(part, None, call, deadline.left()), name="otel-distro-end", daemon=True
         )
-        try:
-            thread.start()
-        except RuntimeError:
-            # the interpreter refuses threads late in its shutdown (CPython 3.12): the call runs here instead
-            guard.call(part, None, call, deadline.left())
-        else:
+        if start_thread(thread):
             threads.append(thread)
+        else:
+            guard.call(part, None, call, deadline.left())
     for thread in threads:
         thread.join(deadline.left())

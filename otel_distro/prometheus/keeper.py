@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, start_thread
 from otel_distro.metrics.shared.member import names
 from otel_distro.metrics.shared.runtime import locked
 from otel_distro.metrics.shared.store import SOCKET
@@ -83,11 +83,10 @@ class Keeper:
         self._guard.call("prometheus port", None, self._try)
         self._ear = self._listen()
         self._thread = threading.Thread(target=self._run, name="otel-distro-metrics-port", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError as error:
+        if not start_thread(self._thread):
             self._thread = None
-            self._guard.failed("/metrics", error, remedy="the port is not tried again, and no group is looked after")
+            remedy = "the port is not tried again, and no group is looked after"
+            self._guard.failed("/metrics", "no thread can be started", remedy=remedy)
 
     def stop(self, timeout: float = 1.0) -> None:
         """Give the port to another process of the group; waits for the threads at most `timeout` seconds each."""

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otel_distro import settings
 from otel_distro._compat import FLAGS, SUPPRESS_ALL
 from otel_distro.bell import Bell
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, start_thread
 from otel_distro.process import Deadline, in_forked_child
 from otel_distro.records import dataclass, field
 
@@ -165,13 +165,12 @@ class BatchQueue(SpanProcessor):
         try:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name=f"otel-distro-{self._name}", daemon=True)
-                thread.start()
+                if not start_thread(thread):
+                    self._mark = _NEVER
+                    return False
                 self._thread = thread
                 self._mark = self._batch - 1
             return True
-        except RuntimeError:
-            self._mark = _NEVER
-            return False
         finally:
             self._starting.release()
 
@@ -287,9 +286,8 @@ class BatchQueue(SpanProcessor):
 
     def _interrupt(self) -> None:
         """Shut the exporter down beside the thread that is inside it."""
-        try:
-            threading.Thread(target=self._end_exporter, name=f"otel-distro-{self._name}-end", daemon=True).start()
-        except RuntimeError:
+        name = f"otel-distro-{self._name}-end"
+        if not start_thread(threading.Thread(target=self._end_exporter, name=name, daemon=True)):
             self._here(self._end_exporter)
 
     def _end_exporter(self) -> None:

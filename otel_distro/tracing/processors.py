@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, Synchrono
 from opentelemetry.trace import SpanContext
 
 from otel_distro._compat import PipelineFields, notify_ending, overrides
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, start_thread
 from otel_distro.process import Deadline
 
 from .attributes import SpanLimits
@@ -159,10 +159,7 @@ class _Call:
             # what this signal handler has interrupted has the locks: the processor knows, and does not wait
             self._run()
             return
-        try:
-            threading.Thread(target=self._run, name="otel-distro-end", daemon=True).start()
-        except RuntimeError:
-            # the interpreter refuses new threads late in its shutdown
+        if not start_thread(threading.Thread(target=self._run, name="otel-distro-end", daemon=True)):
             self._run()
 
     def result(self, deadline: Deadline) -> bool:

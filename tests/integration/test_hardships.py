@@ -79,6 +79,9 @@ def late(*given):
         frame = frame.f_back
     raise TimeoutError
 def keep(unraisable):
+    # of a thread that was just being started Python forgets the name, and that thread ends with a KeyError
+    if unraisable.exc_type is not TimeoutError:
+        return
     # the outermost frame is that of what Python has called; a handler alone fell into what has no frame
     frame = unraisable.exc_traceback.tb_frame
     foreign = frame.f_code is not late.__code__ and "otel_distro" not in frame.f_code.co_filename

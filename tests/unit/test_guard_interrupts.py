@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 from opentelemetry.sdk.resources import Resource
 
-from otel_distro.guard import Guard, is_interrupt
+from otel_distro.guard import Guard, is_interrupt, start_thread
 from otel_distro.metrics.provider import LeanMeterProvider
 
 
@@ -111,6 +111,35 @@ def test_an_exception_that_takes_the_place_of_a_handlers_is_the_handlers() -> No
     with pytest.raises(Limit):
         guard.call("part", None, clumsy)
     assert not guard.failures
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_time_limit_that_falls_into_the_start_of_a_thread_is_heard() -> None:
+    """In the wait of `Thread.start` it comes out as a lock's `RuntimeError`, which is no sign of a full machine."""
+    signal.signal(signal.SIGUSR1, plain)
+
+    class Begins(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            waited_for = threading.Lock()
+            try:
+                interrupted()
+            finally:
+                waited_for.release()
+
+    thread = Begins(target=int)
+    with pytest.raises(Limit):
+        start_thread(thread)
+    thread.join()
+
+
+def test_a_thread_that_cannot_be_had_is_told() -> None:
+    """Whoever starts one does without, and nothing is raised."""
+    before = threading.stack_size(1 << 46)  # more than there is
+    try:
+        assert not start_thread(threading.Thread(target=int))
+    finally:
+        threading.stack_size(before)
 
 
 @pytest.mark.usefixtures("restored")
