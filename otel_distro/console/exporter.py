@@ -10,6 +10,8 @@ from typing import TextIO
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from otel_distro.guard import let_through
+
 from .holding import Holding, Part
 from .style import Style, showable, width_of
 from .tree import TraceTree
@@ -86,7 +88,8 @@ class ConsoleSpanExporter(SpanExporter):
             if lines:
                 stream.write(showable("\n".join(lines), stream))
                 stream.flush()
-        except (OSError, ValueError):  # a reader that went away, a closed file
+        except (OSError, ValueError) as error:  # a reader that went away, a closed file
+            let_through(error)
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
 

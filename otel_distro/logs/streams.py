@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, let_through
 from otel_distro.process import Deadline, in_forked_child
 
 MOST_BYTES = 1_000_000
@@ -78,6 +78,7 @@ class LineWriter:
                 if line:
                     self._later(line)
             except (OSError, RuntimeError) as error:
+                let_through(error)
                 gone = error
                 self._lose()
         if gone is not None:

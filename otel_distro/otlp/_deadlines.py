@@ -12,6 +12,7 @@ import struct
 import sys
 from typing import Any
 
+from otel_distro.guard import let_through
 from otel_distro.process import Deadline
 
 _TIMEVAL = struct.Struct("ll")
@@ -92,7 +93,8 @@ def quiet_for(sock: socket.socket) -> float:
         return 0.0
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECV + 4)
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return 0.0
     return struct.unpack_from("I", info, _LAST_DATA_RECV)[0] / 1000 if len(info) >= _LAST_DATA_RECV + 4 else 0.0
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from otel_distro.guard import let_through
 from otel_distro.process import NO_MORE_THREADS
 
 from ._deadlines import by_kernel, left, peek, quiet_for, receive, send
@@ -127,7 +128,8 @@ class Connection:
             sent = sock.sendmsg((head, body), (), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
-        except OSError:
+        except OSError as error:
+            let_through(error)
             self.close()
             return None
         return b"" if sent == len(head) + len(body) else (head + body)[sent:]
@@ -143,7 +145,8 @@ class Connection:
             return None
         try:
             return self._simple(sock, sock.recv(_SEEN, socket.MSG_DONTWAIT | socket.MSG_PEEK))
-        except OSError:
+        except OSError as error:
+            let_through(error)
             return None
 
     def _simple(self, sock: socket.socket, seen: bytes) -> Exchanged | None:
@@ -262,6 +265,7 @@ def _connect(to: Endpoint, deadline: Deadline) -> socket.socket:
             return sock
         except OSError as error:
             sock.close()
+            let_through(error)
             last = error
     raise last or ConnectionError("the name has no address")
 

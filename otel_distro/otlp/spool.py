@@ -12,6 +12,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from otel_distro.guard import let_through
+
 from .later import Later
 
 if TYPE_CHECKING:
@@ -137,6 +139,7 @@ class Spool:
             try:
                 body = self._body(waiting)
             except OSError as error:
+                let_through(error)
                 name = waiting.stored.name if waiting.stored is not None else ""
                 self._later.failed("spool directory, a file", f"{name}: {error}", remedy="it is left out and counted")
                 self._drop(waiting, CORRUPT)
@@ -194,8 +197,8 @@ class Spool:
             try:
                 if not self._halve(waiting, self._body(waiting)):
                     return False
-            except OSError:
-                pass  # `take` says it
+            except OSError as error:
+                let_through(error)  # else `take` says it
         self._sending = 0
         return True
 
@@ -253,6 +256,7 @@ class Spool:
             stored, foreign = self._directory.adopt()
             self._directory.tidy()
         except OSError as error:
+            let_through(error)
             self._disk_failed(error)
             return 0
         for name in foreign:
@@ -309,6 +313,7 @@ class Spool:
         try:
             waiting.stored = self._directory.write(waiting.body, waiting.items, waiting.born, waiting.number)
         except OSError as error:
+            let_through(error)
             self._disk_failed(error)
             return False
         waiting.body = None

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
 
-from otel_distro.guard import Guard
+from otel_distro.guard import Guard, let_through
 from otel_distro.metrics.cells import CELL, EXEMPLAR_SEGMENT, SEGMENT, Arena, Block, Cells, Entry
 from otel_distro.metrics.exemplars import SLOT
 from otel_distro.metrics.identity import StreamIdentity
@@ -219,6 +219,7 @@ class SharedStore:
         try:
             self._write(data)
         except OSError as error:
+            let_through(error)
             self._fail(error)
         else:
             self._streams[key[0]] = number
@@ -255,6 +256,7 @@ class _Growing:
             try:
                 return self._grow(size, at)
             except OSError as error:
+                let_through(error)
                 self._full = True
                 self._failed(error)
         return memoryview(bytearray(size))
