@@ -72,7 +72,7 @@ def group(base: Path, guard: Guard, *, differing: bool) -> list[LeanMeterProvide
         order = list(range(ROUTES))
         if differing:
             random.shuffle(order)
-        made.append(LeanMeterProvider(resource=Resource({}), guard=guard, store=SharedStore(Group([base], "g"), guard)))
+        made.append(LeanMeterProvider(resource=Resource({}), guard=guard, store=SharedStore(Group(base, "g"), guard)))
         fill(made[-1], order)
     return made
 

@@ -15,7 +15,7 @@ from opentelemetry.trace import Span
 from opentelemetry.util.types import AnyValue
 
 from .context import plain
-from .errors import mark_of
+from .errors import mark, mark_of
 from .guard import Guard, let_through
 from .loggers import CAPTURES, speaking
 from .redaction import redact_exception
@@ -66,8 +66,8 @@ def capture_exception(error: BaseException, /, **context: object) -> None:
     if not isinstance(error, BaseException) or (mark_of(error, MARK) or (None,))[0] == ids[0]:
         return
     try:
-        BaseException.__setattr__(error, MARK, ids)  # a frozen one, too
-    except Exception as problem:  # noqa: BLE001 - nothing known refuses; it may be told again
+        mark(error, MARK, ids)
+    except Exception as problem:  # noqa: BLE001 - it may be told again
         failed("capture_exception", problem)
     _attempt(_to_sentry, error, context)
     if recording:

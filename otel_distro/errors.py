@@ -23,13 +23,17 @@ def mark_of(error: object, name: str) -> Any:
         return None
 
 
+def mark(error: BaseException, name: str, value: object) -> None:
+    """Write on an exception, also a frozen one, what `mark_of` reads; no code of its class runs, none known refuses."""
+    BaseException.__setattr__(error, name, value)
+
+
 def note(error: BaseException, context: SpanContext | None, known: Record | None) -> None:
     """Note on an exception which request it left; the first note stays."""
     try:
         if mark_of(error, NOTE) is None:
-            # no code of its class runs, and a frozen one is noted, too
-            BaseException.__setattr__(error, NOTE, (context, known))
-    except Exception:  # noqa: BLE001 - nothing known refuses; its line has no ids
+            mark(error, NOTE, (context, known))
+    except Exception:  # noqa: BLE001 - its line has no ids
         return
 
 
@@ -39,4 +43,4 @@ def noted(error: object) -> tuple[SpanContext | None, Record | None]:
     return found if isinstance(found, tuple) and len(found) == 2 else (None, None)
 
 
-__all__ = ["NOTE", "mark_of", "note", "noted"]
+__all__ = ["NOTE", "mark", "mark_of", "note", "noted"]

@@ -29,7 +29,7 @@ class Process:
     def __init__(self, base: Path, **options: Any) -> None:
         self.lines: list[str] = []
         self.guard = Guard(output=lambda level, text: self.lines.append(text))
-        self.store = SharedStore(Group([base], "g"), self.guard)
+        self.store = SharedStore(Group(base, "g"), self.guard)
         self.provider = LeanMeterProvider(
             resource=Resource({}),
             guard=self.guard,

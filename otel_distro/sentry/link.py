@@ -18,7 +18,7 @@ from opentelemetry.trace.status import StatusCode
 from otel_distro._compat import SPAN_ID, TRACE_ID
 from otel_distro.context import Record
 from otel_distro.context import current as current_record
-from otel_distro.errors import mark_of
+from otel_distro.errors import mark, mark_of
 from otel_distro.guard import let_through
 from otel_distro.tracing.context import current_span_context
 
@@ -92,9 +92,8 @@ def _reason(error: BaseException) -> BaseException | None:
 
 def _write(error: BaseException, written: object, name: str = NOTE) -> None:
     try:
-        # no code of its class runs, and a frozen one is noted, too
-        BaseException.__setattr__(error, name, written)
-    except Exception as raised:  # noqa: BLE001 - nothing known refuses; the event is then linked by the current span
+        mark(error, name, written)
+    except Exception as raised:  # noqa: BLE001 - the event is then linked by the current span
         let_through(raised)
         return
 

@@ -391,7 +391,7 @@ def test_without_a_port_a_group_still_answers_for_all(tmp_path: Path) -> None:
     endpoints = []
     for _ in range(2):
         guard = Guard(output=lambda level, text: None)
-        store = SharedStore(Group([tmp_path], "g"), guard)
+        store = SharedStore(Group(tmp_path, "g"), guard)
         provider = LeanMeterProvider(resource=Resource({}), guard=guard, store=store)
         meter = provider.get_meter("scope")
         meter.create_counter("orders").add(2)

@@ -47,7 +47,7 @@ def test_a_handler_that_measures_while_a_series_is_made_hangs_nowhere_and_loses_
         guard = Guard(level=100)
         base = tmp_path / str(number)
         base.mkdir()
-        store: Store = SharedStore(runtime.Group([base], "g"), guard) if shared else LocalStore()
+        store: Store = SharedStore(runtime.Group(base, "g"), guard) if shared else LocalStore()
         meter = LeanMeterProvider(resource=Resource({}), guard=guard, store=store).get_meter("m")
         counter, histogram = meter.create_counter("c"), meter.create_histogram("h")
         called: list[None] = []

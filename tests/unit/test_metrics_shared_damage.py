@@ -149,7 +149,7 @@ def test_a_directory_behind_a_link_is_not_used(base: Path) -> None:
     (base / "real").mkdir(mode=0o700)
     (base / f"otel-distro-{os.geteuid()}").symlink_to(base / "real")
     with pytest.raises(OSError, match="not a directory of this user alone"):
-        Group([base], "g")
+        Group(base, "g")
 
 
 def test_files_are_this_users_alone(base: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_full_disk_stops_folding_and_loses_nothing(base: Path) -> None:
 
 def test_the_last_member_removes_the_directory_and_others_keep_it(base: Path) -> None:
     """leave() of one of two keeps it, of the last one removes it."""
-    one, two = Group([base], "g"), Group([base], "g")
+    one, two = Group(base, "g"), Group(base, "g")
     one.leave()
     assert directory(base).exists()
     two.leave()

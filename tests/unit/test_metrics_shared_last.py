@@ -27,7 +27,7 @@ class Member:
         self.lines: list[str] = []
         guard = Guard(output=lambda level, text: self.lines.append(text))
         resource = Resource({"service.instance.id": name, "host.name": "h"}, "https://example.test/1")
-        self.store = SharedStore(Group([base], "g"), guard, None if silent else lambda: resource)
+        self.store = SharedStore(Group(base, "g"), guard, None if silent else lambda: resource)
         self.reader = InMemoryMetricReader()
         views = [View(instrument_name="spread", aggregation=ExponentialBucketHistogramAggregation(max_size=20))]
         self.provider = LeanMeterProvider(
@@ -138,7 +138,7 @@ def test_a_forked_child_is_named_by_its_own_resource(tmp_path: Path) -> None:
     names = iter(["parent", "child"])
     guard = Guard(output=lambda level, text: None)
     resource = lambda: Resource({"service.instance.id": next(names)})  # noqa: E731 - asked once a process
-    store = SharedStore(Group([tmp_path], "g"), guard, resource)
+    store = SharedStore(Group(tmp_path, "g"), guard, resource)
     provider = LeanMeterProvider(resource=Resource({}), guard=guard, store=store)
     counter = provider.get_meter("scope").create_counter("orders")
     counter.add(100)

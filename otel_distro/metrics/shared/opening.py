@@ -54,7 +54,7 @@ def open_store(
         bases, problem = (), OSError("this system cannot allocate a file's blocks ahead")
     for base in bases:
         try:
-            joined = Group([base], group)
+            joined = Group(base, group)
         except OSError as error:
             problem = error
             continue

@@ -15,7 +15,6 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -64,37 +63,19 @@ def safe_directory(path: Path) -> Path:
     return path
 
 
-def user_directory(bases: Iterable[Path]) -> Path:
-    """The first usable `<base>/otel-distro-<uid>`.
-
-    Args:
-        bases: existing directories, such as `$XDG_RUNTIME_DIR`, `/dev/shm`, `/tmp`.
-
-    Raises:
-        OSError: none is usable; the last one's reason.
-    """
-    problem = OSError(errno.ENOENT, "no directory to share metrics in")
-    for base in bases:
-        try:
-            return safe_directory(base / f"{_PREFIX}{os.geteuid()}")
-        except OSError as error:
-            problem = error
-    raise problem
-
-
 class Group:
     """Membership in a group, from construction to `leave` or the end of the process.
 
     Args:
-        bases: where the directory may be; see `user_directory`.
+        base: an existing directory, such as `$XDG_RUNTIME_DIR`; this user's groups are in `<base>/otel-distro-<uid>`.
         name: of the group.
 
     Raises:
-        OSError: there is no usable directory.
+        OSError: that cannot be used.
     """
 
-    def __init__(self, bases: Sequence[Path], name: str) -> None:
-        self.parent = user_directory(bases)
+    def __init__(self, base: Path, name: str) -> None:
+        self.parent = safe_directory(base / f"{_PREFIX}{os.geteuid()}")
         self.path = self.parent / name
         self._lock = self._join()
 
