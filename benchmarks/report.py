@@ -10,10 +10,11 @@ from benchmarks.results import BASE, PAIRED, Incomplete, Results
 from benchmarks.rounds import OFTEN
 from benchmarks.stats import Series, least, middle, scaled, spread
 from benchmarks.targets import TARGETS
-from benchmarks.workload.cases import CASES, OFF
+from benchmarks.workload.cases import CASES, OFF, SILENT
 
 _TITLES = {case.name: case.title for case in CASES}
 _CALLS = {"sql-50": "SQLAlchemy", "redis-50": "Redis", "httpx-20": "httpx", "requests-20": "requests"}
+_COUNT = {case.name: case.calls for case in CASES}
 _SERVER = ("plain", "routes-1000", "mixed", "sql-50", "body-1k", "body-1m", "error")
 _NONE = "–"
 Cell = Callable[[Peer], str]
@@ -26,6 +27,7 @@ def markdown(results: Results) -> str:
         _targets(results),
         _server(results),
         _calls(results),
+        _calls_inside(results),
         _spans(results),
         _paired(results),
         _lag(results),
@@ -44,8 +46,8 @@ def _head(results: Results) -> str:
     return (
         f"# Benchmark of {meta['date']}\n\n"
         f"{meta['machine']}, Python {meta['python']}; {meta['rounds']} rounds of {meta['seconds']:g} s "
-        f"({OFTEN} times as many of the plain request and of calls of Redis, httpx and requests, for the peers of the "
-        f"promises below), spans exported every {meta['interval_ms']} ms; "
+        f"({OFTEN} times as many of the plain request, and of what is compared inside one process of calls and of "
+        f"1,000 routes, for the peers of the promises below), spans exported every {meta['interval_ms']} ms; "
         f"load average {meta['load_before']:.2f} before, {meta['load_after']:.2f} after.\n\n"
         "CPU time is that of all threads of the process, the export included, up to the flush that ends a round. "
         "Figures are medians of differences or ratios to bare FastAPI within the same round; in brackets the first "
@@ -97,6 +99,17 @@ def _calls(results: Results) -> str:
     return _table("Added CPU time of one call, µs", ("", *(_CALLS[case] for case in cases)), rows if cases else [])
 
 
+def _calls_inside(results: Results) -> str:
+    rows = []
+    for peer in PEERS:
+        found = {case: results.series(case, peer.name, PAIRED) for case in _CALLS}
+        if any(middle(values) is not None for values in found.values()):
+            cells = (_middle_and_spread(scaled(values, 1 / _COUNT[case])) for case, values in found.items())
+            rows.append((peer.title, *cells))
+    title = "The same, compared inside one process by turns with and without that library's telemetry, µs"
+    return _table(title, ("", *_CALLS.values()), rows)
+
+
 def _spans(results: Results) -> str:
     rows = []
     for peer in PEERS:
@@ -112,7 +125,7 @@ def _paired(results: Results) -> str:
     series |= {
         case.name: scaled(results.added(case.name, "ours", PAIRED), 1 / case.calls)
         for case in CASES
-        if case.against not in ("", OFF)
+        if case.against not in ("", OFF, SILENT)
     }
     rows = [
         (_TITLES[case], _middle_and_spread(values)) for case, values in series.items() if middle(values) is not None

@@ -14,19 +14,22 @@ from typing import Any
 
 from benchmarks.peers import Peer
 from benchmarks.processes import Child, Failed
+from benchmarks.results import BASE
 from benchmarks.servers import Sink
 from benchmarks.site import Site
 from benchmarks.stats import order
-from benchmarks.workload.cases import Case
+from benchmarks.workload.cases import SILENT, Case
 
 _FEW = 20
 """Requests that tell the spans of one: so few that no queue can overflow and hide a part of them."""
 _WARM, _WARM_SECONDS = 2000, 0.5
 """Requests of a case before its process is measured, or as many as fit in the time: the interpreter has specialised
 what they run, caches and connection pools are filled."""
-_PAIRED = ("bare", "ours")
+_PAIRED = frozenset({"bare", "ours"})
 OFTEN = 4
 """So many times the rounds of others have the peers of a case that is measured often."""
+_CALLS = 2
+"""So many times as long as a round is what is compared of calls: half of it has no telemetry of them."""
 _SLICES = 4  # short enough to share the machine's mood, long enough for exports to fall into them
 
 
@@ -59,7 +62,7 @@ def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], pl
     Returns:
         One row a round, case and peer: `requests`, `cpu_us` (microseconds of a request, its export included), `spans`
         a request, `sent` and `arrived` spans, `metric_exports`, maybe `gaps_ms`, maybe `paired_us` and `pairs` of
-        `workload/pairs.py`; or `failed`, the reason for none.
+        `workload/pairs.py`; of further rounds of calls no `requests` and `cpu_us`; or `failed`, the reason for none.
     """
     known = _Known(peers, cases)
     often = [case for case in cases if case.often]
@@ -72,7 +75,10 @@ def run(site: Site, sink: Sink, peers: Sequence[Peer], cases: Sequence[Case], pl
             for case in now:
                 running.warm(case)
             for case in now:
-                running.measure(case, turn, plan.seconds)
+                if turn < plan.rounds or BASE in case.often:
+                    running.measure(case, turn, plan.seconds)
+                else:
+                    running.compare(case, turn, plan.seconds)
     return known.rows
 
 
@@ -168,14 +174,38 @@ class _Round:
             for name in self._known.able(case):
                 answer = self._ask(case, name, {"do": "end"})
                 if answer is not None:
-                    row = {"round": turn, "case": case.name, "peer": name, **self._row(case, name, answer)}
-                    self._known.rows.append(row | self._pairs(case, name, seconds))
+                    row = self._row(case, name, answer)
+                    self._add(case, name, turn, _sum(row, self._pairs(case, name, seconds)))
+
+    def compare(self, case: Case, turn: int, seconds: float) -> None:
+        """One round of what peers compare inside their own processes, and nothing else."""
+        self._sink.forget()
+        for name in self._known.able(case):
+            with self._children[name].awake():
+                self._add(case, name, turn, self._pairs(case, name, seconds))
+
+    def _add(self, case: Case, name: str, turn: int, found: dict[str, Any]) -> None:
+        if found:
+            self._known.rows.append({"round": turn, "case": case.name, "peer": name, **found})
 
     def _pairs(self, case: Case, name: str, seconds: float) -> dict[str, Any]:
-        """What the peer itself compares, alone and after everybody's turn."""
-        if not case.against or name not in _PAIRED:
+        """What the peer itself compares, alone and after everybody's turn; of calls, with the spans of that."""
+        calls = case.against == SILENT
+        if not case.against or name not in (case.often if calls else _PAIRED):
             return {}
-        return self._ask(case, name, {"do": "pair", "seconds": seconds}) or {}
+        if not calls:
+            return self._ask(case, name, {"do": "pair", "seconds": seconds}) or {}
+        silent = self._ask(case, name, {"do": "silent", "requests": _FEW})
+        if silent is None:
+            return {}
+        others = self._settled(name) / silent["requests"]
+        found = self._ask(case, name, {"do": "pair", "seconds": seconds * _CALLS})
+        if found is None:
+            return {}
+        peer, spans = self._known.peers[name], self._known.spans[name, case.name]
+        sent = round(spans * found.pop("one") + others * found.pop("other"))
+        arrived, metrics = self._sink.spans(peer.far_end, sent)
+        return {**found, "spans": spans, "sent": sent, "arrived": arrived, "metric_exports": metrics}
 
     def _ask(self, case: Case, name: str, command: dict[str, object]) -> dict[str, Any] | None:
         """The answer; None if there is none, and then this peer does this case no more."""
@@ -216,3 +246,9 @@ class _Round:
             if not arrived:
                 return total
             total += arrived
+
+
+def _sum(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """A row with what was compared besides: what was sent and arrived is that of both."""
+    both = {name: row[name] + found[name] for name in ("sent", "arrived", "metric_exports") if name in found}
+    return {**row, **found, **both}

@@ -50,7 +50,7 @@ def _share(case: str, other: str, ours: str = "ours", field: str = "cpu_us") -> 
 def _call_share(case: str) -> Figure:
     def figure(results: Results) -> float | None:
         results.demand_telemetry(case, "ours")
-        return middle_ratio(results.added_a_call(case, "ours"), results.added_a_call(case, "upstream"))
+        return middle_ratio(results.series(case, "ours", PAIRED), results.series(case, "upstream", PAIRED))
 
     return figure
 

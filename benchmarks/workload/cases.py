@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 OFF = "off"
+SILENT = "silent"
 _SENTRY = frozenset({"bare", "ours", "ours-sentry"})
 _PAIRED = frozenset({"bare", "ours"})
 _PROMISED = frozenset(
@@ -14,7 +15,9 @@ _PROMISED = frozenset(
     }
 )
 """Who is part of a promise about the plain request."""
-_CALLERS = frozenset({"bare", "ours", "upstream"})
+_OURS = frozenset({"ours"})
+_CALLERS = frozenset({"ours", "upstream"})
+"""Who is part of a promise about calls."""
 _TRACERS = frozenset({"bare", "ours", "upstream", "upstream-tuned", "native", "logfire"})
 
 
@@ -37,10 +40,11 @@ class Case:
         peers: Names of the only peers that can do it; None is all.
         lag: Whether the loop's gaps are recorded too.
         quick: Whether the quick mode runs it.
-        against: What its requests are compared with inside one process as well: `OFF`, the same without telemetry,
-            the name of another case, or "" for nothing.
+        library: The library that is called, as its instrumentation is named.
+        against: What its requests are compared with inside one process as well: `OFF`, the same without telemetry;
+            `SILENT`, the same without that of the library; the name of another case; or "" for nothing.
         often: Names of the peers that have more rounds of it than of others: where a promise is a matter of
-            microseconds, or of a small part of what is measured.
+            microseconds, or of a small part of what is measured. Without "bare", of the comparison `against` alone.
     """
 
     name: str
@@ -56,28 +60,46 @@ class Case:
     peers: frozenset[str] | None = None
     lag: bool = False
     quick: bool = False
+    library: str = ""
     against: str = ""
     often: frozenset[str] = frozenset()
+
+
+def _calls(name: str, title: str, count: int, library: str, *, needs: str = "", quick: bool = False) -> Case:
+    """So many calls of a library in one request, at the path that is named as the case is."""
+    path = f"/{name.partition('-')[0]}/{count}"
+    return Case(
+        name,
+        title,
+        path,
+        calls=count,
+        spans=1 + count,
+        needs=needs,
+        quick=quick,
+        library=library,
+        against=SILENT,
+        often=_CALLERS,
+    )
 
 
 CASES = (
     Case("plain", "plain GET", "/last/7", app="one", quick=True, against=OFF, often=_PROMISED),
     Case("lag", "plain GET, gaps of the loop", "/last/7", app="one", lag=True),
-    Case("routes-1000", "last of 1,000 routes", "/last/7", app="many", against=OFF),
-    Case("walk-1000", "one route, 1,000 others matched before", "/last/7", app="walk", peers=_PAIRED, against=OFF),
-    Case("mixed", "GET with Redis and SQL", "/mixed/7", spans=4, needs="redis", quick=True),
-    Case("sql-50", "50 SQL statements in a request", "/sql/50", calls=50, spans=51, quick=True),
-    Case("redis-50", "50 Redis calls in a request", "/redis/50", calls=50, spans=51, needs="redis", often=_CALLERS),
-    Case("httpx-20", "20 httpx calls in a request", "/httpx/20", calls=20, spans=21, needs="http", often=_CALLERS),
+    Case("routes-1000", "last of 1,000 routes", "/last/7", app="many", against=OFF, often=_OURS),
     Case(
-        "requests-20",
-        "20 requests calls in a request",
-        "/requests/20",
-        calls=20,
-        spans=21,
-        needs="http",
-        often=_CALLERS,
+        "walk-1000",
+        "one route, 1,000 others matched before",
+        "/last/7",
+        app="walk",
+        peers=_PAIRED,
+        against=OFF,
+        often=_OURS,
     ),
+    Case("mixed", "GET with Redis and SQL", "/mixed/7", spans=4, needs="redis", quick=True),
+    _calls("sql-50", "50 SQL statements in a request", 50, "sqlalchemy", quick=True),
+    _calls("redis-50", "50 Redis calls in a request", 50, "redis", needs="redis"),
+    _calls("httpx-20", "20 httpx calls in a request", 20, "httpx", needs="http"),
+    _calls("requests-20", "20 requests calls in a request", 20, "requests", needs="http"),
     Case("body-1k", "POST of 1 KB", "/body", "POST", size=1024),
     Case("body-1m", "POST of 1 MB", "/body", "POST", size=1024 * 1024),
     Case("error", "unhandled exception", "/error", fails=True),

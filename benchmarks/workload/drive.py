@@ -15,10 +15,11 @@ from typing import Any, TextIO
 
 from application import connect, full, small
 from asgi import App, Request, Walk, wrapped
-from cases import CASES, OFF, Case
+from cases import CASES, OFF, SILENT, Case
 from fastapi import FastAPI
-from pairs import Side, difference
+from pairs import Side, difference, whole_difference
 from setups import Setup, setup
+from sqlalchemy import Engine
 
 _COLD = 5
 _BEAT = 0.1  # seconds
@@ -48,7 +49,7 @@ class Driver:
         self._wrap = wrap
         wiring.before()
         self._app = cache(self._build)  # of this driver: it lives as long as the process
-        self._applications: dict[str, FastAPI] = {}
+        self._applications: dict[str, tuple[FastAPI, Engine | None]] = {}
 
     def request(self, case: Case) -> Request:
         """The request of a case, ready to be sent any number of times."""
@@ -106,22 +107,43 @@ class Driver:
         """What a request of the case costs more than one of what it is compared `against`, by turns for `seconds`.
 
         Returns:
-            As `pairs.difference`; nothing where the peer's telemetry cannot be switched off.
+            As `pairs.difference`, or as `pairs.Whole` for a library's calls, which `silent` must have left without
+            telemetry; nothing where the peer's telemetry cannot be switched off.
         """
         request, switch = self.request(case), self._wiring.switch
+        if case.against == SILENT:
+            return await self._calls(case, request, seconds)
         if case.against != OFF:
             other = self.request(next(other for other in CASES if other.name == case.against))
             sides = Side(_nothing, request.send), Side(_nothing, other.send)
         elif switch is None:
             return {}
         else:
-            app = self._applications[case.app]
+            app, _ = self._applications[case.app]
             sides = Side(partial(switch, app, True), request.send), Side(partial(switch, app, False), request.send)
         gc.collect()
         found: dict[str, Any] = await difference(*sides, seconds)
         sides[0].prepare()
         self._wiring.flush()
         return found
+
+    async def silent(self, case: Case, requests: int) -> dict[str, Any]:
+        """As `warm`, without the telemetry of the library that the case calls, and leaves it so."""
+        self._switch(case)(False)
+        return await self.warm(case, requests)
+
+    def _switch(self, case: Case) -> Callable[[bool], None]:
+        _, engine = self._applications[case.app]
+        if self._wiring.library is None or engine is None:
+            raise RuntimeError(f"{case.name}: telemetry of the library cannot be switched")
+        return partial(self._wiring.library, case.library, engine)
+
+    async def _calls(self, case: Case, request: Request, seconds: float) -> dict[str, Any]:
+        switch = self._switch(case)
+        sides = (Side(partial(switch, on), request.send) for on in (True, False))
+        gc.collect()
+        found = await whole_difference(*sides, self._wiring.flush, seconds)
+        return found._asdict()
 
     def _build(self, kind: str) -> App:
         if kind == "full":
@@ -130,7 +152,7 @@ class Driver:
         else:
             app, engine = small(1000 if kind == "many" else 1), None
         self._wiring.wire(app, engine)
-        self._applications[kind] = app
+        self._applications[kind] = app, engine
         return wrapped(Walk(app, small(1000).routes) if kind == "walk" else app, self._wrap)
 
 
@@ -181,7 +203,7 @@ async def beating() -> None:
 
 
 def drive(commands: TextIO, answers: TextIO, name: str, wrap: str) -> None:
-    """Obeys `{"do": "warm"|"begin"|"slice"|"end"|"pair", "case": …, …}`, one a line, until the input ends.
+    """Obeys `{"do": "warm"|"begin"|"slice"|"end"|"silent"|"pair", "case": …, …}`, one a line, until the input ends.
 
     A command that fails is answered with `{"error": …}`; the next one is obeyed all the same.
     """

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
@@ -19,17 +21,28 @@ def _no_wiring(_app: FastAPI, _engine: Engine | None) -> None:
     """A peer that finds applications by itself."""
 
 
+_INSTRUMENTORS = {
+    "sqlalchemy": {"sqlalchemy": "SQLAlchemyInstrumentor"},
+    "redis": {"redis": "RedisInstrumentor"},
+    "httpx": {"httpx": "HTTPXClientInstrumentor"},
+    "requests": {"requests": "RequestsInstrumentor", "urllib3": "URLLib3Instrumentor"},
+}
+"""Contrib's classes, by which ours is switched too: of a library, and of one below it that would speak in its place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """Wiring of a peer: `before` any application exists, `wire` for each application, `flush` after a round.
 
-    `switch` takes the telemetry of an application away and gives it back, where the peer can do that while it runs.
+    `switch` takes the telemetry of an application away and gives it back, `library` that of a library (which it names,
+    with the application's engine), where the peer can do that while it runs.
     """
 
     before: Callable[[], None] = _nothing
     wire: Callable[[FastAPI, Engine | None], None] = _no_wiring
     flush: Callable[[], None] = _nothing
     switch: Callable[[FastAPI, bool], None] | None = None
+    library: Callable[[str, Engine, bool], None] | None = None
 
 
 def setup(name: str) -> Setup:
@@ -51,13 +64,26 @@ def _opentelemetry() -> Setup:
                 force_flush(30_000)
 
     # contrib's own builds the application's middlewares anew each time
-    return Setup(flush=flush, switch=_switch if "otel_distro" in sys.modules else None)
+    return Setup(flush=flush, switch=_switch if "otel_distro" in sys.modules else None, library=_library)
 
 
 def _switch(app: FastAPI, on: bool) -> None:
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
     (FastAPIInstrumentor.instrument_app if on else FastAPIInstrumentor.uninstrument_app)(app)
+
+
+def _library(name: str, engine: Engine, on: bool) -> None:
+    for below, instrumentor_name in _INSTRUMENTORS[name].items():
+        package = f"opentelemetry.instrumentation.{below}"
+        if below != name and find_spec(package) is None:
+            continue  # contrib is measured without it
+        instrumentor = getattr(import_module(package), instrumentor_name)()
+        if on:
+            # an engine that is there already has to be named; the others know theirs by class
+            instrumentor.instrument(**({"engine": engine} if name == "sqlalchemy" else {}))
+        else:
+            instrumentor.uninstrument()
 
 
 def _contrib_tuned() -> Setup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.results import Incomplete, Results
 from benchmarks.stats import differences, middle, middle_ratio, order, ratios, scaled, spread
 from benchmarks.targets import TARGETS
-from benchmarks.workload.pairs import Side, difference
+from benchmarks.workload.pairs import Side, difference, whole_difference
 
 _NAMES = ["bare", "ours", "upstream", "ddtrace"]
 _TIMES = st.floats(min_value=1, max_value=1e6)
@@ -158,6 +159,44 @@ def test_a_pair_tells_which_side_costs_more(one: int, other: int) -> None:
     assert (found["paired_us"] > 0) == (one > other)
     assert prepared.count(one) == found["pairs"] + 1
     assert prepared.count(other) == found["pairs"]
+
+
+def test_a_turn_with_its_export_counts_what_the_flush_does_and_is_prepared_when_the_side_changes() -> None:
+    """What leaves late belongs to the work before it; a side that follows itself is as it was."""
+    prepared: list[str] = []
+    done: list[str] = []
+
+    def side(name: str) -> Side:
+        async def run() -> None:
+            done.append(name)
+
+        return Side(partial(prepared.append, name), run)
+
+    def flush() -> None:
+        sum(range(100 * done.count("one")))  # the other leaves nothing to send
+        done.clear()
+
+    found = asyncio.run(whole_difference(side("one"), side("other"), flush, 0.05))
+    assert prepared == ["one", "other", "one"]
+    assert found.pairs == 2
+    assert found.one > 0 < found.other
+    assert found.paired_us > 0
+
+
+def test_a_promise_of_calls_is_read_from_pairs_of_one_process() -> None:
+    """Two processes differ by more than a call's telemetry costs, whatever they add to bare."""
+    told = {"spans": 21, "sent": 21, "arrived": 21, "metric_exports": 1}
+    costs = {"ours": [20.0, 22.0, 900.0], "upstream": [200.0, 220.0, 240.0]}
+    rows = [
+        {"round": turn, "case": "requests-20", "peer": peer, "paired_us": value, **told}
+        for peer, values in costs.items()
+        for turn, value in enumerate(values)
+    ]
+    target = next(target for target in TARGETS if target.title.startswith("requests call"))
+    assert target.figure(Results({}, rows)) == pytest.approx(1 / 10)
+    lost = [row | {"arrived": 20} if row["round"] == 1 else row for row in rows]
+    with pytest.raises(Incomplete, match="1 spans of 21 did not arrive"):
+        target.figure(Results({}, lost))
 
 
 def test_a_promise_without_its_measurement_has_no_figure() -> None:
