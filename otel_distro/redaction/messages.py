@@ -86,7 +86,7 @@ def _without_credentials(text: str) -> str:
         or "pin" in low
         or "otp" in low
         or "pw" in low
-        or InForce.policy.hide is not None
+        or InForce.policy.hide
     ):
         if "cookie" in low:
             text = _COOKIES.sub(rf"\g<head>{REDACTED}", text)

@@ -13,7 +13,7 @@ from typing import cast
 from urllib.parse import unquote_plus
 
 from otel_distro.guard import Guard
-from otel_distro.patterns import late
+from otel_distro.patterns import late, usable
 from otel_distro.records import dataclass
 
 REDACTED = "REDACTED"
@@ -32,14 +32,14 @@ class Policy:
     """What the user adds to the names below.
 
     Attributes:
-        hide: finds further names whose values are hidden.
-        keep: finds names whose values stay though they speak of a secret; it wins.
+        hide: find further names whose values are hidden.
+        keep: find names whose values stay though they speak of a secret; they win.
         hook: sees every text of spans and logs last, and gives what leaves.
         guard: gets what the hook raises.
     """
 
-    hide: re.Pattern[str] | None = None
-    keep: re.Pattern[str] | None = None
+    hide: tuple[re.Pattern[str], ...] = ()
+    keep: tuple[re.Pattern[str], ...] = ()
     hook: Hook | None = None
     guard: Guard | None = None
 
@@ -119,22 +119,12 @@ def use(policy: Policy) -> None:
 
 def build(hide: Sequence[str], keep: Sequence[str], hook: Hook | None, guard: Guard) -> Policy:
     """A policy from regular expressions; one that does not compile is said and left out."""
-    return Policy(_pattern("OTEL_DISTRO_REDACTION_HIDE", hide, guard), _pattern(_KEEP, keep, guard), hook, guard)
-
-
-_KEEP = "OTEL_DISTRO_REDACTION_KEEP"
-
-
-def _pattern(variable: str, names: Sequence[str], guard: Guard) -> re.Pattern[str] | None:
-    usable = []
-    for name in names:
-        try:
-            re.compile(name)
-        except (re.error, RecursionError, OverflowError) as error:
-            guard.failed(f"{variable}={name[:40]!r}", f"not a regular expression: {error}", remedy="it is left out")
-        else:
-            usable.append(f"(?:{name})")
-    return re.compile("|".join(usable), re.IGNORECASE) if usable else None
+    return Policy(
+        usable(hide, "OTEL_DISTRO_REDACTION_HIDE", guard, re.IGNORECASE),
+        usable(keep, "OTEL_DISTRO_REDACTION_KEEP", guard, re.IGNORECASE),
+        hook,
+        guard,
+    )
 
 
 # an application has few names, and each is asked for with every request
@@ -166,15 +156,17 @@ def is_secret_option(argument: object) -> bool:
 
 def stays(name: str) -> bool:
     """Whether the user's list says that values of this name leave as they are."""
-    policy = InForce.policy
-    return policy.keep is not None and policy.keep.search(name) is not None
+    return _is_found(InForce.policy.keep, name)
 
 
 def _decides(name: str, ours: Callable[[], bool]) -> bool:
-    policy = InForce.policy
     if stays(name):
         return False
-    return (policy.hide is not None and policy.hide.search(name) is not None) or ours()
+    return _is_found(InForce.policy.hide, name) or ours()
+
+
+def _is_found(patterns: Sequence[re.Pattern[str]], name: str) -> bool:
+    return any(pattern.search(name) for pattern in patterns)
 
 
 def hooked() -> bool:

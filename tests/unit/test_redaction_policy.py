@@ -147,6 +147,19 @@ def test_a_list_entry_that_is_no_expression_is_left_out(guard: Guard) -> None:
     assert [failure.count for failure in guard.failures] == [1]
 
 
+@pytest.mark.parametrize(
+    "listed",
+    [("(?i)^AA$",), ("email", "(?i)^AA$"), ("(?P<n>e)mail", "^(?P<n>a)a$"), ("(e)mail", r"^(a)\1$")],
+)
+def test_flags_and_groups_of_an_entry_are_its_own(guard: Guard, listed: tuple[str, ...]) -> None:
+    """An expression that means something else beside others, or within a group, hides and keeps as it is written."""
+    policy.use(policy.build(listed, (), None, guard))
+    assert redact_query("aa=1&page=2") == "aa=REDACTED&page=2"
+    policy.use(policy.build(("a",), listed, None, guard))
+    assert redact_query("aa=1&page=2") == "aa=1&page=REDACTED"
+    assert not guard.failures
+
+
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
 def test_the_users_function_sees_every_text_last(guard: Guard, protocol: str) -> None:
     """It gets name and text, and what it gives is what leaves, from the cache as well."""
