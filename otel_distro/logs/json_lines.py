@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 from otel_distro.bounded import BoundedCache
 from otel_distro.redaction import REDACTED, is_secret_attribute
 
-from .fields import CONTEXT, CORRELATION, MOST_FIELDS, SPAN_ID, TRACE_ID, extras_of, message_of, names_of, stays
+from .fields import (
+    CONTEXT,
+    CORRELATION,
+    MOST_FIELDS,
+    SPAN_ID,
+    STANDARD_COUNT,
+    TRACE_ID,
+    extras_of,
+    message_of,
+    names_of,
+    stays,
+)
 from .values import plain, text
 
 if TYPE_CHECKING:
@@ -65,8 +76,6 @@ class JsonLines:
         self._heads: BoundedCache[tuple[str, str], tuple[str, str]] = BoundedCache(_REMEMBERED)
         self._keys: BoundedCache[str, tuple[str, bool]] = BoundedCache(_REMEMBERED)
         self._contexts: BoundedCache[int, tuple[Record, str]] = BoundedCache(_REMEMBERED_CONTEXTS)
-        # most records have exactly these attributes, and then nothing has to be looked for
-        self._standard = len(vars(logging.makeLogRecord({})))
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
@@ -84,7 +93,8 @@ class JsonLines:
         if head is None:
             head = self._heads.keep(key, self._head(record))
         line = f'{{"time":"{stamp}.{int((created - second) * 1e6):06d}{head[0]}{quoted(message_of(record))}{head[1]}'
-        extras = len(values) - self._standard
+        # most records have exactly these attributes, and then nothing has to be looked for
+        extras = len(values) - STANDARD_COUNT
         trace_id = values.get(TRACE_ID)
         if trace_id is not None:
             extras -= CORRELATION

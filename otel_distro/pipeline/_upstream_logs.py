@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_distro import settings
 from otel_distro.guard import Guard
+from otel_distro.logs.exporting import exporting
 from otel_distro.logs.fields import CONTEXT, stays
 from otel_distro.tracing.context import suppressed
 
@@ -86,7 +86,7 @@ def _take(least: int, provider: LoggerProvider) -> Callable[[logging.LogRecord, 
         del context
         if record.levelno < least or stays(record.name):
             return
-        if not (suppressed() and threading.current_thread().name.startswith(("otel-distro", "Otel"))):
+        if not (suppressed() and exporting()):
             # the handler sends whatever it finds on a record, and what is known of the request is for lines
             values = record.__dict__
             known = {CONTEXT: values.pop(CONTEXT)} if CONTEXT in values else {}
