@@ -70,6 +70,9 @@ class LogQueue(BatchQueue):
         ours: the exporter reads our records as they are; others get upstream's.
     """
 
+    items = "log records"
+    variable = "OTEL_BLRP_MAX_QUEUE_SIZE"
+
     def __init__(self, exporter: Any, *, batch: settings.Batch, guard: Guard, name: str, ours: bool) -> None:
         slices = 64 if ours else batch.max_export_batch_size
         adapted = _AsSpanExporter(exporter, ours=ours)
@@ -86,18 +89,6 @@ class LogQueue(BatchQueue):
     def end(self, seconds: float) -> None:
         """Send what waits, and stop, within `seconds`."""
         self.shutdown(seconds * 1000)
-
-    def _refuse(self) -> None:
-        counters = self.counters
-        if self._closed:
-            counters.after_shutdown += 1
-            return
-        counters.queue_full += 1
-        if counters.queue_full == 1:
-            self._guard.warn(
-                f"{self._part}: {self._size} log records wait, further ones are dropped and counted; "
-                "raise OTEL_BLRP_MAX_QUEUE_SIZE if the collector is well"
-            )
 
 
 class EncodedLogQueue(PieceQueue):

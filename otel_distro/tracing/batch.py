@@ -79,7 +79,12 @@ class BatchQueue(SpanProcessor):
 
     Attributes:
         counters: what became of the spans; plain integers, read at any time.
+        items: what waits here, for the guard's lines.
+        variable: that says how many may.
     """
+
+    items = "spans"
+    variable = "OTEL_BSP_MAX_QUEUE_SIZE"
 
     def __init__(
         self,
@@ -147,8 +152,8 @@ class BatchQueue(SpanProcessor):
         self.counters.queue_full += 1
         if self.counters.queue_full == 1:
             self._guard.warn(
-                f"{self._part}: {self._size} spans wait, further ones are dropped and counted; "
-                "raise OTEL_BSP_MAX_QUEUE_SIZE if the collector is well"
+                f"{self._part}: {self._size} {self.items} wait, further ones are dropped and counted; "
+                f"raise {self.variable} if the collector is well"
             )
 
     def _call_thread(self) -> None:
@@ -215,7 +220,7 @@ class BatchQueue(SpanProcessor):
             result = self._exporter.export(spans)
         except BaseException as error:  # noqa: BLE001 - an exporter may raise anything, also a SystemExit
             self.counters.raised += len(spans)
-            self._guard.failed(self._part, error, remedy="its spans are dropped and counted")
+            self._guard.failed(self._part, error, remedy=f"its {self.items} are dropped and counted")
             return False
         finally:
             self._export_since = None
@@ -263,7 +268,8 @@ class BatchQueue(SpanProcessor):
         self._bell.ring()
         self._wait_for_end(timeout_millis / 1000, deadline)
         if not self._ended.is_set():
-            self._guard.failed(self._part, "its shutdown took too long", remedy="waiting spans are dropped and counted")
+            remedy = f"waiting {self.items} are dropped and counted"
+            self._guard.failed(self._part, "its shutdown took too long", remedy=remedy)
         self._ended.set()
         self.counters.at_shutdown += len(self._queue)
         self._queue.clear()

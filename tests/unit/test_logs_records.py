@@ -487,7 +487,7 @@ def test_a_full_queue_drops_counts_and_names_its_variable() -> None:
 
 
 def test_an_exporter_that_fails_or_raises_is_counted() -> None:
-    """FAILURE and an exception are counted apart, and nothing is raised."""
+    """FAILURE and an exception are counted apart, nothing is raised, and what is lost is called by its name."""
     from opentelemetry.sdk._logs.export import LogRecordExportResult
 
     class Fails(Kept):
@@ -498,11 +498,13 @@ def test_an_exporter_that_fails_or_raises_is_counted() -> None:
         def export(self, batch: Sequence[Any]) -> NoReturn:
             raise OSError("no route")
 
+    guard, said = quiet()
     for exporter, counter in ((Fails(), "failed"), (Raises(), "raised")):
-        queue = queue_to(exporter, quiet()[0])
+        queue = queue_to(exporter, guard)
         provider_of(queue.emit).get_logger("x").emit(body="b")
         queue.shutdown(10_000)
         assert queue.counts()[counter] == 1
+    assert ["its log records are dropped" in line for line in said] == [True]
 
 
 def test_an_exporter_of_others_gets_upstreams_records() -> None:
