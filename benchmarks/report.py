@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from benchmarks.peers import BASE as BASE_PACKAGES
-from benchmarks.peers import PEERS, Peer
+from benchmarks.peers import PEERS
 from benchmarks.results import BASE, PAIRED, Incomplete, Results
 from benchmarks.rounds import OFTEN
 from benchmarks.stats import Series, least, middle, scaled, spread
@@ -17,7 +17,6 @@ _CALLS = {"sql-50": "SQLAlchemy", "redis-50": "Redis", "httpx-20": "httpx", "req
 _COUNT = {case.name: case.calls for case in CASES}
 _SERVER = ("plain", "routes-1000", "mixed", "sql-50", "body-1k", "body-1m", "error")
 _NONE = "–"
-Cell = Callable[[Peer], str]
 
 
 def markdown(results: Results) -> str:

@@ -273,16 +273,21 @@ def _as_reader(made: Any, metrics: settings.Metrics, guard: Guard, pipeline: Pip
 
 
 def _otlp_metric_exporter(ground: Ground) -> Any:
-    otlp, metrics = ground.settings.otlp_metrics, ground.settings.metrics
+    otlp = ground.settings.otlp_metrics
     if otlp.protocol == "grpc":
         from .upstream import otlp_metric_exporter
 
-        return otlp_metric_exporter(otlp, metrics)
+        return otlp_metric_exporter(otlp)
     from otel_distro.otlp.exporters import build_metric_exporter
 
-    proxies = parse_proxies(ground.environ)
-    settled = ground.settled.recorder(_own.otlp_component("metrics", otlp), otlp.endpoint)
-    return build_metric_exporter(otlp, metrics, ground.settings.distro, ground.guard, proxies=proxies, settled=settled)
+    return build_metric_exporter(
+        otlp,
+        ground.settings.metrics,
+        ground.settings.distro,
+        ground.guard,
+        proxies=parse_proxies(ground.environ),
+        settled=ground.settled.recorder(_own.otlp_component("metrics", otlp), otlp.endpoint),
+    )
 
 
 def _console_metrics() -> Any:

@@ -141,9 +141,8 @@ def otlp_span_exporter(otlp: settings.Otlp) -> SpanExporter:
     return OTLPSpanExporter(**http_arguments(otlp))
 
 
-def otlp_metric_exporter(otlp: settings.Otlp, metrics: settings.Metrics) -> Any:
+def otlp_metric_exporter(otlp: settings.Otlp) -> Any:
     """Upstream's OTLP metric exporter; temporality is read by upstream from its own variable."""
-    del metrics
     if otlp.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (  # pyright: ignore[reportMissingImports]
             OTLPMetricExporter as GrpcMetricExporter,
@@ -204,7 +203,7 @@ def _meter_provider(
     if metrics.exporters == ("none",):
         return None
     periodic = {
-        "otlp": lambda: _periodic(otlp_metric_exporter(chosen.otlp_metrics, metrics), metrics),
+        "otlp": lambda: _periodic(otlp_metric_exporter(chosen.otlp_metrics), metrics),
         "console": lambda: _periodic(ConsoleMetricExporter(), metrics),
     }
     if serves:

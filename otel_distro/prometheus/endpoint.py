@@ -10,7 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from otel_distro.guard import Guard
 from otel_distro.metrics.provider import LeanMeterProvider
 from otel_distro.metrics.shared import GroupSource, SharedStore
-from otel_distro.metrics.source import LocalSource, Source
+from otel_distro.metrics.source import LocalSource
 from otel_distro.process import in_forked_child
 
 from .keeper import Keeper, ask
@@ -58,7 +58,6 @@ class Endpoint:
         self._shown: tuple[Resource, Resource] | None = None
         renderer = Renderer(guard, self._target, scope_labels=scope_labels)
         store = provider.store
-        source: Source
         self._server = Server(self.scrape, host, port, guard) if listens else None
         if isinstance(store, SharedStore):
             group = GroupSource(
@@ -80,8 +79,7 @@ class Endpoint:
                 sweep=lambda: store.group.sweep(0.05),
             )
         else:
-            source = LocalSource(provider)
-            self._scraper = Scraper(source, renderer)
+            self._scraper = Scraper(LocalSource(provider), renderer)
             self._keeper = Keeper(self._server, guard)
         in_forked_child(self.after_fork, guard.failed)
 
