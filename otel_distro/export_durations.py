@@ -10,7 +10,8 @@ from typing import Final
 
 from opentelemetry.metrics import Histogram, Meter
 
-from otel_distro.components import Component, server_of
+from otel_distro.components import Component
+from otel_distro.conventions import server_of
 
 DURATIONS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds; a collector next door answers in milliseconds, one that is away is tried again for minutes."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from otel_distro.components import Component, server_of
+from otel_distro.components import Component
+from otel_distro.conventions import server_of
 from otel_distro.guard import Guard
 from otel_distro.process import in_forked_child
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from opentelemetry.metrics import Histogram
 
 from otel_distro.bounded import BoundedCache
+from otel_distro.conventions import server_of
 from otel_distro.ledger import Entry
 from otel_distro.tracing.client import ClientSpans, encoded
 from otel_distro.tracing.common import Common, ids_of
@@ -20,7 +20,6 @@ from .binding import Records, histogram_series
 from .calls import CLIENT
 
 _MAX_SERIES = 64
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Ending(Common):
@@ -80,7 +79,7 @@ class Target:
         upper = method.strip().upper()
         recorded = upper if upper in known else "_OTHER"
         self.name = upper if recorded == upper else "HTTP"
-        self.attributes: dict[str, Any] = {"http.request.method": recorded, **_server(origin)}
+        self.attributes: dict[str, Any] = {"http.request.method": recorded, **server_of(origin)}
         self._metric_attributes = dict(self.attributes)
         if method.strip() != recorded:
             self.attributes["http.request.method_original"] = method.strip()
@@ -111,15 +110,3 @@ class Target:
 def is_error(status: int) -> bool:
     """Whether a client counts this status as an error (semantic conventions, "HTTP client", status); 0 is none."""
     return status >= 400 or 0 < status < 100
-
-
-def _server(origin: str) -> dict[str, Any]:
-    try:
-        parts = urlsplit(origin)
-        host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
-        return {}
-    if not host:
-        return {}
-    # required by the conventions also where it is the scheme's own
-    return {"server.address": host} if port is None else {"server.address": host, "server.port": port}

@@ -11,7 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from otel_distro import settings
-from otel_distro.components import Component, server_of
+from otel_distro.components import Component
+from otel_distro.conventions import server_of
 from otel_distro.export_durations import ExportDurations
 from otel_distro.metrics import LeanMeterProvider
 from otel_distro.metrics.groups import Groups
