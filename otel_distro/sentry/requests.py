@@ -25,6 +25,7 @@ from otel_distro.tracing.context import current_span_context
 
 from ._scopes import LazyScope, filling, isolation_scope, lazy, renew, restore
 from .link import note, was_told
+from .scrub import HEADERS
 
 Scope = MutableMapping[str, Any]
 Call = Callable[[Any, Scope, Any, Any], Awaitable[None]]
@@ -36,8 +37,6 @@ _NORMAL_CLOSE = frozenset({1000, 1001, 1005, 1006})
 """Ends of a WebSocket that are no errors of the application's (RFC 6455, 7.4.1): done, going away, without a word."""
 _UNHANDLED = {"type": "asgi", "handled": False}
 _HANDLED = {"type": "starlette", "handled": True}
-_HEADERS = frozenset({"host", "content-type", "content-length", "accept", "user-agent"})
-"""Headers that tell nothing of who asks, and are no credentials."""
 
 
 class Request(NamedTuple):
@@ -83,7 +82,7 @@ class Request(NamedTuple):
         found: dict[str, Any] = {"url": f"{asgi.get('scheme', 'http')}://{host}{path}"}
         if asgi.get("method"):
             found["method"] = asgi["method"]
-        found["headers"] = {name: value for name, value in headers.items() if personal or name in _HEADERS}
+        found["headers"] = {name: value for name, value in headers.items() if personal or name in HEADERS}
         if personal:
             query = asgi.get("query_string") or b""
             found["query_string"] = query.decode("latin-1") if isinstance(query, bytes) else str(query)

@@ -25,7 +25,8 @@ from otel_distro.redaction import (
 from .limits import MOST_BYTES
 from .words import shortened, without_literals, without_messages, words
 
-_HEADERS = frozenset({"host", "content-type", "content-length", "accept", "user-agent"})
+HEADERS = frozenset({"host", "content-type", "content-length", "accept", "user-agent"})
+"""Headers that tell nothing of who asks, and are no credentials."""
 _PARAMETER = "sentry.message.parameter."
 _TEMPLATE = "sentry.message.template"
 _ASYNCIO = "asyncio"
@@ -213,7 +214,7 @@ def _request(request: Any) -> None:
         request["url"] = _bare(request["url"])
     headers = request.get("headers")
     if isinstance(headers, dict):
-        request["headers"] = {name: value for name, value in headers.items() if str(name).lower() in _HEADERS}
+        request["headers"] = {name: value for name, value in headers.items() if str(name).lower() in HEADERS}
 
 
 def _user(event: Json) -> None:
@@ -289,4 +290,4 @@ def _without(value: Any) -> Any:
     return None if value is None else REDACTED
 
 
-__all__ = ["Scrub"]
+__all__ = ["HEADERS", "Scrub"]
