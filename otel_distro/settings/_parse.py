@@ -9,6 +9,7 @@ from urllib.parse import quote
 from otel_distro.records import replace
 
 from . import _aliases, _rules
+from ._parts import InstalledNames
 from ._problem import Problem, Weight
 from ._values import DROPPED, Unusable
 from ._variable import SPEC, Group, Record, Variable
@@ -29,9 +30,6 @@ INTERNAL = frozenset(
     }
 )
 """What processes of one launch leave to each other, and where the development scripts keep their downloads."""
-
-InstalledNames = Callable[[str], Iterable[str]]
-"""Names installed under an entry-point group, asked only when a list names something that is not built in."""
 
 
 def parse(

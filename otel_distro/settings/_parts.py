@@ -9,6 +9,7 @@ from ._values import did_you_mean
 from .catalogue import Python
 
 InstalledNames = Callable[[str], Iterable[str]]
+"""Names installed under an entry-point group, asked only when a list names something that is not built in."""
 
 _BUILT_IN_PROPAGATORS = ("tracecontext", "baggage", "none")
 

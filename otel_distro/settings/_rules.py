@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from . import _log_rules, _parts
@@ -18,7 +18,7 @@ RATIO_SAMPLERS = ("traceidratio", "parentbased_traceidratio")
 def apply(
     settings: Settings,
     environ: Mapping[str, str],
-    installed: Callable[[str], Iterable[str]],
+    installed: _parts.InstalledNames,
     problems: list[Problem],
     exact: Collection[str] = (),
 ) -> Settings:
@@ -218,7 +218,7 @@ def _batch(batch: Batch, prefix: str, environ: Mapping[str, str], problems: list
     return batch.replace(max_export_batch_size=size)
 
 
-def _sampler(traces: Traces, installed: Callable[[str], Iterable[str]], problems: list[Problem]) -> Traces:
+def _sampler(traces: Traces, installed: _parts.InstalledNames, problems: list[Problem]) -> Traces:
     name, argument = traces.sampler.lower(), traces.sampler_arg
     if name not in SAMPLERS:
         if traces.sampler in set(installed("opentelemetry_traces_sampler")):

@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from otel_distro.records import dataclass, field, replace
 from otel_distro.settings._problem import Problem
 
+from ._document import parse
+from ._mapping import map_document
+
 VARIABLE = "OTEL_CONFIG_FILE"
 _MOST_BYTES = 1_000_000
 _INSTEAD = "the other variables and the defaults count"
@@ -53,24 +56,18 @@ def declared(
     specified: frozenset[str],
     read: Callable[[str], str] = _read,
 ) -> Declared:
-    """What the file named by `OTEL_CONFIG_FILE` says; the environment itself where there is none or it is broken.
+    """What the file named by `OTEL_CONFIG_FILE` says; the environment itself where that is broken.
 
     Variables of the specification are ignored beside a file (specification, SDK environment variables); those that
     it has no word for, which are Python's and ours, count as ever.
 
     Args:
-        environ: the environment.
+        environ: the environment, with that variable.
         problems: gets what cannot be used.
         specified: names of the specification's variables.
         read: gives the text of the file at a path; raises `OSError` or `ValueError`.
     """
-    path = environ.get(VARIABLE, "").strip()
-    if not path:
-        return Declared(environ)
-    # who has no file does not pay for these
-    from ._document import parse
-    from ._mapping import map_document
-
+    path = environ[VARIABLE].strip()
     try:
         document, referenced = parse(read(path), path, environ)
         found = map_document(document)
