@@ -14,7 +14,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.util.types import Attributes
 
 from otel_distro.guard import Guard, start_thread
-from otel_distro.process import in_forked_child, unforked
+from otel_distro.process import Deadline, in_forked_child, unforked
 
 from .adopted import adopt_if_imported
 from .cells import LocalStore, Store
@@ -157,12 +157,12 @@ class LeanMeterProvider(MeterProvider):
         Returns:
             Whether all of them did; a reader that fails is counted and does not stop the others.
         """
-        deadline = time.monotonic() + timeout_millis / 1000
+        deadline = Deadline(timeout_millis / 1000)
         for late in self._late:
             late.come()
         good = all(late.there for late in self._late)
         for reader in self._collections:
-            left = max(1.0, (deadline - time.monotonic()) * 1000)
+            left = max(1.0, deadline.left() * 1000)
             good = self._guard.call("metric reader", False, reader.force_flush, left) is not False and good
         return good
 
@@ -177,11 +177,11 @@ class LeanMeterProvider(MeterProvider):
             if self._closed:
                 return
             self._closed = True
-        deadline = time.monotonic() + timeout_millis / 1000
+        deadline = Deadline(timeout_millis / 1000)
         for late in self._late:
             late.end()
         for reader in self._collections:
-            left = max(1.0, (deadline - time.monotonic()) * 1000)
+            left = max(1.0, deadline.left() * 1000)
             self._guard.call("metric reader", None, reader.shutdown, left)
 
     def observe(self, timeout_millis: float = 10_000) -> None:

@@ -20,6 +20,7 @@ from otel_distro.guard import Guard, start_thread
 from otel_distro.metrics.shared.member import names
 from otel_distro.metrics.shared.runtime import locked
 from otel_distro.metrics.shared.store import SOCKET
+from otel_distro.process import Deadline
 
 from .server import Server
 
@@ -252,9 +253,9 @@ def ask(directory: Path, me: str) -> None:
             with contextlib.suppress(OSError), _address(directory / (name + SOCKET)) as address:
                 mouth.sendto(b"?", address)
                 asked += 1
-        end = time.monotonic() + _ANSWERS
+        deadline = Deadline(_ANSWERS)
         waiting = select.poll()
         waiting.register(mouth, select.POLLIN)
-        while asked and waiting.poll(max(0.0, end - time.monotonic()) * 1000):
+        while asked and waiting.poll(deadline.left() * 1000):
             mouth.recv(16)
             asked -= 1
