@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -123,8 +124,9 @@ def test_a_lost_optimistic_lock_is_no_error(client: Any, recording: Recording) -
         pipeline.set("user:1", "mine").get("user:1")
         with pytest.raises(redis.WatchError):
             pipeline.execute()
-    names = ["WATCH", "SET", "MULTI", "UNWATCH"]
-    assert sorted(span.name for span in recording.spans) == sorted(names[: len(recording.spans)])
+    counts = Counter(span.name for span in recording.spans)
+    # not every redis-py sends the last one, which is the client's own
+    assert counts - Counter(["UNWATCH"]) == Counter(["WATCH", "SET", "MULTI"])
     assert all(span.status.status_code is StatusCode.UNSET for span in recording.spans)
 
 
