@@ -75,13 +75,11 @@ class Connection:
     Args:
         endpoint: where requests go.
         proxy: by which way, None for the direct one.
-        tls: context for https endpoints.
     """
 
-    def __init__(self, endpoint: Endpoint, proxy: Endpoint | None, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, endpoint: Endpoint, proxy: Endpoint | None) -> None:
         self._endpoint = endpoint
         self._proxy = proxy
-        self._tls = tls
         self._socket: socket.socket | None = None
         self._used = 0.0
 
@@ -99,8 +97,12 @@ class Connection:
             self.close()
         return self._socket is not None
 
-    def open(self, deadline: Deadline) -> None:
-        """Connect, by the proxy and with TLS where they are set.
+    def open(self, deadline: Deadline, tls: ssl.SSLContext | None) -> None:
+        """Connect, by the proxy where one is set.
+
+        Args:
+            deadline: for all of it.
+            tls: context for https endpoints.
 
         Raises:
             OSError: no connection within the deadline, or the proxy refused.
@@ -110,10 +112,10 @@ class Connection:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._proxy is not None and self._endpoint.secure:
             self._tunnel(sock, self._proxy, deadline)
-        if self._tls is not None:
+        if tls is not None:
             sock.settimeout(left(deadline))
             # a failed handshake closes the socket
-            self._socket = self._tls.wrap_socket(sock, server_hostname=self._endpoint.host)
+            self._socket = tls.wrap_socket(sock, server_hostname=self._endpoint.host)
 
     def begin(self, head: bytes, body: bytes) -> bytes | None:
         """Send as much of a request as the kernel takes without waiting.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from otel_distro.records import dataclass
@@ -22,6 +23,10 @@ class Tls:
     certificate: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+
+    def files(self) -> tuple[tuple[int, ...], ...]:
+        """What tells a file that was replaced from the one before; empty for one that is not there or not named."""
+        return tuple(_seen(file) for file in (self.certificate, self.client_certificate, self.client_key))
 
     def context(self) -> ssl.SSLContext:
         """The TLS context.
@@ -44,6 +49,16 @@ class Tls:
                 lambda file: context.load_cert_chain(str(file), self.client_key, password=lambda: ""),
             )
         return context
+
+
+def _seen(file: str | None) -> tuple[int, ...]:
+    if not file:
+        return ()
+    try:
+        found = os.stat(file)  # noqa: PTH116 - no pathlib in applications' processes
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _load(what: str, file: str | None, load: Callable[[str | None], Any]) -> Any:

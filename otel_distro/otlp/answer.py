@@ -40,6 +40,7 @@ class Answer(NamedTuple):
         message: the server's words or the connection's error, one bounded line; may be empty.
         rejected: items of an accepted batch that the server did not take (partial success).
         retry_after: seconds the server asks to wait, None where it does not.
+        tls: there was no connection for a certificate that one side does not trust, or a file of them.
     """
 
     result: Result
@@ -47,6 +48,7 @@ class Answer(NamedTuple):
     message: str = ""
     rejected: int = 0
     retry_after: float | None = None
+    tls: bool = False
 
     @property
     def error_type(self) -> str:
@@ -56,9 +58,9 @@ class Answer(NamedTuple):
         return "no_answer" if self.status is None else str(self.status)
 
 
-def no_answer(reason: str) -> Answer:
+def no_answer(reason: str, *, tls: bool = False) -> Answer:
     """The connection failed: worth another attempt."""
-    return Answer(Result.RETRY, None, one_line(reason))
+    return Answer(Result.RETRY, None, one_line(reason), tls=tls)
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:

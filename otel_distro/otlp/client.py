@@ -88,6 +88,8 @@ class OtlpClient:
             raise ValueError("a proxy that is itself reached by https is not supported")
         self._head = self._request_head(content_type, headers or {})
         self._context: ssl.SSLContext | None = None
+        self._files: object = None
+        self._unusable = ""
         self._connection: Connection | None = None
         self._pid = 0
 
@@ -97,26 +99,19 @@ class OtlpClient:
         return not (self._gzip or self.endpoint.secure)
 
     def send(self, body: bytes, *, seconds: float | None = None) -> Answer:
-        """Post `body` once, and tell what came of it; only unusable TLS files raise.
+        """Post `body` once, and tell what came of it; nothing raises.
 
         Args:
             body: the encoded request.
             seconds: a shorter limit than the client's timeout.
-
-        Raises:
-            TlsUnusable: a certificate or key file cannot be used; nothing was sent.
         """
         limit = self.timeout if seconds is None else min(self.timeout, seconds)
         deadline = Deadline(limit)
         body = _packed(body) if self._gzip else body
         try:
             return self._read(*self._exchange(self._head_of(body) + body, deadline))
-        except TlsUnusable:
-            raise
         except Exception as error:  # noqa: BLE001 - whatever broke, the batch was not delivered
-            self.close()
-            let_through(error)
-            return no_answer(in_words(error, limit))
+            return self._broken(error, limit)
 
     def begin(self, body: bytes) -> bytes | None:
         """Post `body` from here, if that takes no waiting and no packing; `finish` must follow.
@@ -148,9 +143,19 @@ class OtlpClient:
             except (NoAnswer, BrokenPipeError):
                 return self.send(body, seconds=deadline.left())
         except Exception as error:  # noqa: BLE001 - as in `send`
-            self.close()
-            let_through(error)
-            return no_answer(in_words(error, limit))
+            return self._broken(error, limit)
+
+    def _broken(self, error: Exception, limit: float) -> Answer:
+        import ssl
+
+        self.close()
+        let_through(error)
+        if isinstance(error, TlsUnusable):
+            return no_answer(str(error), tls=True)
+        words = in_words(error, limit)
+        if not isinstance(error, ssl.SSLError):
+            return no_answer(words)
+        return no_answer(f"{words}; {self._unusable}" if self._unusable else words, tls=True)
 
     def _head_of(self, body: bytes) -> bytes:
         return b"%bContent-Length: %d\r\n\r\n" % (self._head, len(body))
@@ -168,18 +173,33 @@ class OtlpClient:
             except (NoAnswer, BrokenPipeError):
                 # closed by the server while it was idle, which is its right: once more, on a new connection
                 connection.close()
-        connection.open(deadline)
+        connection.open(deadline, self._trust() if self.endpoint.secure else None)
         return connection.exchange(request, deadline)
+
+    def _trust(self) -> ssl.SSLContext:
+        """What a new connection trusts and shows: the files of now, or those of before while these cannot be used.
+
+        Raises:
+            TlsUnusable: a certificate or key file cannot be used, and none could before.
+        """
+        files = self._tls.files()
+        if self._context is None or files != self._files:
+            try:
+                self._context = self._tls.context()
+                self._files, self._unusable = files, ""
+            except TlsUnusable as error:
+                if self._context is None:
+                    raise
+                self._unusable = str(error)  # mostly a certificate whose key is still to come
+        return self._context
 
     def _owned(self) -> Connection:
         pid = os.getpid()
         if self._connection is None or self._pid != pid:
             self.close()
-            if self.endpoint.secure and self._context is None:
-                self._context = self._tls.context()
             from ._http import Connection  # by the sender's thread: see `_late`
 
-            self._connection = Connection(self.endpoint, self._proxy, self._context)
+            self._connection = Connection(self.endpoint, self._proxy)
             self._pid = pid
         return self._connection
 

@@ -14,8 +14,7 @@ from otel_distro.guard import start_thread
 from otel_distro.process import Deadline, in_forked_child, unforked
 
 from ._batch import Encoded
-from ._tls import TlsUnusable
-from .answer import Answer, Result
+from .answer import Answer
 from .backoff import Backoff
 from .client import OtlpClient
 from .express import Express
@@ -401,8 +400,6 @@ class Sender:
         self._changed.release()
         try:
             answer = send(begun.body, begun.rest, seconds=seconds)
-        except TlsUnusable as error:
-            answer = Answer(Result.REFUSED, None, str(error))
         finally:
             self._changed.acquire()
             self._busy = False

@@ -63,7 +63,8 @@ class Voice:
         if answer is None:
             return
         self._said_at = time.monotonic()
-        self._later.warn(self._words.away(_told(answer)), once=f"otlp away {self._authority} {self._outages}")
+        words = self._words.untrusted if answer.tls else self._words.away
+        self._later.warn(words(_told(answer)), once=f"otlp away {self._authority} {self._outages}")
 
     def held(self, seconds: float) -> None:
         """The target took a request, and wants no other for so long."""
@@ -129,6 +130,13 @@ class Words:
         return (
             f"{self.who} does not take telemetry: {why}; it waits, and is sent when"
             f" {self.name} is back (check that it runs, and OTEL_EXPORTER_OTLP_ENDPOINT)"
+        )
+
+    def untrusted(self, why: str) -> str:
+        """There is no connection by TLS."""
+        return (
+            f"{self.who} does not take telemetry: {why}; it waits, and is sent when that is mended (check"
+            " OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY: a renewed file is read by itself)"
         )
 
     def back(self, seconds: float, waiting: int, dropped: int) -> str:

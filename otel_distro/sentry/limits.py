@@ -62,6 +62,9 @@ class SentryWords(Words):
             " are too many (check SENTRY_DSN and the network; SENTRY_TRACES_SAMPLE_RATE sends fewer)"
         )
 
+    untrusted = away
+    """Its certificates are those of the system: no variable of ours is about them."""
+
     def remedy(self, status: int) -> str:
         """What to do about any refusal."""
         return (

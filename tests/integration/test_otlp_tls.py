@@ -74,8 +74,8 @@ def test_a_client_shows_its_certificate_when_asked(certificates: Certificates) -
                 assert len(speaking.lines) == (0 if fine else 1)
 
 
-def test_unusable_files_switch_the_exporter_off_with_one_line(certificates: Certificates, tmp_path: Path) -> None:
-    """A missing or broken file sends nothing, not even in plain text: one line that names it, everything counted."""
+def test_unusable_files_send_nothing_with_one_line(certificates: Certificates, tmp_path: Path) -> None:
+    """A missing or broken file sends nothing, not even in plain text: it waits, and one line names file and variable."""
     broken = tmp_path / "broken.pem"
     broken.write_text("not a certificate")
     authority, client = str(certificates.authority), [str(path) for path in certificates.client]
@@ -92,16 +92,76 @@ def test_unusable_files_switch_the_exporter_off_with_one_line(certificates: Cert
     for files in cases:
         with RawServer(keep_answering(OK)) as server:
             with Speaking(server.url.replace("http:", "https:"), **files) as speaking:
-                speaking.send(1)
-                speaking.send(2)
+                assert not speaking.send(1)
+                assert not speaking.send(2)
                 stats = speaking.sender.stats()
-                assert stats.off, files
-                assert dict(stats.dropped) == {"exporter off": 2}
-                assert stats.queued == 0
+                assert (stats.off, stats.queued, dict(stats.dropped)) == ("", 2, {}), files
             assert server.connections == 0
-            assert len(speaking.lines) == 1, speaking.lines
-            assert "stays off" in speaking.lines[0]
+            assert len(speaking.lines) == 2, speaking.lines  # and one at the end, of what was lost
+            assert "check OTEL_EXPORTER_OTLP_CERTIFICATE" in speaking.lines[0]
             assert any(path in speaking.lines[0] for path in files.values()) or "client key" in speaking.lines[0]
+
+
+def renew(pair: tuple[Path, Path], source: tuple[Path, Path]) -> None:
+    """Replace a certificate and its key as a secret's mount does: by other files under the same names."""
+    for old, new in zip(pair, source, strict=True):
+        fresh = old.with_suffix(".new")
+        fresh.write_bytes(new.read_bytes())
+        fresh.replace(old)
+
+
+def test_renewed_files_are_used_without_a_restart(certificates: Certificates, tmp_path: Path) -> None:
+    """An authority and a client's certificate that are replaced are those of the next connection; nothing is lost."""
+    trusted, pair = tmp_path / "ca.pem", (tmp_path / "tls.crt", tmp_path / "tls.key")
+    context = certificates.server_context(certificates.server, clients_of=certificates.authority)
+    with (
+        RawServer(keep_answering(OK), context) as server,
+        Speaking(
+            server.url, certificate=str(trusted), client_certificate=str(pair[0]), client_key=str(pair[1])
+        ) as speaking,
+    ):
+        assert not speaking.send(1)  # the secret is not there yet
+        trusted.write_bytes(certificates.stranger.read_bytes())
+        renew(pair, certificates.strange_client)
+        assert not speaking.send(2)  # this side does not trust the other
+        renew((trusted, pair[1]), (certificates.authority, certificates.client[1]))
+        assert not speaking.send(3)  # the key alone is new: what was before goes on, and is not trusted
+        renew(pair, certificates.client)
+        assert speaking.send(4)
+        stats = speaking.sender.stats()
+        assert (stats.sent, stats.queued, dict(stats.dropped)) == (4, 0, {})
+        away, back = speaking.lines
+        assert str(trusted) in away
+        assert "a renewed file is read by itself" in away
+        assert "4 spans waited and are sent now, 0 were dropped" in back
+
+
+def test_files_in_the_middle_of_a_renewal_keep_what_works(certificates: Certificates, tmp_path: Path) -> None:
+    """A new connection beside a certificate whose key is still to come shows the pair of before."""
+    pair = (tmp_path / "tls.crt", tmp_path / "tls.key")
+    renew(pair, certificates.client)
+    context = certificates.server_context(certificates.server, clients_of=certificates.authority)
+
+    def once(connection: socket.socket, _: int) -> None:
+        read_request(connection)
+        connection.sendall(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+    with (
+        RawServer(once, context) as server,
+        Speaking(
+            server.url,
+            certificate=str(certificates.authority),
+            client_certificate=str(pair[0]),
+            client_key=str(pair[1]),
+        ) as speaking,
+    ):
+        assert speaking.send(1)
+        renew(pair[:1], certificates.strange_client[:1])
+        assert speaking.send(2)
+        pair[1].unlink()
+        assert speaking.send(3)
+        assert server.connections == 3
+        assert speaking.lines == []
 
 
 def test_a_tunnel_keeps_tls_between_client_and_collector(certificates: Certificates) -> None:
