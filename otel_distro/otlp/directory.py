@@ -159,12 +159,11 @@ class Directory:
         return sorted(found, key=lambda one: one.name), foreign
 
     def sizes(self) -> int:
-        """Bytes in files under the root, of all processes and targets; links are not followed."""
+        """Bytes in the files of this target, of all processes; links are not followed."""
         total = 0
-        for target in _directories(self.root):
-            for shelf in _directories(target):
-                with suppress(OSError), os.scandir(shelf) as entries:
-                    total += sum(e.stat(follow_symlinks=False).st_size for e in entries if e.name.endswith(".otlp"))
+        for shelf in _directories(os.path.join(self.root, self._target)):  # noqa: PTH118 - as above
+            with suppress(OSError), os.scandir(shelf) as entries:
+                total += sum(e.stat(follow_symlinks=False).st_size for e in entries if e.name.endswith(".otlp"))
         return total
 
     def tidy(self) -> None:

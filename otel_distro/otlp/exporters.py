@@ -16,6 +16,8 @@ from .sender import Sender, Settled
 from .spool import Spool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from otel_distro.settings import Distro, Metrics, Otlp
 
     from ._batch import Encoder
@@ -174,7 +176,7 @@ def build_sender(
     later = Later(guard)
     spool = Spool(
         memory_limit=distro.spool_size,
-        directory=_directory(distro.spool_dir, signal, endpoint, encoder.content_type, guard),
+        directory=_directory(distro.spool_dir, encoder, endpoint, otlp.headers, guard),
         directory_limit=distro.spool_size,
         later=later,
     )
@@ -182,7 +184,9 @@ def build_sender(
     return Sender(signal, client, spool, later, backoff=backoff, most_items=joined, settled=settled)
 
 
-def _directory(root: str | None, signal: str, endpoint: Endpoint, content_type: str, guard: Guard) -> Directory | None:
+def _directory(
+    root: str | None, encoder: Encoder, endpoint: Endpoint, headers: Mapping[str, str], guard: Guard
+) -> Directory | None:
     if root is None:
         return None
     try:
@@ -192,6 +196,12 @@ def _directory(root: str | None, signal: str, endpoint: Endpoint, content_type: 
         return None
     import hashlib
 
-    # batches are replayed to where they were meant for: the same signal, place and encoding, whatever the credentials
-    place = f"{signal}\n{endpoint.scheme}://{endpoint.authority}{endpoint.target}\n{content_type}"
-    return Directory(root, f"{signal}-{hashlib.sha256(place.encode()).hexdigest()[:16]}")
+    from otel_distro.redaction.policy import is_secret_parameter
+
+    # batches are replayed to where they were meant for: the same signal, place, encoding and tenant (X-Scope-OrgID),
+    # whatever the credentials, which are renewed
+    place = f"{encoder.signal}\n{endpoint.scheme}://{endpoint.authority}{endpoint.target}\n{encoder.content_type}"
+    place += "".join(
+        sorted(f"\n{name.lower()}: {value}" for name, value in headers.items() if not is_secret_parameter(name))
+    )
+    return Directory(root, f"{encoder.signal}-{hashlib.sha256(place.encode()).hexdigest()[:16]}")

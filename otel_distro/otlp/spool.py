@@ -61,7 +61,7 @@ class Spool:
     Args:
         memory_limit: most bytes in memory.
         directory: where batches go while the collector is away, None for nowhere.
-        directory_limit: most bytes under the directory's root, of all processes together; each drops its own.
+        directory_limit: most bytes in the directory for this target, of all processes together; each drops its own.
         later: gets the failures of the disk.
     """
 
@@ -332,7 +332,7 @@ class Spool:
         )
 
     def _look_around(self) -> None:
-        """See now and then how much the other processes have under the same root."""
+        """See now and then how much the other processes have for the same target."""
         now = time.monotonic()
         if self._directory is not None and now - self._looked > _LOOK_AROUND:
             self._looked = now

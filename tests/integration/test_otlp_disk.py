@@ -15,7 +15,7 @@ import pytest
 
 from otel_distro.settings import Distro
 from tests.otlp_servers import Speaking, batch, refused_url
-from tests.servers.sink import OtlpSink
+from tests.servers.sink import Answer, OtlpSink
 from tests.servers.waiting import wait_until
 
 # submits `count` batches of one span each from `first` on, says "done", and does as it is told: waits, or ends in order
@@ -112,6 +112,26 @@ def test_two_targets_do_not_mix(tmp_path: Path) -> None:
             speaking.sender.submit(batch(3)._replace(body=b""))
             assert speaking.sender.flush(5)
         assert [span.name for span in sink.spans] == ["span 2"]
+    assert len(stored(tmp_path)) == 1
+
+
+def test_two_tenants_do_not_mix(tmp_path: Path) -> None:
+    """What waits under one tenant's header is never sent under another's; a renewed token sends it."""
+    spool = Distro(spool_dir=str(tmp_path))
+    with OtlpSink() as sink:
+        url, sink.answer = f"{sink.url}/v1/traces", Answer(503)
+        for number, (tenant, token) in enumerate((("a", "old"), ("b", "old")), 1):
+            headers = {"X-Scope-OrgID": tenant, "Authorization": f"Bearer {token}"}
+            with Speaking(url, distro=spool, headers=headers) as speaking:
+                speaking.send(number, seconds=1)
+        assert len(stored(tmp_path)) == 2
+        seen = len(sink.requests)
+        sink.answer = Answer()
+        with Speaking(url, distro=spool, headers={"x-scope-orgid": "b", "Authorization": "Bearer new"}) as speaking:
+            assert speaking.send(3)
+        taken = [request.headers["x-scope-orgid"] for request in sink.requests[seen:]]
+        assert set(taken) == {"b"}
+        assert sorted(span.name for span in sink.spans) == ["span 2", "span 3"]
     assert len(stored(tmp_path)) == 1
 
 

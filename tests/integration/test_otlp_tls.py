@@ -75,7 +75,7 @@ def test_a_client_shows_its_certificate_when_asked(certificates: Certificates) -
 
 
 def test_unusable_files_send_nothing_with_one_line(certificates: Certificates, tmp_path: Path) -> None:
-    """A missing or broken file sends nothing, not even in plain text: it waits, and one line names file and variable."""
+    """A missing or broken file sends nothing, not even in plain text: it waits, and a line names file and variables."""
     broken = tmp_path / "broken.pem"
     broken.write_text("not a certificate")
     authority, client = str(certificates.authority), [str(path) for path in certificates.client]

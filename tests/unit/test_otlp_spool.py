@@ -22,10 +22,10 @@ TARGET = "traces-0123456789abcdef"
 class Kept:
     """A spool whose lines are kept."""
 
-    def __init__(self, root: Path | None, *, memory: int = 10_000, disk: int = 100_000) -> None:
+    def __init__(self, root: Path | None, *, memory: int = 10_000, disk: int = 100_000, target: str = TARGET) -> None:
         self.lines: list[str] = []
         self.later = Later(Guard(output=lambda level, text: self.lines.append(text)))
-        self.directory = Directory(str(root), TARGET) if root is not None else None
+        self.directory = Directory(str(root), target) if root is not None else None
         self.spool = Spool(memory_limit=memory, directory=self.directory, directory_limit=disk, later=self.later)
 
     def all(self) -> list[bytes]:
@@ -241,6 +241,18 @@ def test_the_directory_is_bounded_over_all_processes(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in files(tmp_path)) <= 50_000
     assert len(second.spool) + second.spool.dropped["spool full"] == 100
     assert int.from_bytes(second.all()[-1][:4], "big") == 99
+
+
+def test_what_is_left_for_another_target_takes_no_room(tmp_path: Path) -> None:
+    """The limit is one signal's at one endpoint: what waits for one that nobody uses any more costs no room."""
+    left = Kept(tmp_path, disk=50_000, target="traces-of-yesterday")
+    for number in range(40):
+        left.spool.put(noise(number), 1, away=True)
+    left.spool.close(lambda: 1.0)
+    kept = Kept(tmp_path, disk=50_000)
+    for number in range(40):
+        kept.spool.put(noise(number), 1, away=True)
+    assert (len(kept.spool), kept.spool.dropped["spool full"]) == (40, 0)
 
 
 @contextlib.contextmanager
