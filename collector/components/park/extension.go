@@ -3,6 +3,7 @@ package park
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,9 +164,13 @@ func (e *Extension) round(ctx context.Context) {
 	}
 	left, _ := e.lot.state()
 	for refused := 0; left > 0 && refused < refusalsARound && ctx.Err() == nil; left-- {
-		name, about, body, ok := e.lot.first()
-		if !ok {
+		name, about, body, err := e.lot.first()
+		if errors.Is(err, errEmpty) {
 			return
+		}
+		if err != nil {
+			e.unreadable(name, err)
+			continue
 		}
 		answer := (*send)(ctx, about, body)
 		switch {
@@ -184,6 +189,18 @@ func (e *Extension) round(ctx context.Context) {
 			e.lot.back(name)
 		}
 	}
+}
+
+// unreadable waits for its turn again where the file may be read later: a collector without a free descriptor opens none.
+func (e *Extension) unreadable(name string, err error) {
+	about := []zap.Field{zap.String("backend", e.backend), zap.String("file", name), zap.Error(err)}
+	if errors.Is(err, errBroken) || errors.Is(err, fs.ErrNotExist) {
+		e.lot.setAside(name)
+		e.set.Logger.Error("a parked batch is damaged or gone: what was in it is missing", about...)
+		return
+	}
+	e.lot.back(name)
+	e.set.Logger.Warn("a parked batch cannot be read now: it waits", about...)
 }
 
 func (e *Extension) leave(name string, about ticket) {

@@ -15,7 +15,11 @@ import (
 
 const suffix = ".otlp"
 
-var errFull = errors.New("no room: max_bytes is reached")
+var (
+	errFull   = errors.New("no room: max_bytes is reached")
+	errEmpty  = errors.New("nothing is parked")
+	errBroken = errors.New("it is no parked batch")
+)
 
 // ticket is the first line of a parked file; the request's body follows as it was.
 type ticket struct {
@@ -96,21 +100,31 @@ func (l *lot) put(about ticket, body []byte) error {
 	return nil
 }
 
-// first is the batch whose turn it is; ok is false when nothing is parked. A file that cannot be read is set aside.
-func (l *lot) first() (name string, about ticket, body []byte, ok bool) {
+// first is the batch whose turn it is, or errEmpty, errBroken, or why its file cannot be read now.
+func (l *lot) first() (name string, about ticket, body []byte, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.names) > 0 {
-		name = l.names[0]
-		content, err := os.ReadFile(filepath.Join(l.directory, name))
-		head, rest, found := bytes.Cut(content, []byte("\n"))
-		if err == nil && found && json.Unmarshal(head, &about) == nil {
-			return name, about, rest, true
-		}
-		_ = os.Rename(filepath.Join(l.directory, name), filepath.Join(l.directory, name+".broken"))
-		l.forget(name)
+	if len(l.names) == 0 {
+		return "", ticket{}, nil, errEmpty
 	}
-	return "", ticket{}, nil, false
+	name = l.names[0]
+	content, err := os.ReadFile(filepath.Join(l.directory, name))
+	if err != nil {
+		return name, ticket{}, nil, err
+	}
+	head, body, found := bytes.Cut(content, []byte("\n"))
+	if !found || json.Unmarshal(head, &about) != nil {
+		return name, ticket{}, nil, errBroken
+	}
+	return name, about, body, nil
+}
+
+// setAside forgets a batch that can never be offered; what is left of its file stays beside.
+func (l *lot) setAside(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = os.Rename(filepath.Join(l.directory, name), filepath.Join(l.directory, name+".broken"))
+	l.forget(name)
 }
 
 // remove forgets a batch that was delivered or discarded.

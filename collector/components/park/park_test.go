@@ -238,8 +238,8 @@ func TestABatchFromAClockThatWasAheadAgesAllTheSame(t *testing.T) {
 	found, err := openLot(t.TempDir(), 1000)
 	require.NoError(t, err)
 	require.NoError(t, found.put(ticket{Since: found.now()}, []byte("x")))
-	name, about, _, ok := found.first()
-	require.True(t, ok)
+	name, about, _, err := found.first()
+	require.NoError(t, err)
 	about.Since = about.Since.Add(48 * time.Hour) // written by a clock that was two days ahead
 	time.Sleep(time.Millisecond)
 	require.Positive(t, found.age(name, about))
@@ -251,15 +251,37 @@ func TestABrokenFileIsSetAside(t *testing.T) {
 	for name, content := range map[string]string{"1.otlp": "{not json\nxx", "2.otlp": "", "3.otlp.part": "half"} {
 		require.NoError(t, os.WriteFile(filepath.Join(config.Directory, name), []byte(content), 0o600))
 	}
-	found, err := openLot(config.Directory, 100)
+	server, extension := &backend{}, parked(t, newHost(t), config)
+	_, err := client(t, extension, server.address(t)).Export(context.Background(), traces("a"))
 	require.NoError(t, err)
-	_, _, _, ok := found.first()
-	require.False(t, ok)
+	require.Eventually(t, func() bool { count, _ := extension.lot.state(); return count == 0 }, 5*time.Second, 5*time.Millisecond)
 	left, err := filepath.Glob(filepath.Join(config.Directory, "*"))
 	require.NoError(t, err)
 	require.Equal(t, []string{filepath.Join(config.Directory, "1.otlp.broken"), filepath.Join(config.Directory, "2.otlp.broken")}, left)
-	_, size := found.state()
+	_, size := extension.lot.state()
 	require.Zero(t, size)
+}
+
+// A collector that has run out of descriptors opens no file, and none of them is broken.
+func TestAFileThatCannotBeReadNowIsOfferedLater(t *testing.T) {
+	server, at, config := &backend{answer: status.Error(codes.Unauthenticated, "expired")}, newHost(t), quick()
+	extension := parked(t, at, config)
+	sender := client(t, extension, server.address(t))
+	_, err := sender.Export(context.Background(), traces("kept"))
+	require.NoError(t, err)
+	name, _, _, err := extension.lot.first()
+	require.NoError(t, err)
+	path := filepath.Join(config.Directory, name)
+	require.NoError(t, os.Rename(path, path+".elsewhere"))
+	require.NoError(t, os.Mkdir(path, 0o700)) // in the place of a file that cannot be read: root may read any
+	server.say(nil)
+	_, err = sender.Export(context.Background(), traces("later"))
+	require.NoError(t, err)
+	time.Sleep(5 * config.RetryInterval)
+	require.NoError(t, os.Remove(path), "it is where it was")
+	require.NoError(t, os.Rename(path+".elsewhere", path))
+	require.Eventually(t, func() bool { return at.sheet()["tempo delivered "] == 2 }, 5*time.Second, 5*time.Millisecond)
+	require.Equal(t, []string{"later", "kept"}, server.accepted())
 }
 
 func TestHTTPRefusalsAreParkedAndOfferedAgainAsTheyWere(t *testing.T) {
