@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -46,15 +47,26 @@ type checker struct {
 	problems []string
 	enabled  []string
 	taken    map[string]string // address -> where
+	only     bool              // nothing is started, and no directory made: root's would be closed to the collector's user
 }
 
 func (c *checker) wrong(where, format string, arguments ...any) {
 	c.problems = append(c.problems, where+": "+fmt.Sprintf(format, arguments...))
 }
 
-func check(config map[string]any) []string {
+// doubtful is what a check complains of and a start only says: one way in or out is shut until its file is renewed, and all others,
+// with what waits in their queues, have nothing to do with it.
+func (c *checker) doubtful(where, format string, arguments ...any) {
+	if c.only {
+		c.wrong(where, format, arguments...)
+		return
+	}
+	fmt.Fprintf(os.Stderr, "otelcol-start: %s: %s\n", where, fmt.Sprintf(format, arguments...))
+}
+
+func check(config map[string]any, only bool) []string {
 	service, _ := config["service"].(map[string]any)
-	c := &checker{taken: map[string]string{}}
+	c := &checker{taken: map[string]string{}, only: only}
 	for _, name := range list(service["extensions"]) {
 		c.enabled = append(c.enabled, fmt.Sprint(name))
 	}
@@ -152,7 +164,7 @@ func (c *checker) pair(where string, node map[string]any) {
 		return
 	}
 	if leaf, err := x509.ParseCertificate(found.Certificate[0]); err == nil && time.Now().After(leaf.NotAfter) {
-		c.wrong(where, "the certificate %s has expired on %s", certificate, leaf.NotAfter.Format(time.DateOnly))
+		c.doubtful(where, "the certificate %s has expired on %s", certificate, leaf.NotAfter.Format(time.DateOnly))
 	}
 }
 
@@ -262,13 +274,16 @@ func (c *checker) directory(where, path string, create bool) {
 	if path == "" {
 		return
 	}
-	if create {
+	there := path
+	if create && c.only {
+		there = existing(path)
+	} else if create {
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			c.wrong(where, "%v", err)
 			return
 		}
 	}
-	probe, err := os.CreateTemp(path, ".probe-")
+	probe, err := os.CreateTemp(there, ".probe-")
 	if err != nil {
 		c.wrong(where, "%v", err)
 		return
@@ -280,6 +295,18 @@ func (c *checker) directory(where, path string, create bool) {
 		c.wrong(where, "the disk of %s is full: make room first, for a queue that cannot write loses what it sends", path)
 	} else if err != nil {
 		c.wrong(where, "%v", err)
+	}
+}
+
+// existing is the directory that is there, on the way to one that need not be.
+func existing(path string) string {
+	for {
+		_, err := os.Stat(path)
+		above := filepath.Dir(path)
+		if !errors.Is(err, os.ErrNotExist) || above == path {
+			return path
+		}
+		path = above
 	}
 }
 

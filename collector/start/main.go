@@ -66,7 +66,7 @@ func run(arguments []string) error {
 		if err != nil {
 			return err
 		}
-		problems = check(config)
+		problems = check(config, only)
 		sayOrphans(config)
 	}
 	for _, problem := range problems[:max(len(problems)-1, 0)] {

@@ -119,6 +119,17 @@ def test_certificates_and_tokens_are_looked_into(certificates: Certificates, log
             )
 
 
+def test_an_expired_certificate_stops_no_start(certificates: Certificates, logs: Path) -> None:
+    """It is said, and shuts one way until it is renewed; the other branches, and all queues, go on meanwhile."""
+    with prepared(SECURED, certificates, logs) as collector:
+        certificate, key = map(str, certificates.expired)
+        collector.env |= {"OTELCOL_BACKEND_CERT_FILE": certificate, "OTELCOL_BACKEND_KEY_FILE": key}
+        collector.through_start = True
+        collector.start()
+        said = f"otelcol-start: exporters::otlp_grpc/tempo::tls: the certificate {certificate} has expired on"
+        assert said in collector.log.read_text()
+
+
 def test_a_full_disk_is_named(certificates: Certificates, logs: Path) -> None:
     """A queue on it would lose a part of what it sends: it waits for room, and somebody is told that."""
     with prepared(Choice("gateway"), certificates, logs) as collector:
@@ -130,6 +141,13 @@ def test_a_full_disk_is_named(certificates: Certificates, logs: Path) -> None:
         done = subprocess.run(command, env=dict(collector.environment()), capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert f"extensions::file_storage/tempo: the disk of {queues}/tempo is full: make room first" in done.stderr
+
+
+def test_a_check_makes_no_directory(certificates: Certificates, logs: Path) -> None:
+    """Whoever checks is often root, whose directories would be closed to the collector's own user."""
+    with prepared(Choice("gateway"), certificates, logs) as collector:
+        assert complaints(collector) == []
+        assert not (collector.data / "queues").exists()
 
 
 def test_an_extension_that_is_not_enabled_is_named(certificates: Certificates, logs: Path) -> None:
