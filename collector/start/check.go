@@ -254,8 +254,11 @@ func (c *checker) extension(where, name string, settings map[string]any) {
 		directory, _ := settings["directory"].(string)
 		create, given := settings["create_directory"].(bool)
 		c.directory(where, directory, create || !given)
-		if kind == "file_storage" {
+		switch kind {
+		case "file_storage":
 			c.problems = append(c.problems, setAside(where, directory)...)
+		case "ledger":
+			c.ledger(where, directory)
 		}
 	case "bearertokenauth":
 		path, _ := settings["filename"].(string)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,9 @@ import (
 // probe is this program's question to itself: a broken file ends bbolt by a panic in a goroutine of its own, which nothing in
 // the same process can catch.
 const probe = "--probe-queue"
+
+// ledgerMagic is how the file of our ledger begins.
+const ledgerMagic = "OTELDLG1"
 
 // unknown is the probe's exit status where it could not look into the file: that says nothing about what is in it.
 const unknown = 3
@@ -66,14 +70,41 @@ func setAside(where, directory string) []string {
 		if !broken {
 			continue
 		}
-		aside := fmt.Sprintf("%s.broken-%d", path, time.Now().Unix())
-		if err := os.Rename(path, aside); err != nil {
+		aside, err := moveAside(path)
+		if err != nil {
 			problems = append(problems, fmt.Sprintf("%s: the queue file %s is broken and cannot be set aside: %v", where, path, err))
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "otelcol-start: %s: the queue file is broken and was set aside as %s: what waited in it is missing\n", where, aside)
 	}
 	return problems
+}
+
+// moveAside keeps a broken file beside, under the name that is given back.
+func moveAside(path string) (string, error) {
+	aside := fmt.Sprintf("%s.broken-%d", path, time.Now().Unix())
+	return aside, os.Rename(path, aside)
+}
+
+// ledger renames a file of counters that is none: the collector refuses it at every start, and in an image without a shell nobody
+// can move it away. One that begins with zeros was never written.
+func (c *checker) ledger(where, directory string) {
+	path, head := filepath.Join(directory, "ledger.bin"), make([]byte, len(ledgerMagic))
+	file, err := os.Open(path)
+	if directory == "" || err != nil {
+		return // in memory, not made yet, or the collector says it
+	}
+	_, _ = io.ReadFull(file, head) // a shorter file is as if zeros followed, for the collector makes it longer
+	_ = file.Close()
+	if string(head) == ledgerMagic || string(head) == string(make([]byte, len(head))) {
+		return
+	}
+	aside, err := moveAside(path)
+	if err != nil {
+		c.wrong(where, "the ledger %s is broken and cannot be set aside: %v", path, err)
+		return
+	}
+	fmt.Fprintf(os.Stderr, "otelcol-start: %s: the ledger is broken and was set aside as %s: it counts from zero\n", where, aside)
 }
 
 // askAbout runs the probe. A file is broken where the probe says so or panics; a probe that is killed, or cannot run, an open file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from tests.collector.drills.senders import Sdk
     from tests.otlp_servers import Certificates
 
-_LOGS = Path(__file__).resolve().parents[2] / "test-logs" / "drills-short"
-_PAGE = Path(__file__).resolve().parents[2] / "docs" / "collector-drills.md"
+_ROOT = Path(__file__).resolve().parents[2]
+_LOGS = _ROOT / "test-logs" / "drills-short"
+_PAGE = _ROOT / "docs" / "collector-drills.md"
 
 
 def test_short_drills_go_as_expected(certificates: Certificates) -> None:
@@ -43,6 +45,18 @@ def test_help_and_a_word_of_no_drill_run_nothing_and_say_so(capsys: pytest.Captu
     assert "  nothing breaks\n" in capsys.readouterr().out
     assert main(["tempo", "tmepo"]) == 2
     assert "'tmepo'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["drills", "collector-bench"])
+def test_a_python_without_the_dependencies_is_one_line(script: str, tmp_path: Path) -> None:
+    """Whoever runs a script outside the environment of the tests reads what is missing, and no traceback."""
+    for name in ("python3", "python3.13", "python3.12", "python3.11"):
+        (tmp_path / name).write_text("#!/bin/sh\necho Traceback >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    command, env = [str(_ROOT / "scripts" / script), "--help"], {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"scripts/{script}: no Python with the test dependencies is on PATH")
 
 
 def test_the_page_shows_every_drill_and_no_surprise() -> None:

@@ -177,6 +177,21 @@ def test_a_broken_queue_file_is_set_aside(certificates: Certificates, logs: Path
         assert "was set aside" in collector.log.read_text()
 
 
+def test_a_broken_ledger_is_set_aside(certificates: Certificates, logs: Path) -> None:
+    """A file that is no ledger ends the collector at every start; here it is kept beside, said, and counted from zero."""
+    with prepared(Choice("gateway"), certificates, logs) as collector:
+        folder = collector.data / "queues" / "ledger"
+        folder.mkdir(parents=True)
+        broken = b"broken"
+        (folder / "ledger.bin").write_bytes(broken)
+        collector.through_start = True
+        collector.start()
+        collector.restart()
+        kept = [path for path in folder.iterdir() if ".broken-" in path.name]
+        assert [path.read_bytes() for path in kept] == [broken]
+        assert collector.log.read_text().count("the ledger is broken and was set aside") == 1
+
+
 def test_the_queue_of_a_running_collector_stays(certificates: Certificates, logs: Path) -> None:
     """A file that another collector has open is not broken: a check beside it moves nothing, and says so."""
     with prepared(Choice("gateway"), certificates, logs) as collector:
