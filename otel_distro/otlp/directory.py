@@ -149,7 +149,11 @@ class Directory:
             shelf = self._lock_orphan(parent, name)
             if shelf is None:
                 continue
-            stored, others = _contents(shelf)
+            try:
+                stored, others = _contents(shelf)
+            except OSError:
+                _close(shelf)  # else its lock would be ours, and nobody's batches
+                raise
             foreign += [os.path.join(self.root, self._target, name, other) for other in others]  # noqa: PTH118
             found += stored
             if stored or others:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from otel_distro.guard import let_through
+
 from .answer import Answer, Result
 from .backoff import Backoff
 from .spool import TOO_LARGE, Spool, refused
@@ -112,7 +114,12 @@ class Outcomes:
         """The items and the bytes of the next request; 0 and nothing when nothing waits. See `Spool.take`."""
         if self._refused_size and time.monotonic() > self._refused_until:
             self._refused_size = 0
-        return self._spool.take(0 if self.alone else self._most_items, self._refused_size)
+        try:
+            return self._spool.take(0 if self.alone else self._most_items, self._refused_size)
+        except OSError as error:
+            let_through(error)
+            self.not_before = time.monotonic() + self._backoff.wait(1, None, self.chance)
+            return 0, b""
 
     def begun(self, items: int, body: bytes, rest: bytes) -> Begun:
         """Count an attempt."""

@@ -6,6 +6,7 @@ old, and the newest data is what an operator looks for. Everything that goes is 
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -28,6 +29,8 @@ TOO_LARGE = 413
 _MOST_BYTES = 1_000_000
 _MOST_POSTPONED = 3
 _DISK_PAUSE = 30.0
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
+"""Errors of reading that say nothing of the file: an application that leaks descriptors has none left for it."""
 _LOOK_AROUND = 10.0
 
 
@@ -128,6 +131,9 @@ class Spool:
 
         Returns:
             How many items, and the request; 0 and nothing when nothing waits.
+
+        Raises:
+            OSError: the oldest is in a file that cannot be read now, and can be later.
         """
         bodies: list[bytes] = []
         items = size = 0
@@ -141,6 +147,13 @@ class Spool:
             except OSError as error:
                 let_through(error)
                 name = waiting.stored.name if waiting.stored is not None else ""
+                if error.errno in _PASSING:
+                    self._later.failed(
+                        "spool directory, reading", f"{name}: {error.strerror}", remedy="it is tried again"
+                    )
+                    if bodies:
+                        break
+                    raise
                 self._later.failed("spool directory, a file", f"{name}: {error}", remedy="it is left out and counted")
                 self._drop(waiting, CORRUPT)
                 continue

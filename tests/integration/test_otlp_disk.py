@@ -38,6 +38,30 @@ WORKER = textwrap.dedent(
     """
 )
 
+# the same, without a free descriptor for a while; tells what it has dropped, and once more after the end
+EXHAUSTED = textwrap.dedent(
+    """
+    import os, resource, sys
+    from otel_distro.settings import Distro
+    from tests.otlp_servers import Speaking, batch
+    speaking = Speaking(sys.argv[1], distro=Distro(spool_dir=sys.argv[2]))
+    for number in range(1, 6):
+        speaking.sender.submit(batch(number))
+        speaking.sender.flush(10)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    speaking.sender.flush(1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    print(dict(speaking.sender.stats().dropped), speaking.sender.stats().queued, flush=True)
+    sys.stdin.readline()
+    speaking.sender.flush(20)
+    speaking.sender.shutdown(5)
+    print([line for line in speaking.lines if "spool" in line], flush=True)
+    """
+)
+
 
 def worker(url: str, directory: Path, first: int, count: int, then: str) -> subprocess.Popen[str]:
     """A process of its own that exports to `url` with a spool directory."""
@@ -160,6 +184,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("no right to mount a file system")
     yield place
     subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_process_without_a_free_descriptor_loses_no_file(tmp_path: Path) -> None:
+    """What cannot be read for want of a descriptor is said once, waits, and is sent when the application has closed some."""
+    sink = OtlpSink()
+    command = [sys.executable, "-c", EXHAUSTED, f"{sink.url}/v1/traces", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "{} 5\n"
+        with sink:
+            said, _ = process.communicate("\n", timeout=60)
+            assert sorted(span.name for span in sink.spans) == [f"span {number}" for number in range(1, 6)]
+    assert said.count("Too many open files") == 1
 
 
 def test_a_full_disk_costs_one_line(small_disk: Path) -> None:
