@@ -178,7 +178,7 @@ def test_a_broken_queue_file_is_set_aside(certificates: Certificates, logs: Path
 
 
 def test_a_broken_ledger_is_set_aside(certificates: Certificates, logs: Path) -> None:
-    """A file that is no ledger ends the collector at every start; here it is kept beside, said, and counted from zero."""
+    """A file that is no ledger ends the collector at every start; here it is kept beside, said, and begun anew."""
     with prepared(Choice("gateway"), certificates, logs) as collector:
         folder = collector.data / "queues" / "ledger"
         folder.mkdir(parents=True)

@@ -187,7 +187,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_process_without_a_free_descriptor_loses_no_file(tmp_path: Path) -> None:
-    """What cannot be read for want of a descriptor is said once, waits, and is sent when the application has closed some."""
+    """What cannot be read for want of a descriptor is said once, and sent when the application has closed some."""
     sink = OtlpSink()
     command = [sys.executable, "-c", EXHAUSTED, f"{sink.url}/v1/traces", str(tmp_path)]
     with subprocess.Popen(
