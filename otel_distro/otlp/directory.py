@@ -211,14 +211,21 @@ class Directory:
         parent = self._open_parent()
         name = f"{os.getpid()}-{os.urandom(6).hex()}"
         os.mkdir(name, 0o700, dir_fd=parent)
-        directory = _open_private(name, parent)
+        opened: list[int] = []
         try:
+            opened.append(directory := _open_private(name, parent))
             # locked under another name first: nobody finds a lock here that is not held yet
-            lock = os.open(f".{name}", _NEW_FILE, 0o600, dir_fd=parent)
+            opened.append(lock := os.open(f".{name}", _NEW_FILE, 0o600, dir_fd=parent))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(f".{name}", _LOCK, src_dir_fd=parent, dst_dir_fd=directory)
         except OSError:
-            os.close(directory)
+            for descriptor in opened:
+                os.close(descriptor)
+            # what has no lock nobody adopts, and nobody removes
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=parent)
+            with suppress(OSError):
+                os.unlink(f".{name}", dir_fd=parent)
             raise
         self._own = Shelf(name, directory, lock)
         return self._own

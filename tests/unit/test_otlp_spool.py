@@ -266,6 +266,29 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """No further file can be opened, as by an application that leaks descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_process_without_a_free_descriptor_leaves_no_empty_directory(tmp_path: Path) -> None:
+    """A directory of its own that cannot be locked is taken away again: without a lock nobody else ever would."""
+    other, directory = Directory(str(tmp_path), TARGET), Directory(str(tmp_path), TARGET)
+    other.write(b"x", 1, 1, 1)
+    assert directory.adopt() == ([], [])
+    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        directory.write(b"x", 1, 1, 2)
+    assert len([*(tmp_path / TARGET).iterdir()]) == 1
+
+
 def test_a_full_disk_leaves_everything_in_memory_with_one_line(tmp_path: Path) -> None:
     """When files cannot be written, batches wait in bounded memory, nothing half-written stays; one line."""
     kept = Kept(tmp_path, memory=5_000)
