@@ -38,7 +38,8 @@ class Limits:
         if status == 429 and seconds is None:
             seconds = _seconds(headers.get("retry-after")) or _DEFAULT
         if seconds:
-            self._until = self._clock() + min(seconds, LONGEST)
+            seconds = min(seconds, LONGEST)  # also for who waits: infinity is no time that a lock can be waited for
+            self._until = self._clock() + seconds
         answer = read_answer(status, headers, body)
         if status in _WITHOUT_OTLP:
             return Answer(

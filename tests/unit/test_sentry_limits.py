@@ -54,11 +54,14 @@ def test_too_many_requests_wait_as_long_as_asked(headers: dict[str, str], wait: 
     assert limits.left() == 0
 
 
-def test_no_limit_lasts_for_ever() -> None:
-    """Whatever Sentry asks for, it is asked again after a day."""
+@pytest.mark.parametrize("header", ["retry-after", "x-sentry-rate-limits"])
+@pytest.mark.parametrize("asked", ["1e9", "99999999999", "1e300", "inf"])
+def test_no_limit_lasts_for_ever(header: str, asked: str) -> None:
+    """Whatever Sentry asks for, it is asked again after a day, by the answer's own wait as well."""
     limits = Limits(Clock())
-    limits.read(429, {"retry-after": "1e9"}, b"")
+    answer = limits.read(429, {header: asked}, b"")
     assert limits.left() == LONGEST
+    assert answer.retry_after == LONGEST
 
 
 @pytest.mark.parametrize("status", [403, 404, 405])
