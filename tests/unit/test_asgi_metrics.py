@@ -47,6 +47,19 @@ def test_duration(rig):
     assert tuple(point.explicit_bounds) == HTTP_DURATION_BOUNDARIES
 
 
+def test_a_stranger_makes_no_series(rig):
+    """A version of HTTP that there is not, a scheme that is none and a method that nobody knows are told apart by nothing."""
+    for number in range(10):
+        get(_app(_reading), "/p/1", http_version=f"{number}.{number + 2}", scheme=f"s{number}")
+    [point] = rig.points(DURATION)
+    assert dict(point.attributes) == {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "http.route": "/p/{x}",
+        "url.scheme": "http",
+    }
+
+
 def test_failures_are_told_apart(rig):
     """`error.type` is the exception's or the status, and absent from what went well."""
 

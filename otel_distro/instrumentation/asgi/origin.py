@@ -20,6 +20,8 @@ from .metrics import Group, Groups
 from .options import Scope
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_VERSIONS = frozenset({"0.9", "1.0", "1.1", "2", "2.0", "3", "3.0"})
+"""Versions of HTTP that there are; h11 takes any two digits, of which a stranger makes a hundred series of each."""
 _REMEMBERED = 65_536  # characters of headers
 # longer values are cut: a span is no place for a megabyte somebody sent
 MAX_PATH = 4_096
@@ -230,8 +232,9 @@ class Origins:
     def _make(self, key: tuple[object, ...], scope: Scope) -> Origin:
         method, scheme, version, host = key
         websocket = scope["type"] == "websocket"
-        scheme = str(scheme) if scheme else ("ws" if websocket else "http")
-        version = str(version) if version else ""
+        # some servers take it from a header (`X-Forwarded-Proto`) as it comes
+        scheme = str(scheme) if scheme in _PORTS else ("ws" if websocket else "http")
+        version = str(version) if version in _VERSIONS else ""
         attributes: dict[str, AnyValue] = {"url.scheme": scheme, **_server(host, scheme)}
         if websocket:
             attributes["network.protocol.name"] = "websocket"
