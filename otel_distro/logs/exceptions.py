@@ -43,7 +43,7 @@ def _structured(error: BaseException, depth: int, room: Iterator[int]) -> dict[s
         found["frames_left_out"] = left_out
     notes = _notes(error)
     if isinstance(notes, list):
-        found["notes"] = [redact_message(note[:LONGEST]) for note in notes[:_MOST_NOTES] if type(note) is str]
+        found["notes"] = [_redacted(note) for note in notes[:_MOST_NOTES] if type(note) is str]
     if depth < _MOST_CAUSES:
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if cause is not None and cause is not error and next(room, None) is not None:
@@ -79,7 +79,11 @@ def stack_text(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    return redact_message(redact_exception(text_of(error)[:LONGEST]))
+    return _redacted(text_of(error))
+
+
+def _redacted(text: str) -> str:
+    return redact_message(redact_exception(text[:LONGEST]))
 
 
 def _notes(error: BaseException) -> object:

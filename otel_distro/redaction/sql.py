@@ -78,7 +78,7 @@ _BY_ESCAPES: dict[tuple[str, bool | None], Callable[[], re.Pattern[str]]] = {
     ("mariadb", False): _MYSQL_PLAIN,
     ("postgresql", True): _POSTGRESQL_OLD,
 }
-_PARAMETER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+(?:::[\w ]+(?:\(\?\))?)?)"
+_PARAMETER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+(?:::\w++(?: \w++)*+(?:\(\?\))?)?)"
 _IN_LIST = late(rf"(\bIN\s*\()\s*{_PARAMETER}(?:\s*,\s*{_PARAMETER})+\s*\)", re.IGNORECASE)
 _PLAIN_IDENTIFIER = late(r'"[^\W\d][\w .$-]{0,62}"')
 

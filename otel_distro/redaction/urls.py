@@ -130,13 +130,15 @@ def redact_exception(text: str) -> str:
     """An exception's message or stack trace without what the spans below it do not tell either.
 
     SQLAlchemy appends the statement and its parameters to the message, PostgreSQL the key that was violated, HTTP
-    clients the whole URL.
+    clients the whole URL; see also `drivers`.
     """
+    from .drivers import without_values  # late: a process without errors does not need it
+
     if "\n[" in text:
         text = _STATEMENT_IN_TEXT().sub("", text)
     if "Key (" in text:
         text = _KEY_IN_TEXT().sub(rf"\1({PLACEHOLDER})", text)
-    return redact_text(text)
+    return redact_text(without_values(text))
 
 
 def redact_text(text: str) -> str:

@@ -41,11 +41,12 @@ def test_a_later_version_may_say_512_bytes() -> None:
     assert parse_traceparent(longest[:-1] + b"\n") is None
 
 
-@pytest.mark.parametrize("unit", ["a", "_", "a_", "(", "a (", "AS ", "?, ", "x'"])
-def test_a_statement_is_searched_once(unit: str) -> None:
+@pytest.mark.parametrize("unit", ["a", "_", "a_", "(", "a (", "AS ", "?, ", "x'", " ", "IN ($1::a "])
+@pytest.mark.parametrize("head", ["WITH ", "IN ($1::"])
+def test_a_statement_is_searched_once(unit: str, head: str) -> None:
     """A statement of one long word, or of many, has a summary and a text without literals."""
-    text = f"WITH {unit * (_LONG // 4 // len(unit))}"
-    assert summarize(text).operation in {"", "WITH"}
+    text = f"{head}{unit * (_LONG // 4 // len(unit))}"
+    assert summarize(text).operation in {"", "WITH", "IN"}
     assert sanitize_sql(text, "postgresql")
 
 
