@@ -441,3 +441,44 @@ def test_a_fork_during_a_scrape_hangs_nobody(base: Path) -> None:
         print("done")
     """
     assert in_another_process(code, base) == "done\n"
+
+
+def test_a_directory_of_another_user_is_no_base(base: Path) -> None:
+    """Whoever owns it may put anything in the place of ours; one that is sticky, as `/tmp`, or root's, is good."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a directory away")
+    guard = Guard(output=lambda level, text: None)
+    os.chown(base, 65534, 65534)
+    assert isinstance(open_store([base], "g", guard), LocalStore)
+    base.chmod(0o1777)
+    Group(base, "g").leave()
+    code = """
+        import os, sys
+        from pathlib import Path
+        from otel_distro.metrics.shared import Group
+        os.seteuid(65534)
+        Group(Path(sys.argv[1]), "g").leave()
+        print("joined")
+    """
+    with tempfile.TemporaryDirectory(prefix="metrics-") as folder:
+        Path(folder).chmod(0o777)
+        assert in_another_process(code, folder) == "joined\n"
+
+
+def test_only_groups_are_swept_away(base: Path) -> None:
+    """What is not called as a group is, or lies behind a link in the place of the groups, is never removed."""
+    group, name = Group(base, group_name("mine")), group_name("ended")
+    left, other = group.parent / name, group.parent / "precious"
+    for folder in (left, other):
+        folder.mkdir(mode=0o700)
+        os.utime(folder, (1, 1))
+    assert group.sweep(1.0) == 1
+    assert not left.exists()
+    assert other.exists()
+    elsewhere = base / "elsewhere"
+    (elsewhere / name).mkdir(parents=True)
+    os.utime(elsewhere / name, (1, 1))
+    group.parent.rename(base / "away")
+    group.parent.symlink_to(elsewhere)
+    assert group.sweep(1.0) == 0
+    assert (elsewhere / name).exists()

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 import time
@@ -22,6 +23,8 @@ ALIVE: Final = "alive"
 _PREFIX: Final = "otel-distro-"
 _DEAD: Final = ".dead-"
 _TRIES: Final = 20
+_NAME: Final = re.compile(r"[0-9a-f]{24}|\.dead-[0-9a-f]{24}-\d+-\d+")
+"""Of a group's directory, alive or about to go: nothing else is ever removed."""
 
 
 class UnsafeDirectoryError(OSError):
@@ -57,9 +60,27 @@ def safe_directory(path: Path) -> Path:
     """
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    found = path.lstat()
+    _for_us_alone(path.lstat(), path)
+    return path
+
+
+def _for_us_alone(found: os.stat_result, path: Path) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise UnsafeDirectoryError(errno.EPERM, "not a directory of this user alone", str(path))
+
+
+def safe_base(path: Path) -> Path:
+    """`path`, an existing directory in which no other user can put something else in the place of ours.
+
+    `sudo -E` and `su` leave a process of root with the `XDG_RUNTIME_DIR` of another user, who may rename all in it.
+
+    Raises:
+        UnsafeDirectoryError: it belongs to another user.
+        OSError: it is not there.
+    """
+    found = path.stat()
+    if found.st_uid not in {0, os.geteuid()} and not found.st_mode & stat.S_ISVTX:
+        raise UnsafeDirectoryError(errno.EPERM, "a directory of another user", str(path))
     return path
 
 
@@ -75,7 +96,7 @@ class Group:
     """
 
     def __init__(self, base: Path, name: str) -> None:
-        self.parent = safe_directory(base / f"{_PREFIX}{os.geteuid()}")
+        self.parent = safe_directory(safe_base(base) / f"{_PREFIX}{os.geteuid()}")
         self.path = self.parent / name
         self._lock = self._join()
 
@@ -106,11 +127,12 @@ class Group:
     def sweep(self, seconds: float) -> int:
         """Remove the directories of groups without members, for at most `seconds`; returns how many."""
         end, removed = time.monotonic() + seconds, 0
-        with contextlib.suppress(OSError), os.scandir(self.parent) as found:
+        with contextlib.suppress(OSError), os.scandir(safe_directory(self.parent)) as found:
             for entry in found:
                 if time.monotonic() > end:
                     break
-                if entry.name != self.path.name and entry.is_dir(follow_symlinks=False):
+                is_group = _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+                if is_group and entry.name != self.path.name:
                     removed += _remove_stale(Path(entry.path))
         return removed
 
@@ -141,16 +163,26 @@ def locked(descriptor: int) -> bool:
 
 
 def clear(path: Path) -> None:
-    """Remove what is in a group's directory, but for the lock."""
-    with os.scandir(path) as found:
-        for entry in found:
-            if entry.name == ALIVE:
-                continue
-            with contextlib.suppress(OSError):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path)
-                else:
-                    Path(entry.path).unlink()
+    """Remove what is in a group's directory, but for the lock.
+
+    Raises:
+        UnsafeDirectoryError: something else has come in its place.
+        OSError: it cannot be read.
+    """
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        _for_us_alone(os.fstat(directory), path)
+        with os.scandir(directory) as found:
+            for entry in found:
+                if entry.name == ALIVE:
+                    continue
+                with contextlib.suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.name, dir_fd=directory)
+                    else:
+                        os.unlink(entry.name, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def remove(path: Path) -> None:
