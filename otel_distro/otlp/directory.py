@@ -163,7 +163,7 @@ class Directory:
         return sorted(found, key=lambda one: one.name), foreign
 
     def sizes(self) -> int:
-        """Bytes in the files of this target, of all processes; links are not followed."""
+        """Bytes in the files of this target, of all processes of this user; links are not followed."""
         total = 0
         for shelf in _directories(os.path.join(self.root, self._target)):  # noqa: PTH118 - as above
             with suppress(OSError), os.scandir(shelf) as entries:
@@ -304,7 +304,8 @@ def _close(shelf: Shelf) -> None:
 def _directories(path: str) -> Iterator[str]:
     with suppress(OSError), os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
+            # in a root that users share, what another one puts there is no reason to drop anything
+            if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
                 yield entry.path
 
 

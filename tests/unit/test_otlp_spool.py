@@ -255,6 +255,22 @@ def test_what_is_left_for_another_target_takes_no_room(tmp_path: Path) -> None:
     assert (len(kept.spool), kept.spool.dropped["spool full"]) == (40, 0)
 
 
+def test_files_of_another_user_take_no_room(tmp_path: Path) -> None:
+    """A root that users share: a huge file that one of them plants makes the others drop nothing."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make somebody else's directory")
+    planted = tmp_path / TARGET / "process"
+    planted.parent.mkdir(mode=0o700)
+    planted.mkdir()
+    (planted / "huge.otlp").touch()
+    os.truncate(planted / "huge.otlp", 1 << 40)
+    os.chown(planted, 65534, 65534)
+    kept = Kept(tmp_path, disk=50_000)
+    for number in range(5):
+        kept.spool.put(noise(number), 1, away=True)
+    assert len(kept.spool) == 5
+
+
 @contextlib.contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """Files that are written grow no further than this, as on a full disk (EFBIG instead of ENOSPC)."""
