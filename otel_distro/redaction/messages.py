@@ -98,7 +98,7 @@ def _without_credentials(text: str) -> str:
             text = _without_values(_OPTION, text)
         if "', " in text or '", ' in text:
             text = _without_values(_PAIR, text)
-    if "\n[" in text or "key (" in low or " for key" in low or "key value is (" in low:
+    if "\n[" in text or ("key" in low and ("key (" in low or " for key" in low or "key value is (" in low)):
         text = redact_exception(text)
     return text
 
