@@ -300,13 +300,11 @@ def sentry_exporter() -> Settings:
 
 def telemetry(*, remote_write: bool) -> Settings:
     """The collector's own metrics."""
-    views: Settings = {}
+    views = [_without("http.server.*", "server.address", "server.port")]
+    why = "What a client calls this collector is its own choice: as a label it has no end, and hides the codes of answers."
     if remote_write:
-        hidden = {
-            "selector": {"instrument_name": "otelcol_exporter_prometheusremotewrite_*"},
-            "stream": {"attribute_keys": {"excluded": ["endpoint"]}},
-        }
-        views = {"#views": "Else a label is the whole address, and a login that is in it.", "views": [hidden]}
+        views.append(_without("otelcol_exporter_prometheusremotewrite_*", "endpoint"))
+        why += " The address of a remote write may hold a login."
     return {
         "metrics": {
             "#level": "Refused logins and malformed bodies are counted at this level only.",
@@ -327,6 +325,12 @@ def telemetry(*, remote_write: bool) -> Settings:
                     }
                 }
             ],
-            **views,
+            "#views": why,
+            "views": views,
         }
     }
+
+
+def _without(instruments: str, *labels: str) -> Settings:
+    """A view of some of the collector's own metrics."""
+    return {"selector": {"instrument_name": instruments}, "stream": {"attribute_keys": {"excluded": list(labels)}}}

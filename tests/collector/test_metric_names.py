@@ -194,6 +194,14 @@ def test_refusals_are_counted_where_we_say(scrapes: dict[str, list[Sample]]) -> 
     assert not total(samples, "otelcol_receiver_refused_spans_total")
 
 
+def test_what_a_client_calls_a_collector_is_no_label(scrapes: dict[str, list[Sample]]) -> None:
+    """Host headers are a stranger's choice: 6,000 of them made a page of 28 MB, on which the codes of others were none."""
+    for samples in scrapes.values():
+        served = [sample for sample in samples if sample.name.startswith(("http_server_", "rpc_server_"))]
+        assert served
+        assert not {"server_address", "server_port"} & {label for sample in served for label in sample.labels}
+
+
 def test_what_is_not_parked_is_counted_by_its_code(scrapes: dict[str, list[Sample]]) -> None:
     """Points that Prometheus and spans that Sentry refuse for good: by exporter and code, not by a log line alone."""
     samples = scrapes["refused"]
