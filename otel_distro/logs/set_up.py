@@ -37,12 +37,10 @@ class LogsOfProcess:
     """What was set up.
 
     Attributes:
-        join: where records are taken; None when nobody wants them.
         lines: the lines of handlers; None when they stay the application's.
         access: the lines of servers about requests; None when they stay theirs.
     """
 
-    join: Join | None = None
     lines: Lines | None = None
     access: Access | None = None
 
@@ -79,7 +77,7 @@ def set_up(
         return made
     ours = bool(chosen.lines) or take is not None
     correlation = Correlation(service, contextual=ours)
-    made.join = join = Join(put_on=correlation.put_on, take=take, guard=guard)
+    join = Join(put_on=correlation.put_on, take=take, guard=guard)
     if ours:
         from .access import LOGGERS, Access
         from .json_lines import make_portable

@@ -157,11 +157,6 @@ def set_ids(ids: Callable[[], tuple[str, str] | None]) -> None:
     scope.register_external_propagation_context(ids)
 
 
-def forget_ids() -> None:
-    """Take `set_ids` back."""
-    scope.remove_external_propagation_context()
-
-
 def has_integration(client: BaseClient, *names: str) -> bool:
     """Whether any of these integrations is set up for `client`."""
     integrations: Mapping[str, object] = getattr(client, "integrations", {})
@@ -190,7 +185,6 @@ __all__ = [
     "client",
     "end_profiler",
     "exception_event",
-    "forget_ids",
     "has_integration",
     "ignore_loggers",
     "known",
