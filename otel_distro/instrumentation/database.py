@@ -184,7 +184,9 @@ class Operation:
             span.set_attribute("error.type", kind)
             if status_code is not None:
                 span.set_attribute("db.response.status_code", status_code)
-            span.set_status(StatusCode.ERROR)
+            # a cancelled call is not known to have failed, as of HTTP clients
+            if isinstance(error, Exception):
+                span.set_status(StatusCode.ERROR)
         end_after(span, seconds)
         scope = current_scope()
         spent = None if scope is None else scope.spending()
