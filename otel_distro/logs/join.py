@@ -9,7 +9,6 @@ get along.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -28,9 +27,6 @@ class Join:
         put_on: puts the ids of the running code on a record; gives the span's context.
         take: gets every record besides its handlers; None when nobody wants them.
         guard: gets what fails.
-
-    Attributes:
-        inside: see `tell_inside`; None as long as nobody asked.
     """
 
     def __init__(self, *, put_on: Callable[[logging.LogRecord], Any], take: Take | None, guard: Guard) -> None:
@@ -40,12 +36,6 @@ class Join:
         self._held: frozenset[str] = frozenset()
         self._hold: Hold | None = None
         self._original: Callable[..., None] | None = None
-        self.inside: threading.local | None = None
-
-    def tell_inside(self) -> threading.local:
-        """From now on an attribute `handling` tells, for each thread, that a record is with its handlers."""
-        self.inside = self.inside or threading.local()
-        return self.inside
 
     def hold_back(self, names: frozenset[str], hold: Hold) -> None:
         """Ask `hold` about the records of these loggers; before `join`."""
@@ -53,7 +43,7 @@ class Join:
 
     def join(self) -> None:
         """Wrap the class's `callHandlers`."""
-        original, join = logging.Logger.callHandlers, self
+        original = logging.Logger.callHandlers
         put_on, take, hold, held, guard = self._put_on, self._take, self._hold, self._held, self._guard
 
         def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
@@ -67,15 +57,7 @@ class Join:
                 raise
             except Exception as error:  # noqa: BLE001 - the application logs as without us
                 guard.failed("log records", error)
-            inside = join.inside
-            if inside is None:
-                original(self, record)
-                return
-            inside.handling = True
-            try:
-                original(self, record)
-            finally:
-                inside.handling = False
+            original(self, record)
 
         self._original = original
         logging.Logger.callHandlers = callHandlers  # type: ignore[method-assign]

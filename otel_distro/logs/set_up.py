@@ -98,7 +98,7 @@ def set_up(
         level = logging.INFO if chosen.root_level is None else chosen.root_level
         logging.basicConfig(format=chosen.format or FORMAT, level=level)
     if ours:
-        _join_others(hooks, made, join, correlation, take, guard)
+        _join_others(hooks, made, correlation, take, guard)
     return made
 
 
@@ -174,8 +174,8 @@ def _show_api_records(provider: LoggerProvider | None, join: Join) -> None:
     provider.sinks = (*provider.sinks, ApiLines(join).write)
 
 
-def _join_others(  # noqa: PLR0917 - what a join needs
-    hooks: ImportHooks, made: LogsOfProcess, join: Join, correlation: Correlation, take: Take | None, guard: Guard
+def _join_others(
+    hooks: ImportHooks, made: LogsOfProcess, correlation: Correlation, take: Take | None, guard: Guard
 ) -> None:
     """structlog and loguru do not go through `logging`; they are met when they are imported."""
 
@@ -187,7 +187,7 @@ def _join_others(  # noqa: PLR0917 - what a join needs
     def loguru(module: Any) -> None:
         from .loguru_join import LoguruJoin
 
-        LoguruJoin(module, correlation.put_on, take, made.lines, guard, join.tell_inside()).join()
+        LoguruJoin(module, correlation.put_on, take, made.lines, guard).join()
 
     hooks.on_import("structlog", structlog)
     hooks.on_import("loguru", loguru)

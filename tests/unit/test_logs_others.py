@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
+import pickle
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,9 +125,8 @@ def loguru_joined(take: Any = None, *, lines: bool = True) -> Iterator[Any]:
     logger: Any = loguru.logger
     logger.remove()
     put_on = Correlation("shop", contextual=True).put_on
-    with json_lines() as ours, joined(take) as at_logging:
-        inside = at_logging.tell_inside()
-        join = LoguruJoin(loguru, put_on, take, ours if lines else None, quiet()[0], inside)
+    with json_lines() as ours, joined(take):
+        join = LoguruJoin(loguru, put_on, take, ours if lines else None, quiet()[0])
         join.join()
         try:
             yield logger
@@ -172,6 +173,67 @@ def test_logging_that_is_passed_on_to_loguru_is_sent_once() -> None:
     assert [message for message, _, _ in taken.records] == ["once"]
 
 
+def test_what_a_handler_of_logging_passes_on_is_not_sent_again_whoever_calls_it() -> None:
+    """A queue's listener, and the release of an access line, give records to handlers that have been taken before."""
+
+    class Intercept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            loguru.logger.opt(depth=6).log(record.levelname, record.getMessage())
+
+    taken = Taken()
+    with loguru_joined(taken):
+        Intercept().handle(logging.makeLogRecord({"levelname": "INFO", "msg": "GET /"}))
+    assert taken.records == []
+
+
+def test_a_logger_of_loguru_may_be_copied_and_sent_to_another_process() -> None:
+    """Loguru's recipes for independent loggers and for spawned workers work, and what they log is sent."""
+    taken = Taken()
+    with loguru_joined(taken) as logger:
+        copied, received = copy.deepcopy(logger), pickle.loads(pickle.dumps(logger))  # noqa: S301 - made here
+        copied.info("from a copy")
+        received.info("from afar")
+    assert [message for message, _, _ in taken.records] == ["from a copy", "from afar"]
+
+
+def test_a_queue_of_loguru_costs_a_line_neither_its_ids_nor_its_frames() -> None:
+    """With `enqueue=True` loguru writes in a thread of its own, where no span is current and no traceback is left."""
+    with pipe() as (reading, stream), loguru_joined() as logger:
+        logger.add(stream, enqueue=True)
+        with use_span(NonRecordingSpan(SPAN)):
+            try:
+                int("x")
+            except ValueError:
+                logger.exception("failed")
+        logger.complete()
+        (line,) = lines_of(reading)
+    assert line["trace_id"] == TRACE
+    assert line["exception"]["frames"]
+
+
+def test_sinks_of_ours_show_no_variables_of_an_exception() -> None:
+    """No `repr` of the application runs for a text that nobody reads, where it has switched `diagnose` off."""
+
+    class Odd:
+        shown = 0
+
+        def __repr__(self) -> str:
+            self.shown += 1
+            return "odd"
+
+    def fail(_: Odd) -> None:
+        raise ValueError("no")
+
+    odd = Odd()
+    with pipe() as (_, stream), loguru_joined(Taken()) as logger:
+        logger.add(stream, diagnose=False)
+        try:
+            fail(odd)
+        except ValueError:
+            logger.exception("failed")
+    assert not odd.shown
+
+
 def test_a_sink_that_is_no_stream_of_ours_is_left_alone() -> None:
     """A function, a file name or a memory stream gets what the application's format says."""
     seen: list[str] = []
@@ -190,9 +252,8 @@ from otel_distro.logs.correlation import Correlation
 from otel_distro.logs.json_lines import JsonLines
 from otel_distro.logs.lines import Lines
 from otel_distro.logs.loguru_join import LoguruJoin
-import threading
 lines = Lines(lambda stream: JsonLines(service="s"), quiet()[0])
-LoguruJoin(loguru, Correlation("s", contextual=True).put_on, None, lines, quiet()[0], threading.local()).join()
+LoguruJoin(loguru, Correlation("s", contextual=True).put_on, None, lines, quiet()[0]).join()
 loguru.logger.info("json")
 loguru.logger.remove(0)
 loguru.logger.info("nowhere")
