@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 import sentry_sdk
-from sentry_sdk import consts, scope, transport, utils
+from sentry_sdk import consts, integrations, scope, transport, utils
 from sentry_sdk.client import BaseClient
 from sentry_sdk.integrations import logging as logging_integration
 from sentry_sdk.profiler import continuous_profiler
@@ -23,6 +24,14 @@ from .transports import silence
 
 VERSION: str = consts.VERSION
 MAJOR = int(VERSION.partition(".")[0])
+_HANDLING = (
+    "_handle_record",
+    "_handle_event_record",
+    "_handle_breadcrumb_record",
+    "_handle_sentry_logs_record",
+    "_handle_logs_record",
+)
+"""Methods of sentry-sdk's integration of `logging` that take a record, of all versions."""
 MOST_EXCEPTIONS = 100
 """Exceptions of one event, of a group and below."""
 
@@ -85,6 +94,15 @@ def ignore_loggers(names: Iterable[str], *, logs: bool = True) -> None:
         for_events(name)
         if logs:
             for_logs(name)
+
+
+def handle_record(client: BaseClient, record: logging.LogRecord) -> None:
+    """Have sentry-sdk make of a record of another library what it makes of one of `logging`."""
+    integration = client.get_integration(logging_integration.LoggingIntegration)
+    for name in _HANDLING:
+        handle = getattr(integration, name, None)
+        if handle is not None:
+            handle(record)
 
 
 def silence_transports() -> None:
@@ -171,6 +189,12 @@ def add_integration(client: BaseClient, integration: Any) -> None:
     client.integrations.update(made)
 
 
+def is_installing() -> bool:
+    """Whether integrations are being set up, by this thread or another: whoever did it as well might wait for ever."""
+    lock: Any = getattr(integrations, "_installer_lock", None)
+    return lock is not None and lock.locked()
+
+
 def client() -> BaseClient:
     """The active client, or one that records nothing."""
     return sentry_sdk.get_client()
@@ -185,8 +209,10 @@ __all__ = [
     "client",
     "end_profiler",
     "exception_event",
+    "handle_record",
     "has_integration",
     "ignore_loggers",
+    "is_installing",
     "known",
     "knows",
     "process_events",

@@ -5,7 +5,9 @@ Importing this module imports sentry-sdk.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from types import FrameType, ModuleType
 from typing import Any
 
 import sentry_sdk
@@ -191,7 +193,24 @@ class Bridge:
         hooks.on_import("starlette.middleware.exceptions", self._requests.exceptions)
         hooks.on_import("asyncio.base_events", self._tasks.asyncio)
         hooks.on_import("uvloop", self._tasks.uvloop)
+        hooks.on_import("loguru", self._loguru)
         self._frameworks.watch(hooks)
+
+    def _loguru(self, module: ModuleType) -> None:
+        """Have errors that loguru writes make events, as those of `logging` do, also after its `remove()`.
+
+        sentry-sdk's own integration is gone then, groups nothing, for each message has its time, and tells twice what
+        `logging` passes on to loguru.
+        """
+        from otel_distro.logs.loguru_join import LoguruJoin
+
+        LoguruJoin(module, lambda _: None, self._logged, None, self._guard).join()
+
+    def _logged(self, record: Any, _: Any) -> None:
+        if self.owned():
+            for name, value in record.msg.fields.items():
+                record.__dict__.setdefault(name, value)
+            _sdk.handle_record(_sdk.client(), record)
 
     def _request_span(self) -> SpanContext | None:
         request = self._requests.current()
@@ -209,15 +228,16 @@ class Bridge:
         return self._events(event, hint)
 
     def _is_copy(self, record: Any) -> bool:
-        """Whether it is a server's line about an exception that left a Starlette application, so was captured."""
-        return (
-            record is not None
-            and record.name in _SERVERS
-            and not record.exc_info
-            and self._requests.has_lifespan
-            and self.owned()
-            and TRACE in str(record.msg)
-        )
+        """Whether another event tells it.
+
+        A server's line about an exception that left a Starlette application was captured there; what loguru passes on
+        to `logging` was told by loguru.
+        """
+        if record is None or not self.owned():
+            return False
+        if record.name in _SERVERS and not record.exc_info and self._requests.has_lifespan:
+            return TRACE in str(record.msg)
+        return type(record.__dict__.get("extra")) is dict and _within("loguru._simple_sinks")
 
     def _is_news(self, error: BaseException, hint: Mapping[str, Any]) -> bool:
         """Whether no event tells this exception yet; sentry-sdk itself knows only those of the same task or thread."""
@@ -318,6 +338,16 @@ def _after(ours: Callable[[Json], Json], theirs: Callable[[Any, Any], Any] | Non
         return completed if theirs is None else theirs(completed, hint)
 
     return before_send
+
+
+def _within(module: str) -> bool:
+    """Whether code of this module called, at whatever distance."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
+    while frame is not None:
+        if frame.f_globals.get("__name__") == module:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _of_sentry(textmap: object) -> bool:

@@ -7,6 +7,8 @@ what OpenTelemetry's instrumentations patch already.
 from __future__ import annotations
 
 import sys
+import threading
+from collections import deque
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 FRAMEWORKS = {
     "aiohttp.web": "aiohttp.AioHttpIntegration",
-    "arq.worker": "arq.ArqIntegration",
+    "arq": "arq.ArqIntegration",  # the package: its integration asks it for its parts, which are named when it is whole
     "bottle": "bottle.BottleIntegration",
     "celery": "celery.CeleryIntegration",
     "django": "django.DjangoIntegration",
@@ -52,6 +54,8 @@ class Frameworks:
         self._client = client
         self._guard = guard
         self._made: list[Any] = []
+        self._waiting: deque[str] = deque()
+        self._setting_up = threading.Lock()
 
     def watch(self, hooks: ImportHooks) -> None:
         """Wait for the imports."""
@@ -66,7 +70,20 @@ class Frameworks:
                 _sdk.add_integration(client, integration)
 
     def _imported(self, target: str, module: ModuleType) -> None:
+        """One after the other: an integration that is set up imports others, under a lock of sentry-sdk's.
+
+        FlaskIntegration imports quart where that is installed; that one has its turn behind it.
+        """
         del module
+        self._waiting.append(target)
+        while self._waiting and not _sdk.is_installing() and self._setting_up.acquire(blocking=False):
+            try:
+                while self._waiting:
+                    self._set_up(self._waiting.popleft())
+            finally:
+                self._setting_up.release()
+
+    def _set_up(self, target: str) -> None:
         client = self._client()
         if client is None:
             return

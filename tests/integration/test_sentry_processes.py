@@ -347,6 +347,96 @@ def test_envelopes_serve_backends_without_otlp() -> None:
     assert [problems(one) for one in sent.values()] == [None] * len(sent)
 
 
+LOGURU = """
+import logging, sys
+from loguru import logger
+
+class Intercept(logging.Handler):
+    def emit(self, record):
+        logger.opt(depth=6, exception=record.exc_info).log(record.levelname, record.getMessage())
+
+class Propagate(logging.Handler):
+    def emit(self, record):
+        logging.getLogger("propagated").handle(record)
+
+logger.remove()
+logger.add(sys.stderr, diagnose=False)
+logger.bind(order=5).error("plain")
+try:
+    1 / 0
+except ZeroDivisionError:
+    logger.exception("failed")
+logging.basicConfig(handlers=[Intercept()], force=True)
+logging.error("by logging")
+logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+logger.add(Propagate(), format="{message}")
+logger.error("to logging")
+"""
+
+
+@pytest.mark.parametrize("more", [{}, {"OTEL_DISTRO_LOGS": "json,otlp"}], ids=["alone", "with logs"])
+def test_errors_of_loguru_are_events(more: dict[str, str]) -> None:
+    """Each makes one, also after `remove()`, whichever of loguru and `logging` passes its records on to the other."""
+    pytest.importorskip("loguru")
+    with SentryServer() as sentry, OtlpSink() as sink:
+        done = run_script(LOGURU, sentry, sink, more)
+    assert done.returncode == 0, done.stderr
+    told = {event["logentry"]["message"]: event for event in sentry.events}
+    assert sorted(told) == ["by logging", "failed", "plain", "to logging"]
+    assert len(sentry.events) == 4
+    assert told["failed"]["exception"]["values"][-1]["type"] == "ZeroDivisionError"
+    assert told["plain"]["extra"]["order"] == 5
+    assert [problems(event) for event in sentry.events] == [None] * 4
+
+
+FRAMEWORKS = """
+import sys, types
+import sentry_sdk
+from sentry_sdk.integrations import Integration
+
+class Outer(Integration):
+    identifier = "bottle"
+
+    @staticmethod
+    def setup_once():
+        import huey  # as sentry-sdk's integration of Flask imports quart
+
+class Inner(Integration):
+    identifier = "huey"
+
+    @staticmethod
+    def setup_once():
+        import arq
+
+class Parts(Integration):
+    identifier = "arq"
+
+    @staticmethod
+    def setup_once():
+        import arq.worker
+        arq.worker.Worker
+
+for name, integration in (("Bottle", Outer), ("Huey", Inner), ("Arq", Parts)):
+    module = types.ModuleType(f"sentry_sdk.integrations.{name.lower()}")
+    setattr(module, f"{name}Integration", integration)
+    sys.modules[module.__name__] = module
+import bottle
+print(sorted({"bottle", "huey", "arq"} & set(sentry_sdk.get_client().integrations)))
+"""
+
+
+def test_an_integration_that_imports_other_frameworks_is_set_up(tmp_path: Path) -> None:
+    """sentry-sdk sets integrations up one at a time, under a lock: that of a framework imported meanwhile follows."""
+    for name in ("bottle", "huey"):
+        (tmp_path / f"{name}.py").touch()
+    (tmp_path / "arq").mkdir()
+    (tmp_path / "arq" / "__init__.py").write_text("from .worker import Worker")
+    (tmp_path / "arq" / "worker.py").write_text("class Worker: ...")
+    with SentryServer() as sentry, OtlpSink() as sink:
+        done = run_script(FRAMEWORKS, sentry, sink, {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    assert (done.stdout, done.stderr) == ("['arq', 'bottle', 'huey']\n", "")
+
+
 def test_an_applications_own_init_meets_no_complaint() -> None:
     """`sentry_sdk.init()` below our launcher imports frameworks from inside its integrations: nothing is said of it."""
     with SentryServer() as sentry, OtlpSink() as sink:
