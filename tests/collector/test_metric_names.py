@@ -195,7 +195,7 @@ def test_refusals_are_counted_where_we_say(scrapes: dict[str, list[Sample]]) -> 
 
 
 def test_what_a_client_calls_a_collector_is_no_label(scrapes: dict[str, list[Sample]]) -> None:
-    """Host headers are a stranger's choice: 6,000 of them made a page of 28 MB, on which the codes of others were none."""
+    """Host headers are a stranger's choice: 6,000 of them made a page of 28 MB, without codes of others."""
     for samples in scrapes.values():
         served = [sample for sample in samples if sample.name.startswith(("http_server_", "rpc_server_"))]
         assert served
