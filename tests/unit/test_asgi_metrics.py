@@ -192,7 +192,7 @@ def test_applications_share_their_instruments():
         assert rig.lines == []
 
 
-@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), min_size=2, max_size=12))
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=2, max_size=12))
 def test_concurrent_requests_never_mix_sizes(sizes):
     """Whatever is in flight at the same time, each route's sizes are its own (contrib #5081)."""
 

@@ -319,9 +319,9 @@ def test_after_a_request_nothing_is_known(lean: bool) -> None:
     assert outer.user is None
 
 
-@pytest.mark.parametrize(("sampler", "many"), [("parentbased_always_on", 10_000), ("always_off", 1_000)])
+@pytest.mark.parametrize(("sampler", "many"), [("parentbased_always_on", 2_000), ("always_off", 1_000)])
 def test_concurrent_requests_share_nothing(sampler: str, many: int) -> None:
-    """Of 10,000 requests at once, each with its id, user and tenant, no value is on another's span or line."""
+    """Of thousands of requests at once, each with its id, user and tenant, no value is on another's span or line."""
     tracer: list[trace.Tracer] = []
     wrong: list[tuple[str, Record | None]] = []
     correlation = Correlation("shop", contextual=True)

@@ -296,6 +296,7 @@ def test_a_fork_while_a_collection_runs_leaves_the_child_able_to_collect() -> No
         return [Observation(4)]
 
     made.meter.create_observable_gauge("g", [slow])
+    made.reader.collect()  # a fork waits for the first one, which imports
     thread = threading.Thread(target=made.reader.collect)
     thread.start()
     inside.wait(30)
