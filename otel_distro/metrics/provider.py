@@ -292,7 +292,8 @@ class LeanMeterProvider(MeterProvider):
                 lock.release()
 
     def _hangs(self, seconds: float) -> None:
-        self._guard.failed("metrics: collection", f"a callback has not returned for {seconds:g} s")
+        remedy = "observed values stay as they are until it does; callbacks need time limits of their own"
+        self._guard.failed("metrics: collection", f"a callback has not returned for {seconds:g} s", remedy=remedy)
 
     def _preferences(self) -> list[Preference]:
         """Of all readers; the scraper's, which is the default, comes first."""

@@ -41,7 +41,11 @@ def build(
     for name in dict.fromkeys(_OLD_NAMES.get(name, name) for name in names):
         exporter = _one(signal, name, built_in, guard)
         if exporter is not None and name not in built_in and not isinstance(exporter, kinds()):
-            guard.failed(f"{signal} exporter {name}", f"a {type(exporter).__name__} is no exporter of {signal}")
+            guard.failed(
+                f"{signal} exporter {name}",
+                f"a {type(exporter).__name__} is no exporter of {signal}",
+                remedy=f"see OTEL_{signal.upper()}_EXPORTER; the other exporters go on",
+            )
             continue
         if exporter is not None:
             made.append((name, exporter))
