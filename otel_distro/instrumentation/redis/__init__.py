@@ -1,4 +1,4 @@
-"""redis-py 4.2 to 8.1: sync, async, pipelines and clusters, with key patterns instead of keys."""
+"""redis-py 5 to 8.1: sync, async, pipelines and clusters, with key patterns instead of keys."""
 
 from __future__ import annotations
 
