@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Self
 
@@ -66,6 +67,28 @@ class Rendered(str):
     def __getnewargs__(self) -> tuple[str, str, dict[str, Any]]:  # type: ignore[override]
         """How a copy is made, for handlers that send records to another process."""
         return str(self), self.event, self.fields
+
+
+_TOLD = frozenset({"event", "level", "logger", "logger_name", "timestamp", "exc_info", "exception", "stack"})
+"""Fields of structlog's events that their record tells by itself."""
+_OF_STRUCTLOG = "_logger"
+"""An attribute of records whose message is an event of structlog's, put there by its `wrap_for_formatter`."""
+
+
+def rest_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an event of structlog's without what its record tells by itself."""
+    rest = {name: value for name, value in fields.items() if name not in _TOLD and type(name) is str}
+    if "exception" in fields:
+        rest["exception.stacktrace"] = fields["exception"]
+    return rest
+
+
+def event_of(record: logging.LogRecord) -> tuple[str, dict[str, Any]] | None:
+    """Message and fields of an event that structlog leaves to a formatter; None for any other record."""
+    message: Any = record.msg
+    if message.__class__ is not dict or _OF_STRUCTLOG not in record.__dict__:
+        return None
+    return str(message.get("event", "")), rest_of(message)
 
 
 _EVENT_KEYS = ("event", "message", "msg")
@@ -173,7 +196,7 @@ def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None, *,
         if type(message) is Rendered:
             message = message.fields
         if isinstance(message, dict):
-            _merge(found, message)
+            _merge(found, rest_of(message) if _OF_STRUCTLOG in values else message)
     return found
 
 
@@ -195,9 +218,11 @@ __all__ = [
     "STANDARD_COUNT",
     "TRACE_ID",
     "Rendered",
+    "event_of",
     "extras_of",
     "is_value",
     "message_of",
     "names_of",
+    "rest_of",
     "stays",
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_distro.guard import Guard
 
-from .fields import Rendered
+from .fields import Rendered, rest_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .join import Take
     from .lines import Lines
 
-_TOLD = frozenset({"event", "level", "logger", "logger_name", "timestamp", "exc_info", "exception", "stack"})
 _STRUCTURED = frozenset({"wrap_for_formatter", "render_to_log_kwargs", "render_to_log_args_and_kwargs"})
 """Last processors that hand their fields to `logging` as they are."""
 _LEVELS = {"warn": logging.WARNING, "exception": logging.ERROR, "msg": logging.INFO, "fatal": logging.CRITICAL}
@@ -97,7 +96,7 @@ class StructlogJoin:
         behind = logger._logger  # noqa: SLF001
         if isinstance(behind, logging.Logger):
             if args and type(args[0]) is str:
-                args = (Rendered(args[0], _event(fields), _rest(fields)), *args[1:])
+                args = (Rendered(args[0], _event(fields), rest_of(fields)), *args[1:])
             return args, False
         record = _record(method_name, fields)
         context = self._put_on(record)
@@ -113,13 +112,6 @@ def _event(fields: Mapping[str, Any]) -> str:
     return event if type(event) is str else str(event)
 
 
-def _rest(fields: Mapping[str, Any]) -> dict[str, Any]:
-    rest = {name: value for name, value in fields.items() if name not in _TOLD and type(name) is str}
-    if "exception" in fields:
-        rest["exception.stacktrace"] = fields["exception"]
-    return rest
-
-
 def _record(method_name: str, fields: dict[str, Any]) -> logging.LogRecord:
     """A record of `logging` with these fields."""
     level = _LEVELS.get(method_name) or logging.getLevelNamesMapping().get(method_name.upper(), logging.INFO)
@@ -130,7 +122,7 @@ def _record(method_name: str, fields: dict[str, Any]) -> logging.LogRecord:
     elif exc_info and not isinstance(exc_info, tuple):
         exc_info = sys.exc_info()
     told: Any = exc_info if isinstance(exc_info, tuple) and exc_info[0] is not None else None
-    rest = _rest(fields)
+    rest = rest_of(fields)
     rest.pop("exception.stacktrace", None)
     record = logging.LogRecord(str(name), level, "", 0, Rendered("", _event(fields), rest), None, told)
     if "exception" in fields:

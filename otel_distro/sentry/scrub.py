@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from sentry_sdk.utils import safe_repr
 
+from otel_distro.logs.fields import event_of
 from otel_distro.redaction import (
     REDACTED,
     is_secret_attribute,
@@ -108,7 +109,8 @@ class Scrub:
         """A breadcrumb as it is made; of a log record the text without its arguments, and nothing beside it."""
         record = hint.get("log_record")
         if record is not None and not self._personal:
-            crumb["message"] = self._logged(record, str(record.msg))
+            told = event_of(record)
+            crumb["message"] = self._logged(record, str(record.msg) if told is None else told[0])
             crumb["data"] = {}
         return crumb
 
@@ -145,6 +147,12 @@ class Scrub:
         entry = event.get("logentry")
         if not isinstance(entry, dict):
             return
+        told = None if record is None else event_of(record)
+        if told is not None:
+            # its text as a whole has its time in it, and no two of them would be one issue
+            entry["message"], fields = told
+            entry.pop("formatted", None)
+            event["extra"] = {**(event.get("extra") or {}), **fields}
         if isinstance(entry.get("message"), str):
             text = entry["message"]
             entry["message"] = self._text(text) if record is None else self._logged(record, text)

@@ -389,6 +389,36 @@ def test_errors_of_loguru_are_events(more: dict[str, str]) -> None:
     assert [problems(event) for event in sentry.events] == [None] * 4
 
 
+STRUCTLOG = """
+import logging, structlog
+from structlog.stdlib import ProcessorFormatter
+
+processors = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso")]
+structlog.configure(
+    processors=[*processors, structlog.processors.format_exc_info, ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+)
+handler = logging.StreamHandler()
+handler.setFormatter(ProcessorFormatter(processor=structlog.processors.JSONRenderer()))
+logging.basicConfig(handlers=[handler], level=logging.INFO)
+log = structlog.get_logger("shop")
+log.info("before", order=4)
+log.error("charging failed", order=5, password="c4n4ry")
+"""
+
+
+def test_an_event_of_structlog_is_told_by_its_message() -> None:
+    """Sentry groups by message: where structlog leaves its event to a formatter, time and fields are no part of it."""
+    pytest.importorskip("structlog")
+    with SentryServer() as sentry, OtlpSink() as sink:
+        run_script(STRUCTLOG, sentry, sink)
+    (event,) = sentry.events
+    assert event["logentry"] == {"message": "charging failed"}
+    assert (event["extra"]["order"], event["extra"]["password"]) == (5, "REDACTED")
+    assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == ["before"]
+    assert problems(event) is None
+
+
 FRAMEWORKS = """
 import sys, types
 import sentry_sdk

@@ -97,13 +97,15 @@ def test_structlog_on_logging_gives_fields_and_not_a_text_of_them(renderer: Any)
     taken = Taken()
     with pipe() as (reading, stream), structlog_joined(taken), joined(taken):
         with logger_with(logging.StreamHandler(stream), name="test.structlog") as behind:
-            processors = [structlog.stdlib.add_log_level, renderer]
+            processors = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(), renderer]
             log = structlog.wrap_logger(behind, processors=processors, wrapper_class=structlog.stdlib.BoundLogger)
             log.info("charged", order=5)
         (line,) = lines_of(reading)
     assert (line["message"], line["order"]) == ("charged", 5)
     ((message, fields, _),) = taken.records
     assert (message, fields["order"]) == ("charged", 5)
+    # the record tells the rest by itself; what is given as `extra` stays what it is
+    assert len(fields) == (3 if renderer is structlog.stdlib.render_to_log_kwargs else 1)
 
 
 def test_structlogs_exceptions_are_structured() -> None:
