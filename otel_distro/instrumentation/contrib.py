@@ -106,9 +106,13 @@ def _conflict(point: EntryPoint) -> DependencyConflict | None:
 
 
 def _conflicting(name: str, conflict: DependencyConflict, guard: Guard) -> Decision:
-    found = conflict.found or getattr(conflict, "found_any", None)
-    if not found:
+    found, wanted = [conflict.found or ""], [conflict.required]
+    if conflict.required is None:
+        # one of several packages will do
+        found, wanted = list(conflict.found_any or ()), list(conflict.required_any or ())
+    if not any(found):
         return Decision(name, "nobody", "the library is not installed")
-    reason = f"installed is {found}, contrib's instrumentor wants {conflict.required}"
+    wants = " or ".join([str(each).partition(";")[0] for each in wanted])
+    reason = f"installed is {' and '.join(found)}, contrib's instrumentor wants {wants}"
     guard.warn(f"{name} is not instrumented: {reason}", once=f"conflict {name}")
     return Decision(name, "nobody", reason)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import PathDistribution
 from inspect import isabstract
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -16,6 +18,7 @@ from opentelemetry.trace import NoOpTracerProvider
 
 from otel_distro.guard import Guard
 from otel_distro.import_hooks import ImportHooks
+from otel_distro.instrumentation import contrib
 from otel_distro.instrumentation.arbiter import Arbiter
 from otel_distro.instrumentation.base import Toolbox
 from otel_distro.instrumentation.table import OURS, Own
@@ -123,3 +126,25 @@ def test_the_table_says_what_the_classes_say(own: Own) -> None:
     path, _, name = own.target.partition(":")
     found = getattr(import_module(path), name)
     assert own.name == found.name
+
+
+@pytest.mark.parametrize(
+    ("extra", "needs", "wanted"),
+    [
+        ("instruments", ["pytest>=999"], "pytest>=999"),
+        ("instruments-any", ["pytest>=999", "no-such-package>=1"], "pytest>=999 or no-such-package>=1"),
+    ],
+)
+def test_what_contrib_wants_instead_is_told(tmp_path: Path, extra: str, needs: list[str], wanted: str) -> None:
+    """A library of a version that an instrumentor refuses is one line: what is there, and what would do."""
+    folder = tmp_path / "thing-1.dist-info"
+    folder.mkdir()
+    required = "".join(f"Requires-Dist: {need}; extra == '{extra}'\n" for need in needs)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: thing\nVersion: 1\n{required}")
+    (folder / "entry_points.txt").write_text("[opentelemetry_instrumentor]\nthing = thing:Thing\n")
+    (point,) = PathDistribution(folder).entry_points
+    lines: list[str] = []
+    decision = contrib._load(point, Guard(output=lambda _, text: lines.append(text)))
+    reason = f"installed is pytest {pytest.__version__}, contrib's instrumentor wants {wanted}"
+    assert (decision.by, decision.reason) == ("nobody", reason)
+    assert lines == [f"thing is not instrumented: {reason}"]
