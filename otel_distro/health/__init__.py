@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar, overload
 
 from . import dependencies
-from .dependencies import Heartbeat
+from .dependencies import REACHABLE, Heartbeat
 from .mounting import mount as _mount
 from .result import Degraded
 from .setup import this_process
@@ -23,9 +23,6 @@ from .setup import this_process
 F = TypeVar("F", bound=Callable[[], Any])
 App = Callable[[Any, Any, Any], Awaitable[None]]
 A = TypeVar("A", bound=App)
-
-REACHABLE = range(100, 500)
-"""Statuses by which a server shows that it is there and not failing."""
 
 
 @overload

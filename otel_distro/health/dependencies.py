@@ -7,6 +7,9 @@ import weakref
 from collections.abc import Callable, Collection
 from typing import Any
 
+REACHABLE = range(100, 500)
+"""Statuses by which a server shows that it is there and not failing."""
+
 _Check = Callable[[], Any]
 
 
@@ -119,7 +122,7 @@ def _module(thing: Any) -> str:
     return " ".join(f"{kind.__module__}." for kind in type(thing).__mro__)
 
 
-def url(address: str, timeout: float, statuses: Collection[int], method: str) -> _Check:
+def url(address: str, timeout: float, statuses: Collection[int] = REACHABLE, method: str = "HEAD") -> _Check:
     """A check that asks a URL once, follows nothing and reads no body.
 
     Args:

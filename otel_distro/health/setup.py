@@ -19,8 +19,6 @@ from .process import Health
 if TYPE_CHECKING:
     from otel_distro.session import Session
 
-_STATUSES = range(100, 500)
-
 
 @cache
 def this_process() -> Health:
@@ -66,9 +64,7 @@ def declare_urls(health: Health, urls: Mapping[str, str]) -> None:
     """Check what `OTEL_DISTRO_HEALTH_HTTP` names; a text that is no URL is named and left out."""
     for name, address in urls.items():
         seconds = health.options.timeout / 1000
-        function = health.guard.call(
-            f"OTEL_DISTRO_HEALTH_HTTP: {name}", None, dependencies.url, address, seconds, _STATUSES, "HEAD"
-        )
+        function = health.guard.call(f"OTEL_DISTRO_HEALTH_HTTP: {name}", None, dependencies.url, address, seconds)
         if function is not None:
             health.registry.declare(health.check(name, function, critical=None, timeout=None, cache=None))
 
