@@ -140,10 +140,10 @@ def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Pr
     general = "OTEL_EXPORTER_OTLP_"
     name = next((n for n in (own + "ENDPOINT", general + "ENDPOINT") if environ.get(n, "").strip()), None)
     grpc = otlp.protocol == "grpc"
+    default = f"http://localhost:{GRPC_PORT}" if grpc else f"http://localhost:{HTTP_PORT}{_path(signal)}"
     otlp = _timeout(otlp, signal, environ, problems, exact)
     if name is None:
-        port = GRPC_PORT if grpc else HTTP_PORT
-        return otlp.replace(endpoint=f"http://localhost:{port}" + ("" if grpc else _path(signal)))
+        return otlp.replace(endpoint=default)
     text = environ[name].strip()
     url = text
     reasons: list[str] = []
@@ -154,9 +154,7 @@ def _otlp(otlp: Otlp, signal: str, environ: Mapping[str, str], problems: list[Pr
         url = "http://" + url
     split = _split(url)
     if split is None:
-        return otlp.replace(
-            endpoint=f"http://localhost:{GRPC_PORT if grpc else HTTP_PORT}" + ("" if grpc else _path(signal)),
-        )
+        return otlp.replace(endpoint=default)
     protocol_named = any(environ.get(prefix + "PROTOCOL", "").strip() for prefix in (own, general))
     if not grpc and split.port == GRPC_PORT:
         if protocol_named:
