@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
+from functools import wraps
 from typing import Any
 
 
@@ -121,6 +122,38 @@ def in_forked_child(
                 tell("fork hook", error)
 
     os.register_at_fork(after_in_child=after)
+
+
+def around_change_of_user(before: Callable[[], object], after: Callable[[], object]) -> None:
+    """Have both called around each call by which this process, of root, becomes another user's for good.
+
+    gunicorn's `user` and Celery's `--uid` do that after telemetry was set up; what was opened by its name as root is
+    closed to the process from then on. Calls that can be taken back (`os.seteuid`) are left alone.
+
+    Args:
+        before: the last that is done as root; never raises.
+        after: the first that is done as the other user, or as root where that failed; never raises.
+    """
+    for name in ("setuid", "setreuid", "setresuid"):
+        original = getattr(os, name, None)
+        if original is not None:
+            setattr(os, name, _with_both(original, before, after))
+
+
+def _with_both(
+    original: Callable[..., None], before: Callable[[], object], after: Callable[[], object]
+) -> Callable[..., None]:
+    @wraps(original)
+    def changed(*ids: int) -> None:
+        if os.geteuid() != 0 or not ids or not all(type(one) is int and one > 0 for one in ids[:2]):
+            return original(*ids)
+        before()
+        try:
+            return original(*ids)
+        finally:
+            after()
+
+    return changed
 
 
 LAUNCH = "OTEL_DISTRO_LAUNCH"

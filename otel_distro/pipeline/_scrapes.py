@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, MutableMapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -89,16 +90,17 @@ class Scrapes:
         self._route: MetricsRoute | None = None
         in_forked_child(self._in_child, guard.failed)
 
-    def begin(self, module: ModuleType | None = None) -> None:
+    def begin(self, module: ModuleType | None = None, *, patiently: bool = False) -> None:
         """Answer from now on, where this process serves; again is harmless.
 
         Args:
             module: what was imported, when an import was the sign.
+            patiently: see `Keeper.start`.
         """
         del module
         if self._serves and not self._begun:
             self._begun = True
-            self._guard.call("/metrics", None, self._start)
+            self._guard.call("/metrics", None, self._start, patiently=patiently)
 
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:
         """An ASGI application that answers scrapes on the application's own port, whichever process got the request."""
@@ -119,8 +121,20 @@ class Scrapes:
         if self._endpoint is not None:
             self._endpoint.stop(min(seconds, 1.0))
 
-    def _start(self) -> None:
-        self._made().start()
+    def rest(self) -> None:
+        """Answer nothing until `go_on`: this process is about to become another user's."""
+        if self._endpoint is not None:
+            self._guard.call("/metrics", None, self._endpoint.stop)
+
+    def go_on(self) -> None:
+        """Answer again, as a member of another group."""
+        if self._endpoint is not None:
+            self._guard.call("/metrics", None, self._endpoint.after_fork)
+            if self._begun:
+                self._guard.call("/metrics", None, self._start, patiently=True)
+
+    def _start(self, *, patiently: bool) -> None:
+        self._made().start(patiently=patiently)
 
     def _scrape(self, accept: str, accept_encoding: str) -> Answer:
         return self._made().scrape(accept, accept_encoding)
@@ -140,7 +154,7 @@ class Scrapes:
         # children of a supervisor are workers; those of a process that serves may outlive it and take over
         if not self._serves or self._begun:
             self._serves, self._begun = True, False
-            self.begin()
+            self.begin(patiently=os.geteuid() == 0)
 
 
 class ScrapedMeterProvider(LeanMeterProvider):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from otel_distro.metrics.groups import Groups
 from otel_distro.metrics.late import LateReader
 from otel_distro.otlp.endpoint import parse_proxies
 from otel_distro.otlp.queue import SpanQueue
+from otel_distro.process import around_change_of_user
 from otel_distro.records import dataclass
 from otel_distro.tracing import LeanTracerProvider
 
@@ -27,7 +30,10 @@ from ._base import Exporting, Pipeline, installed_ids
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
 
+    from otel_distro.metrics.shared import SharedStore
     from otel_distro.prometheus import Endpoint
+
+    from ._scrapes import Scrapes
 
 
 class ChildResource:
@@ -232,6 +238,27 @@ def _answer_scrapes(
     pipeline.endings.append(("/metrics", scrapes.end))
     if isinstance(provider.store, SharedStore):
         pipeline.closings.append(("shared metrics", provider.store.close))
+        if os.geteuid() == 0:
+            stay_together(provider, provider.store, scrapes, ground.guard)
+
+
+def stay_together(provider: LeanMeterProvider, store: SharedStore, scrapes: Scrapes, guard: Guard) -> None:
+    """Share numbers also with workers that start as root and give that up: what root has opened is closed to them."""
+    # both ends, so that what is sent stays as long as this process or one that it forks
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ends[0].setblocking(False)
+
+    def before() -> None:
+        scrapes.rest()
+        guard.call("shared metrics", None, store.withdraw)
+
+    def after() -> None:
+        guard.call("shared metrics", None, provider.after_fork)
+        with contextlib.suppress(OSError):
+            store.group.outlive(ends[0])
+        scrapes.go_on()
+
+    around_change_of_user(before, after)
 
 
 def _kinds_of_metrics() -> tuple[type, ...]:

@@ -58,9 +58,10 @@ class Endpoint:
         self._shown: tuple[Resource, Resource] | None = None
         renderer = Renderer(guard, self._target, scope_labels=scope_labels)
         store = provider.store
+        self._group: GroupSource | None = None
         self._server = Server(self.scrape, host, port, guard) if listens else None
         if isinstance(store, SharedStore):
-            group = GroupSource(
+            self._group = group = GroupSource(
                 provider,
                 store,
                 guard,
@@ -72,7 +73,7 @@ class Endpoint:
             self._keeper = Keeper(
                 self._server,
                 guard,
-                directory=store.group.path,
+                directory=lambda: store.group.path,
                 name=lambda: store.name,
                 observe=lambda: provider.observe_within(1000),
                 tidy=group.tidy,
@@ -97,12 +98,15 @@ class Endpoint:
             return False, f"{server.address} cannot be bound"
         return True, server.address + ("" if server.port else ", by another process of the group")
 
-    def start(self) -> None:
+    def start(self, *, patiently: bool = False) -> None:
         """Bind the port unless another process of the group has it, and take over when that ends.
 
         For processes that serve, once they have forked for the last time; supervisors never call it.
+
+        Args:
+            patiently: see `Keeper.start`.
         """
-        self._keeper.start()
+        self._keeper.start(patiently=patiently)
 
     def stop(self, timeout: float = 1.0) -> None:
         """Give the port back, within about `timeout` seconds."""
@@ -118,7 +122,9 @@ class Endpoint:
         return self._scraper.scrape(accept, accept_encoding)
 
     def after_fork(self) -> None:
-        """In a child: the port and its threads are the parent's."""
+        """In a child: the port and its threads are the parent's; or in a process that is another user's from now on."""
+        if self._group is not None:
+            self._group.forget()
         self._scraper.after_fork()
         self._keeper.after_fork()
 

@@ -39,7 +39,7 @@ class Keeper:
         server: to bind when this process owns the port; None where scrapes come another way, and the owner only
             looks after the dead.
         guard: gets the one line about a port that is taken.
-        directory: of the group; None when this process is alone and owns without asking.
+        directory: gives that of the group; None when this process is alone and owns without asking.
         name: of this process in the group.
         observe: runs this process's callbacks.
         tidy: folds the dead.
@@ -51,7 +51,7 @@ class Keeper:
         server: Server | None,
         guard: Guard,
         *,
-        directory: Path | None = None,
+        directory: Callable[[], Path] | None = None,
         name: Callable[[], str] = lambda: "",
         observe: Callable[[], None] = lambda: None,
         tidy: Callable[[], None] = lambda: None,
@@ -69,6 +69,7 @@ class Keeper:
         self._ear: socket.socket | None = None
         self._ear_at = Path()
         self._lock = -1
+        self._patient = False
         self._owns = directory is None
 
     @property
@@ -76,10 +77,16 @@ class Keeper:
         """Whether the port is this process's among those of its group; a stranger may have it all the same."""
         return self._owns
 
-    def start(self) -> None:
-        """Own the port now if nobody else does, and go on trying from a thread; a second call does nothing."""
+    def start(self, *, patiently: bool = False) -> None:
+        """Own the port now if nobody else does, and go on trying from a thread; a second call does nothing.
+
+        Args:
+            patiently: say nothing of a port that is taken now, if it is free at the next try: a worker may be of root,
+                and in the group of root's processes, for a moment only.
+        """
         if self._thread is not None or (self._server is None and self._directory is None):
             return
+        self._patient = patiently
         self._ended.clear()
         self._guard.call("prometheus port", None, self._try)
         self._ear = self._listen()
@@ -147,6 +154,9 @@ class Keeper:
         try:
             self._server.bind()
         except OSError as error:
+            if self._patient:
+                self._patient = False
+                return
             self._guard.failed(
                 "/metrics",
                 f"{self._server.address} cannot be bound: {error.strerror or error}",
@@ -170,7 +180,7 @@ class Keeper:
     def _own(self) -> bool:
         assert self._directory is not None  # noqa: S101 - narrows the type: without a group the port is owned
         if self._lock < 0:
-            self._lock = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            self._lock = os.open(self._directory() / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         return locked(self._lock)
 
     def _let_go(self, *, unlink: bool = True) -> None:
@@ -190,7 +200,7 @@ class Keeper:
             return None
         try:
             ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            path = self._ear_at = self._directory / (self._name() + SOCKET)
+            path = self._ear_at = self._directory() / (self._name() + SOCKET)
             path.unlink(missing_ok=True)
             with _address(path) as address:
                 ear.bind(address)

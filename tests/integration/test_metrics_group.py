@@ -365,11 +365,12 @@ def test_a_launch_after_all_have_died_starts_at_zero(start: Start) -> None:
 
 def test_directories_of_groups_without_members_are_swept(start: Start, base: Path) -> None:
     """A start removes what killed groups left, and not what live ones have."""
-    dead, alive = start(-1, "dead"), start(-1, "alive")
+    names = "d" * 24, "a" * 24  # of the form that groups have
+    dead, alive = (start(-1, name) for name in names)
     dead.kill()
     port = free_port()
     owner = start(port)
-    within(5, lambda: not (directory(base).parent / "dead").exists())
-    assert (directory(base).parent / "alive").exists()
+    within(5, lambda: not (directory(base).parent / names[0]).exists())
+    assert (directory(base).parent / names[1]).exists()
     alive.do("add", 1)
     assert owner.do("port") == port

@@ -48,7 +48,7 @@ def test_duration(rig):
 
 
 def test_a_stranger_makes_no_series(rig):
-    """A version of HTTP that there is not, and a scheme that is none, are told apart by nothing."""
+    """Versions of HTTP that there are not, and schemes that are none, are not told apart."""
     for number in range(10):
         get(_app(_reading), "/p/1", http_version=f"{number}.{number + 2}", scheme=f"s{number}")
     [point] = rig.points(DURATION)

@@ -482,3 +482,62 @@ def test_only_groups_are_swept_away(base: Path) -> None:
     group.parent.symlink_to(elsewhere)
     assert group.sweep(1.0) == 0
     assert (elsewhere / name).exists()
+
+
+def test_workers_that_give_up_root_share_their_numbers() -> None:
+    """gunicorn's `user`: one page for all workers, of ended ones too, and none is in root's group."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    code = """
+        import os, sys, time, urllib.request
+        from pathlib import Path
+        import otel_distro.prometheus
+        from opentelemetry.sdk.resources import Resource
+        from otel_distro.guard import Guard
+        from otel_distro.metrics.shared import Group, SharedStore
+        from otel_distro.pipeline._scrapes import ScrapedMeterProvider, Scrapes
+        from otel_distro.pipeline.lean import stay_together
+        from otel_distro.prometheus import Endpoint
+        from tests.servers.base import free_port
+        "".encode("idna")  # an import, which the other user may not be able to make
+        base, port = Path(sys.argv[1]), free_port()
+        guard = Guard(output=lambda level, text: print(text, flush=True))
+        store = SharedStore(Group(base, "g"), guard)
+        provider = ScrapedMeterProvider(resource=Resource({}), guard=guard, store=store)
+        scrapes = Scrapes(lambda: Endpoint(provider, guard, port=port), serves=False, guard=guard)
+        stay_together(provider, store, scrapes, guard)
+        sold = provider.get_meter("m").create_counter("sold")
+        def scraped():
+            for _ in range(200):  # who has the port is tried again each half second
+                try:
+                    return urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+                except OSError:
+                    time.sleep(0.05)
+            return ""
+        def work(count):
+            ready, tell = os.pipe()
+            hold, end = os.pipe()
+            workers = []
+            for _ in range(count):
+                workers.append(os.fork())
+                if workers[-1] == 0:
+                    os.close(end)
+                    os.setuid(65534)
+                    sold.add(5)
+                    os.write(tell, b"x")
+                    os.read(hold, 1)
+                    os._exit(0)
+            for _ in workers:
+                os.read(ready, 1)
+            page = scraped()
+            print(*[line.split()[-1] for line in page.splitlines() if line.startswith("sold_total{")])
+            os.close(end)
+            for worker in workers:
+                os.waitpid(worker, 0)
+        work(2)
+        work(1)
+        print(sum(path.suffix == ".index" for path in (base / "otel-distro-0").rglob("*")))
+    """
+    with tempfile.TemporaryDirectory(prefix="metrics-") as folder:
+        Path(folder).chmod(0o1777)
+        assert in_another_process(code, folder).split() == ["10.0", "15.0", "1"]

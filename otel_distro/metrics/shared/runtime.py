@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import stat
 import time
 from pathlib import Path
@@ -96,8 +97,8 @@ class Group:
     """
 
     def __init__(self, base: Path, name: str) -> None:
-        self.parent = safe_directory(safe_base(base) / f"{_PREFIX}{os.geteuid()}")
-        self.path = self.parent / name
+        self._base = base
+        self._name = name
         self._lock = self._join()
 
     def after_fork(self) -> None:
@@ -124,6 +125,25 @@ class Group:
         finally:
             os.close(lock)
 
+    def outlive(self, others: socket.socket) -> None:
+        """Have the group live as long as this socket's other end, also without members.
+
+        A descriptor that was sent and never received stays open, and the lock on its file with it. So a process that
+        may not look into the directory, root's that starts workers of another user, keeps their numbers between two.
+
+        Args:
+            others: a Unix socket, one end of a pair; it does not block.
+
+        Raises:
+            OSError: no room for another descriptor, which is no harm once there is one.
+        """
+        lock = os.open(self.path / ALIVE, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            socket.send_fds(others, [b"."], [lock])
+        finally:
+            os.close(lock)
+
     def sweep(self, seconds: float) -> int:
         """Remove the directories of groups without members, for at most `seconds`; returns how many."""
         end, removed = time.monotonic() + seconds, 0
@@ -137,6 +157,9 @@ class Group:
         return removed
 
     def _join(self) -> int:
+        # anew each time: a process of root may have become another user's
+        self.parent = safe_directory(safe_base(self._base) / f"{_PREFIX}{os.geteuid()}")
+        self.path = self.parent / self._name
         for _ in range(_TRIES):
             safe_directory(self.path)
             try:

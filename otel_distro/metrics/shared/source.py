@@ -136,6 +136,10 @@ class GroupSource:
                 self._fold(dead)
         remove_unfinished(self._store.group.path, older_than=60)
 
+    def forget(self) -> None:
+        """Know nothing of the group from the next snapshot on: this process has joined another one."""
+        self._pid = 0
+
     def _one_at_a_time(self) -> threading.Lock:
         """The lock of everything below; a forked child has its own, and knows nothing."""
         if self._pid != os.getpid():

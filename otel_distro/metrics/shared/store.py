@@ -132,6 +132,12 @@ class SharedStore:
                 self._write(records.ended_record())
         self.group.leave()
 
+    def withdraw(self) -> None:
+        """Leave the group and take the numbers along, before this process becomes another user's; see `after_fork`."""
+        with contextlib.suppress(OSError):
+            remove_files(self.group.path, self._name)
+        self.group.leave()
+
     def _reset(self) -> None:
         # re-entrant: a signal's handler, or a finaliser, may make a series in the midst of another
         self._lock = threading.RLock()
