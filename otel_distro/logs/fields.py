@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Self
 
 from otel_distro.guard import LOGGER_NAME, let_through
@@ -33,6 +32,8 @@ MOST_FIELDS = 128
 """Most fields of one record; further ones are left out."""
 _USUAL = 1 << 63
 _MOST_LOOKED_AT = 2 * MOST_FIELDS
+_MOST_COMBINATIONS = 1024
+_LONGEST_NAMES = 4_096  # characters of one of them
 
 
 def stays(logger: str) -> bool:
@@ -159,13 +160,22 @@ def names_of(values: dict[str, Any]) -> tuple[str, ...]:
     if names[0] == "name":
         # names of correlation are anywhere: an `extra` may have brought some of them
         names = names[STANDARD_COUNT:]
-    return _kept(names) if len(names) <= _MOST_LOOKED_AT else _kept(names[:_MOST_LOOKED_AT])
+    return _KEPT[names if len(names) <= _MOST_LOOKED_AT else names[:_MOST_LOOKED_AT]]
 
 
-# an application logs few combinations of fields
-@lru_cache(maxsize=1024)
-def _kept(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple([name for name in names if name not in STANDARD and isinstance(name, str) and name[:1] != "_"])
+class _Kept(dict[tuple[str, ...], tuple[str, ...]]):
+    """Fields of a record by all of its names: an application logs few combinations, but a stranger's keys are many."""
+
+    def __missing__(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        kept = tuple([name for name in names if name not in STANDARD and isinstance(name, str) and name[:1] != "_"])
+        if sum(map(len, kept)) <= _LONGEST_NAMES:
+            if len(self) >= _MOST_COMBINATIONS:
+                self.clear()
+            self[names] = kept
+        return kept
+
+
+_KEPT = _Kept()
 
 
 def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None, *, merged: bool = True) -> dict[str, Any]:

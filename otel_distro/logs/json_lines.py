@@ -46,6 +46,7 @@ _OF_CONTEXT = frozenset({"request_id", "user", "user.name", "user.email", "tenan
 """Keys that an `extra` may take: the application knows better."""
 
 _REMEMBERED = 4_096
+_REMEMBERED_NAMES = 131_072  # characters of them, as lines have them, about
 _REMEMBERED_CONTEXTS = 512
 _SURROGATES = re.compile(r"((?<!\\)(?:\\\\)*)(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\ud[89a-f][0-9a-f]{2})")
 """Escapes of surrogates, a pair or one alone, after any number of escaped backslashes."""
@@ -74,7 +75,7 @@ class JsonLines:
         self._second = 0
         self._stamp = ""
         self._heads: BoundedCache[tuple[str, str], tuple[str, str]] = BoundedCache(_REMEMBERED)
-        self._keys: BoundedCache[str, tuple[str, bool]] = BoundedCache(_REMEMBERED)
+        self._keys: BoundedCache[str, tuple[str, bool]] = BoundedCache(_REMEMBERED_NAMES)
         self._contexts: BoundedCache[int, tuple[Record, str]] = BoundedCache(_REMEMBERED_CONTEXTS)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -151,7 +152,8 @@ class JsonLines:
     def _learn(self, name: str) -> tuple[str, bool]:
         """A field's name encoded, and whether it tells a secret."""
         shown = f"extra.{name}" if name in _OWN else name
-        return self._keys.keep(name, (f",{quoted(shown)}:", is_secret_attribute(name)))
+        # a payload's keys may be long, and never come again
+        return self._keys.keep(name, (f",{quoted(shown)}:", is_secret_attribute(name)), 2 * len(name) + 16)
 
     @staticmethod
     def _mixed(context: Record | None, record: logging.LogRecord) -> str:

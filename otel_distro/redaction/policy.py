@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from importlib import import_module
 from typing import cast
 from urllib.parse import unquote_plus
@@ -105,6 +104,8 @@ _FIELD = late(
     r"cookie|jwt|token$|(?:^|[-_.])(?:pass|pwd|pw|auth|dsn|otp|pin|sid|signature|session[-_.]?(?:id|key))$|session[-_.]?id$",
     re.IGNORECASE,
 )
+_LONGEST_NAME = 256
+_MOST_NAMES = 1024
 _CONVENTIONAL = frozenset({"session.id", "session.previous_id"})
 """Attributes of the semantic conventions that are identifiers by definition, unless the user's list has them."""
 
@@ -112,9 +113,8 @@ _CONVENTIONAL = frozenset({"session.id", "session.previous_id"})
 def use(policy: Policy) -> None:
     """Make `policy` the one of this process."""
     InForce.policy = policy
-    is_secret_parameter.cache_clear()
-    is_secret_field.cache_clear()
-    is_secret_attribute.cache_clear()
+    for known in (_PARAMETERS, _FIELDS, _ATTRIBUTES):
+        known.clear()
 
 
 def build(hide: Sequence[str], keep: Sequence[str], hook: Hook | None, guard: Guard) -> Policy:
@@ -127,26 +127,49 @@ def build(hide: Sequence[str], keep: Sequence[str], hook: Hook | None, guard: Gu
     )
 
 
-# an application has few names, and each is asked for with every request
-@lru_cache(maxsize=1024)
-def is_secret_parameter(name: str) -> bool:
-    """Whether the name of a query parameter speaks of a secret: `access_token` does, `author`, `max_tokens` do not."""
-    plain = unquote_plus(name[:256]) if "%" in name else name[:256]
+class _Verdicts(dict[str, bool]):
+    """What names say, remembered: an application has few, and each is asked for with every request.
+
+    Strangers have names as well, the keys of what they send, which may be logged: a long one is asked for each time.
+
+    Args:
+        decide: what a name says, cut to `_LONGEST_NAME`.
+    """
+
+    def __init__(self, decide: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._decide = decide
+
+    def __missing__(self, name: str) -> bool:
+        found = self._decide(name[:_LONGEST_NAME])
+        if len(name) <= _LONGEST_NAME:
+            if len(self) >= _MOST_NAMES:
+                self.clear()
+            self[name] = found
+        return found
+
+
+def _parameter(name: str) -> bool:
+    plain = unquote_plus(name) if "%" in name else name
     return _decides(plain, lambda: _PARAMETER().search(plain) is not None and _COUNT().search(plain) is None)
 
 
-@lru_cache(maxsize=1024)
-def is_secret_field(name: str) -> bool:
-    """Whether a name in a text, or of a variable, speaks of a secret: `password` does, `tokens` and `code` do not."""
-    plain = name[:256]
-    return _decides(plain, lambda: _FIELD().search(plain) is not None)
+def _field(name: str) -> bool:
+    return _decides(name, lambda: _FIELD().search(name) is not None)
 
 
-@lru_cache(maxsize=1024)
-def is_secret_attribute(name: str) -> bool:
-    """Whether the value of an attribute, or of a log's field, of this name does not leave: `session.id` does."""
-    plain = name[:256]
-    return _decides(plain, lambda: plain not in _CONVENTIONAL and _FIELD().search(plain) is not None)
+def _attribute(name: str) -> bool:
+    return _decides(name, lambda: name not in _CONVENTIONAL and _FIELD().search(name) is not None)
+
+
+_PARAMETERS, _FIELDS, _ATTRIBUTES = map(_Verdicts, (_parameter, _field, _attribute))
+
+is_secret_parameter: Callable[[str], bool] = _PARAMETERS.__getitem__
+"""Whether the name of a query parameter speaks of a secret: `access_token` does, `author`, `max_tokens` do not."""
+is_secret_field: Callable[[str], bool] = _FIELDS.__getitem__
+"""Whether a name in a text, or of a variable, speaks of a secret: `password` does, `tokens` and `code` do not."""
+is_secret_attribute: Callable[[str], bool] = _ATTRIBUTES.__getitem__
+"""Whether the value of an attribute, or of a log's field, of this name does not leave: `session.id` does."""
 
 
 def is_secret_option(argument: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -261,3 +262,22 @@ def test_texts_of_others_stay_where_the_user_says_so(guard: Guard) -> None:
     policy.use(policy.build((), (r"^db\.statement$",), None, guard))
     shown = exported(db__statement="SELECT 7", url__query="token=x")
     assert shown == {"db.statement": "SELECT 7", "url.query": "token=REDACTED"}
+
+
+def test_names_of_strangers_are_not_kept() -> None:
+    """Keys of payloads that an application logs, and parameters of URLs, take no memory once they are told."""
+    lines = JsonLines(service="shop")
+
+    def told() -> None:
+        for number in range(40):
+            name = f"{number}" + "x" * 500_000
+            extras_of(logging.makeLogRecord({"msg": "got it", name: {f"a{name}": 1}}))
+            lines.format(logging.makeLogRecord({"msg": "got it", name: {f"a{name}": 1}}))
+            redact_url(f"http://host/?{name}=1")
+
+    tracemalloc.start()
+    try:
+        told()
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    finally:
+        tracemalloc.stop()
