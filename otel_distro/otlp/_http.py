@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from .endpoint import Endpoint
 
+_MOST_READ = 1_048_576
+"""Bytes of an answer with its headers; what is beyond (endless `100 Continue`, endless trailers) is no answer."""
 LONGEST_BODY = 65_536
 """Bytes of an answer that are read; of a longer one only the beginning matters, and the connection is given up."""
 
@@ -60,6 +62,8 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self.received > _MOST_READ:
+            raise ConnectionError("it never ends")
         count = receive(self._socket, buffer, self._deadline)
         self.received += count
         return count

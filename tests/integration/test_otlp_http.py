@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import os
 import socket
@@ -205,6 +206,32 @@ def test_the_timeout_covers_the_whole_request(script: Script, status: int | None
     assert answer.status == status
     assert answer.message == ("no answer within 0.5 s" if status is None else "")
     assert 0.4 < took < 5.0  # a drip of 100,000 bytes would take more than an hour
+
+
+@pytest.mark.parametrize(
+    ("head", "more", "status"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", None),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n", 200),
+    ],
+)
+def test_what_never_ends_is_not_read_for_long(head: bytes, more: bytes, status: int | None) -> None:
+    """Interim answers and trailers without an end take a megabyte of reading, and no processor until the timeout."""
+    sent = []
+
+    def script(connection: socket.socket, _: int) -> None:
+        read_request(connection)
+        connection.sendall(head)
+        with contextlib.suppress(OSError):
+            while len(sent) < 10_000:
+                connection.sendall(more * 1000)
+                sent.append(len(more) * 1000)
+
+    with RawServer(script) as server:
+        answer = post(server.url)
+    assert answer.status == status
+    # what the kernel holds on both sides comes on top
+    assert sum(sent) < 40_000_000
 
 
 def test_a_refused_connection_is_said_in_words() -> None:
