@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _HEAD: Final = 8
 _SCALE, _ZEROS, _SUM, _LOW, _HIGH = 0, 1, 2, (3, 5), (4, 6)
 MIN_SCALE: Final = -10
+_MAX_SCALE: Final = 20
+_FARTHEST: Final = 1 << 31  # buckets from 1 to the smallest float, at the finest scale
 _SMALLEST = float_info.min
 
 
@@ -126,6 +128,9 @@ class ExponentialValue:
         return max(ends) - min(ends) + 1 if ends else 0
 
 
+_NOTHING_COUNTED: Final = ExponentialValue(0, 0, 0.0, Buckets(), Buckets())
+
+
 def decode(cells: Sequence[float], at: int, max_size: int) -> ExponentialValue:
     """Read a series' cells, its own or a copy of another process's.
 
@@ -133,7 +138,20 @@ def decode(cells: Sequence[float], at: int, max_size: int) -> ExponentialValue:
         cells: that hold the series.
         at: its first cell.
         max_size: buckets a side.
+
+    Returns:
+        What is there; nothing where that is no histogram.
     """
+    try:
+        found = _decoded(cells, at, max_size)
+    except (ValueError, OverflowError, IndexError):
+        return _NOTHING_COUNTED
+    # another process's file may hold anything: two scales are brought together step by step, and buckets fill a list
+    near = all(abs(side.offset) <= _FARTHEST for side in (found.positive, found.negative))
+    return found if near and MIN_SCALE <= found.scale <= _MAX_SCALE else _NOTHING_COUNTED
+
+
+def _decoded(cells: Sequence[float], at: int, max_size: int) -> ExponentialValue:
     bank = at + 1 + int(cells[at]) * bank_size(max_size)
     sides = []
     for side in (0, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource as limits
 import shutil
@@ -541,3 +542,32 @@ def test_workers_that_give_up_root_share_their_numbers() -> None:
     with tempfile.TemporaryDirectory(prefix="metrics-") as folder:
         Path(folder).chmod(0o1777)
         assert in_another_process(code, folder).split() == ["10.0", "15.0", "1"]
+
+
+@pytest.mark.parametrize("suffix", [".cells", ".exemplars", folding.NAME])
+def test_a_pipe_in_the_place_of_a_file_holds_up_nobody(base: Path, suffix: str) -> None:
+    """What is no plain file is left out at once: opening a pipe to read waits for somebody who writes."""
+    one, two = Process(base), Process(base)
+    one.measure("orders", 1, "")
+    two.measure("orders", 2, "")
+    place = directory(base) / (suffix if suffix == folding.NAME else f"{two.store.name}{suffix}")
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    assert one.totals()["orders_total"] in {1, 3}
+    one.source.snapshot(exemplars=True)
+
+
+@pytest.mark.parametrize("number", [1e300, -1e300, math.inf, math.nan, 2.0**62])
+def test_cells_of_nonsense_are_no_histogram(base: Path, number: float) -> None:
+    """An exponential histogram of a scale, a bank or a window that there is not costs no other number, and no time."""
+    one, two = Process(base), Process(base)
+    one.measure("spread", 3, "")
+    two.measure("spread", 5, "")
+    two.measure("orders", 2, "")
+    [place] = [entry for entry, _ in two.store._entries if entry.identity.name == "spread"]
+    with (directory(base) / f"{two.store.name}.cells").open("r+b") as file:
+        for cell in range(8):
+            before = os.pread(file.fileno(), 8, (place.at + cell) * 8)
+            os.pwrite(file.fileno(), struct.pack("<d", number), (place.at + cell) * 8)
+            assert one.totals()["orders_total"] == 2
+            os.pwrite(file.fileno(), before, (place.at + cell) * 8)

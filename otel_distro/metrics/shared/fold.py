@@ -19,7 +19,8 @@ from otel_distro.metrics.cells import CELL
 from otel_distro.records import dataclass, field
 
 from . import records, runtime
-from .member import Member, Place
+from .member import LARGEST, Member, Place, opened
+from .member import read as read_file
 from .merge import Layout, Pause, Table, lasts
 from .store import remove_files
 
@@ -63,7 +64,7 @@ def read(directory: Path) -> Folded:
             return Folded()
         with contextlib.suppress(FileNotFoundError):
             try:
-                data = (directory / NAME).read_bytes()
+                data = _content(directory / NAME)
                 if version(directory) == before:
                     return _parse(data, before)
             except (OSError, ValueError, KeyError, TypeError, struct.error):
@@ -148,6 +149,14 @@ def _contents(members: Sequence[Member]) -> list[tuple[list[Place], Sequence[flo
         if member.places:
             found.append((member.places, member.cells()))
     return found
+
+
+def _content(path: Path) -> bytes:
+    descriptor = opened(path)
+    try:
+        return read_file(descriptor, LARGEST, 0)
+    finally:
+        os.close(descriptor)
 
 
 def _parse(data: bytes, known: tuple[int, int]) -> Folded:

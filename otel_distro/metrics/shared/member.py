@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from otel_distro.metrics.exemplars import SLOT
 
 from . import records, runtime
 from .store import CELLS, EXEMPLARS, INDEX, MOST, Key
+
+LARGEST = 256 * 1024 * 1024
+"""Bytes of an index, or of a folding, that are read at a time."""
 
 
 class Place(NamedTuple):
@@ -69,7 +73,7 @@ class Member:
         self._directory = directory
         self._index = os.open(directory / (name + INDEX), os.O_RDWR | os.O_NOFOLLOW)
         self._parsed = len(records.MAGIC)
-        if _read(self._index, self._parsed, 0) != records.MAGIC:
+        if read(self._index, self._parsed, 0) != records.MAGIC:
             self.close()
             raise ValueError(f"{name}{INDEX} is not an index of ours")
 
@@ -97,7 +101,7 @@ class Member:
         size = os.fstat(self._index).st_size
         if size <= self._parsed or self.damaged:
             return False
-        data = _read(self._index, size - self._parsed, self._parsed)
+        data = read(self._index, min(size - self._parsed, LARGEST), self._parsed)
         before, parsed = len(self.places), 0
         try:
             for kind, payload, end in records.frames(data):
@@ -133,11 +137,11 @@ class Member:
     def _content(self, suffix: str, size: int) -> bytes:
         """The first `size` bytes of a file; fewer when it is shorter, none when it is gone."""
         try:
-            descriptor = os.open(self._directory / (self.name + suffix), os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = opened(self._directory / (self.name + suffix))
         except FileNotFoundError:
             return b""
         try:
-            return _read(descriptor, size, 0)
+            return read(descriptor, size, 0)
         finally:
             os.close(descriptor)
 
@@ -158,7 +162,21 @@ class Member:
             self.places.append(Place((self._streams[stream], attributes), at, size, started, exemplars_at, slots))
 
 
-def _read(descriptor: int, size: int, at: int) -> bytes:
+def opened(path: Path) -> int:
+    """A plain file, to be read. A pipe in its place would keep a scrape waiting for ever.
+
+    Raises:
+        OSError: it is gone, or a link.
+        ValueError: it is no plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path.name} is no file")
+    return descriptor
+
+
+def read(descriptor: int, size: int, at: int) -> bytes:
     """Up to `size` bytes; fewer when the file is shorter or cannot be read."""
     parts: list[bytes] = []
     while size > 0:
