@@ -456,7 +456,7 @@ print(sorted({"bottle", "huey", "arq"} & set(sentry_sdk.get_client().integration
 
 
 def test_an_integration_that_imports_other_frameworks_is_set_up(tmp_path: Path) -> None:
-    """sentry-sdk sets up one at a time, under a lock: the next one follows; and a package is whole before it is asked."""
+    """sentry-sdk sets one up at a time, under a lock: the next follows; and a package is whole before it is asked."""
     for name in ("bottle", "huey"):
         (tmp_path / f"{name}.py").touch()
     (tmp_path / "arq").mkdir()
