@@ -172,7 +172,9 @@ def _quoted(text: str) -> str:
 def _shown(variable: Variable, text: str) -> str:
     if variable.secret:
         return "***"
-    shown = _rules.without_credentials(text)
+    from otel_distro.redaction import redact_message  # only paid for when something is wrong
+
+    shown = redact_message(_rules.without_credentials(text))
     return shown if len(shown) <= 80 else shown[:79] + "…"
 
 

@@ -325,3 +325,9 @@ def test_a_pattern_that_is_none_is_left_out() -> None:
     settings, problems = parse({"OTEL_PYTHON_EXCLUDED_URLS": "health,(,ready"})
     assert settings.instrumentation.http.excluded_urls == ("health", "ready")
     assert [problem.repair for problem in problems] == ["health,ready"]
+
+
+def test_a_problem_shows_no_value_whose_name_is_a_secret() -> None:
+    """Of a list of pairs that is partly wrong, what is called like a secret is not repeated."""
+    _, problems = parse({"OTEL_RESOURCE_ATTRIBUTES": "db.password=canary,team=shop,broken"})
+    assert [problem.value for problem in problems] == ["db.password=REDACTED,team=shop,broken"]
