@@ -28,8 +28,6 @@ what they run, caches and connection pools are filled."""
 _PAIRED = frozenset({"bare", "ours"})
 OFTEN = 4
 """So many times the rounds of others have the peers of a case that is measured often."""
-_CALLS = 2
-"""So many times as long as a round is what is compared of calls: half of it has no telemetry of them."""
 _SLICES = 4  # short enough to share the machine's mood, long enough for exports to fall into them
 
 
@@ -199,7 +197,7 @@ class _Round:
         if silent is None:
             return {}
         others = self._settled(name) / silent["requests"]
-        found = self._ask(case, name, {"do": "pair", "seconds": seconds * _CALLS})
+        found = self._ask(case, name, {"do": "pair", "seconds": seconds})
         if found is None:
             return {}
         peer, spans = self._known.peers[name], self._known.spans[name, case.name]
