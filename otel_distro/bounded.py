@@ -1,7 +1,8 @@
-"""A dictionary that remembers what was computed before, within a fixed weight."""
+"""Dictionaries that remember what was computed before, within a fixed weight."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -46,3 +47,32 @@ class BoundedCache(Generic[K, V]):
         """Forget everything."""
         self.known.clear()
         self._left = self._limit
+
+
+class Memo(dict[K, V]):
+    """What a function gives for each key, remembered: `memo[key]` costs a dictionary's look.
+
+    Keys may be a stranger's, as the names in a payload that an application logs: one that weighs too much is worked out
+    each time, and when it is full it forgets everything, as `BoundedCache`.
+
+    Args:
+        give: what a key is worth.
+        most: entries.
+        heaviest: weight of a key that is remembered.
+        weigh: the weight of a key.
+    """
+
+    def __init__(self, give: Callable[[K], V], *, most: int, heaviest: int, weigh: Callable[[K], int]) -> None:
+        super().__init__()
+        self._give = give
+        self._most = most
+        self._heaviest = heaviest
+        self._weigh = weigh
+
+    def __missing__(self, key: K) -> V:
+        value = self._give(key)
+        if self._weigh(key) <= self._heaviest:
+            if len(self) >= self._most:
+                self.clear()
+            self[key] = value
+        return value

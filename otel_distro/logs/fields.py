@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Self
 
+from otel_distro.bounded import Memo
 from otel_distro.guard import LOGGER_NAME, let_through
 from otel_distro.redaction import REDACTED, is_secret_attribute, redact_message
 
@@ -163,19 +164,16 @@ def names_of(values: dict[str, Any]) -> tuple[str, ...]:
     return _KEPT[names if len(names) <= _MOST_LOOKED_AT else names[:_MOST_LOOKED_AT]]
 
 
-class _Kept(dict[tuple[str, ...], tuple[str, ...]]):
-    """Fields of a record by all of its names: an application logs few combinations, but a stranger's keys are many."""
-
-    def __missing__(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        kept = tuple([name for name in names if name not in STANDARD and isinstance(name, str) and name[:1] != "_"])
-        if sum(map(len, kept)) <= _LONGEST_NAMES:
-            if len(self) >= _MOST_COMBINATIONS:
-                self.clear()
-            self[names] = kept
-        return kept
+def _kept(names: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple([name for name in names if name not in STANDARD and isinstance(name, str) and name[:1] != "_"])
 
 
-_KEPT = _Kept()
+def _length(names: tuple[Any, ...]) -> int:
+    return sum([len(name) for name in names if isinstance(name, str)])
+
+
+# an application logs few combinations of fields
+_KEPT = Memo(_kept, most=_MOST_COMBINATIONS, heaviest=_LONGEST_NAMES, weigh=_length)
 
 
 def extras_of(record: logging.LogRecord, found: dict[str, Any] | None = None, *, merged: bool = True) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import cast
 from urllib.parse import unquote_plus
 
+from otel_distro.bounded import Memo
 from otel_distro.guard import Guard
 from otel_distro.patterns import late, usable
 from otel_distro.records import dataclass
@@ -127,42 +128,28 @@ def build(hide: Sequence[str], keep: Sequence[str], hook: Hook | None, guard: Gu
     )
 
 
-class _Verdicts(dict[str, bool]):
-    """What names say, remembered: an application has few, and each is asked for with every request.
-
-    Strangers have names as well, the keys of what they send, which may be logged: a long one is asked for each time.
-
-    Args:
-        decide: what a name says, cut to `_LONGEST_NAME`.
-    """
-
-    def __init__(self, decide: Callable[[str], bool]) -> None:
-        super().__init__()
-        self._decide = decide
-
-    def __missing__(self, name: str) -> bool:
-        found = self._decide(name[:_LONGEST_NAME])
-        if len(name) <= _LONGEST_NAME:
-            if len(self) >= _MOST_NAMES:
-                self.clear()
-            self[name] = found
-        return found
-
-
 def _parameter(name: str) -> bool:
+    name = name[:_LONGEST_NAME]
     plain = unquote_plus(name) if "%" in name else name
     return _decides(plain, lambda: _PARAMETER().search(plain) is not None and _COUNT().search(plain) is None)
 
 
 def _field(name: str) -> bool:
-    return _decides(name, lambda: _FIELD().search(name) is not None)
+    plain = name[:_LONGEST_NAME]
+    return _decides(plain, lambda: _FIELD().search(plain) is not None)
 
 
 def _attribute(name: str) -> bool:
-    return _decides(name, lambda: name not in _CONVENTIONAL and _FIELD().search(name) is not None)
+    plain = name[:_LONGEST_NAME]
+    return _decides(plain, lambda: plain not in _CONVENTIONAL and _FIELD().search(plain) is not None)
 
 
-_PARAMETERS, _FIELDS, _ATTRIBUTES = map(_Verdicts, (_parameter, _field, _attribute))
+def _remembered(decide: Callable[[str], bool]) -> Memo[str, bool]:
+    # an application has few names, and each is asked for with every request
+    return Memo(decide, most=_MOST_NAMES, heaviest=_LONGEST_NAME, weigh=len)
+
+
+_PARAMETERS, _FIELDS, _ATTRIBUTES = map(_remembered, (_parameter, _field, _attribute))
 
 is_secret_parameter: Callable[[str], bool] = _PARAMETERS.__getitem__
 """Whether the name of a query parameter speaks of a secret: `access_token` does, `author`, `max_tokens` do not."""
