@@ -146,12 +146,12 @@ class OtlpClient:
             return self._broken(error, limit)
 
     def _broken(self, error: Exception, limit: float) -> Answer:
-        import ssl
-
         self.close()
         let_through(error)
         if isinstance(error, TlsUnusable):
             return no_answer(str(error), tls=True)
+        import ssl  # late, as in `in_words`
+
         words = in_words(error, limit)
         if not isinstance(error, ssl.SSLError):
             return no_answer(words)
