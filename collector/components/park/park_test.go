@@ -122,6 +122,13 @@ func quick() *Config {
 	return &Config{MaxBytes: 1 << 20, RetryInterval: 10 * time.Millisecond, MaxAge: time.Hour}
 }
 
+// byHand makes no round of its own: the test says when.
+func byHand() *Config {
+	config := quick()
+	config.RetryInterval = time.Hour
+	return config
+}
+
 func client(t *testing.T, extension *Extension, address string) ptraceotlp.GRPCClient {
 	return ptraceotlp.NewGRPCClient(connected(t, extension, address))
 }
@@ -175,7 +182,7 @@ func TestARetryableRefusalIsTheExportersBusiness(t *testing.T) {
 }
 
 func TestWhatIsParkedOutlivesTheProcess(t *testing.T) {
-	server, config := &backend{answer: status.Error(codes.Unauthenticated, "expired")}, quick()
+	server, config := &backend{answer: status.Error(codes.Unauthenticated, "expired")}, byHand()
 	config.Directory = t.TempDir()
 	address := server.address(t)
 	first := parked(t, newHost(t), config)
@@ -183,9 +190,10 @@ func TestWhatIsParkedOutlivesTheProcess(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, first.Shutdown(context.Background()))
 	server.say(nil)
-	_, err = client(t, parked(t, newHost(t), config), address).Export(context.Background(), traces("new"))
+	second := parked(t, newHost(t), config)
+	_, err = client(t, second, address).Export(context.Background(), traces("new"))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(server.accepted()) == 2 }, 5*time.Second, 5*time.Millisecond)
+	second.round(context.Background())
 	require.Equal(t, []string{"new", "old"}, server.accepted())
 }
 
@@ -225,13 +233,14 @@ func TestAFullLotLeavesTheRefusalToTheExporterAndCountsItByCode(t *testing.T) {
 }
 
 func TestAPoisonedBatchIsDiscardedAtItsAgeAndHoldsNobodyUp(t *testing.T) {
-	server, at, config := &backend{answer: status.Error(codes.InvalidArgument, "no")}, newHost(t), quick()
+	server, at, config := &backend{answer: status.Error(codes.InvalidArgument, "no")}, newHost(t), byHand()
 	config.MaxAge = time.Nanosecond
-	_, err := client(t, parked(t, at, config), server.address(t)).Export(context.Background(), traces("a"))
+	extension := parked(t, at, config)
+	_, err := client(t, extension, server.address(t)).Export(context.Background(), traces("a"))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return at.sheet()["tempo discarded InvalidArgument"] == 1 }, 5*time.Second, 5*time.Millisecond)
-	sheet := at.sheet()
-	require.Equal(t, sheet["tempo parked InvalidArgument"], sheet["tempo unparked InvalidArgument"])
+	extension.round(context.Background())
+	require.Equal(t, map[string]int64{"tempo parked InvalidArgument": 1, "tempo unparked InvalidArgument": 1,
+		"tempo discarded InvalidArgument": 1}, at.sheet())
 }
 
 func TestABatchFromAClockThatWasAheadAgesAllTheSame(t *testing.T) {
@@ -264,7 +273,7 @@ func TestABrokenFileIsSetAside(t *testing.T) {
 
 // A collector that has run out of descriptors opens no file, and none of them is broken.
 func TestAFileThatCannotBeReadNowIsOfferedLater(t *testing.T) {
-	server, at, config := &backend{answer: status.Error(codes.Unauthenticated, "expired")}, newHost(t), quick()
+	server, at, config := &backend{answer: status.Error(codes.Unauthenticated, "expired")}, newHost(t), byHand()
 	extension := parked(t, at, config)
 	sender := client(t, extension, server.address(t))
 	_, err := sender.Export(context.Background(), traces("kept"))
@@ -277,11 +286,13 @@ func TestAFileThatCannotBeReadNowIsOfferedLater(t *testing.T) {
 	server.say(nil)
 	_, err = sender.Export(context.Background(), traces("later"))
 	require.NoError(t, err)
-	time.Sleep(5 * config.RetryInterval)
+	extension.round(context.Background())
+	require.Equal(t, []string{"later"}, server.accepted())
 	require.NoError(t, os.Remove(path), "it is where it was")
 	require.NoError(t, os.Rename(path+".elsewhere", path))
-	require.Eventually(t, func() bool { return at.sheet()["tempo delivered "] == 2 }, 5*time.Second, 5*time.Millisecond)
+	extension.round(context.Background())
 	require.Equal(t, []string{"later", "kept"}, server.accepted())
+	require.Equal(t, int64(2), at.sheet()["tempo delivered "])
 }
 
 func TestHTTPRefusalsAreParkedAndOfferedAgainAsTheyWere(t *testing.T) {
@@ -298,7 +309,8 @@ func TestHTTPRefusalsAreParkedAndOfferedAgainAsTheyWere(t *testing.T) {
 	}))
 	defer server.Close()
 	at := newHost(t)
-	wrap, err := parked(t, at, quick()).GetHTTPRoundTripper(context.Background())
+	extension := parked(t, at, byHand())
+	wrap, err := extension.GetHTTPRoundTripper(context.Background())
 	require.NoError(t, err)
 	through, err := wrap(context.Background(), http.DefaultTransport)
 	require.NoError(t, err)
@@ -322,7 +334,8 @@ func TestHTTPRefusalsAreParkedAndOfferedAgainAsTheyWere(t *testing.T) {
 	mu.Lock()
 	code = http.StatusOK
 	mu.Unlock()
-	require.Eventually(t, func() bool { return at.sheet()["tempo delivered "] == 2 }, 5*time.Second, 5*time.Millisecond)
+	extension.round(context.Background())
+	require.Equal(t, int64(2), at.sheet()["tempo delivered "])
 	require.Equal(t, []string{"/otlp/v1/traces " + string(body)}, bodies)
 	require.Equal(t, []string{"fresh"}, tokens)
 }
