@@ -79,6 +79,14 @@ def test_a_wrong_value_is_named(env: dict[str, str], line: str, certificates: Ce
         assert any(line in found for found in lines), lines
 
 
+def test_a_broken_pattern_of_a_sampler_is_named(certificates: Certificates, logs: Path) -> None:
+    """The sampler compiles its routes when it starts, and ends there."""
+    with prepared(Choice("sampling"), certificates, logs) as collector:
+        assert complaints(collector, OTELCOL_SAMPLING_ROUTES="^/pay|^/a$") == []
+        (line,) = complaints(collector, OTELCOL_SAMPLING_ROUTES="^/pay(")
+        assert 'policy "routes": error parsing regexp: missing closing )' in line
+
+
 @pytest.mark.parametrize(
     "address", ["dns:///tempo.svc:4317", "unix:///run/tempo.sock", "passthrough:///tempo:4317", "[::1]:4317"]
 )

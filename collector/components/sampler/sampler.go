@@ -6,7 +6,6 @@ package sampler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -29,7 +28,10 @@ const rememberedTraces = 100_000
 // NewFactory takes the place of tailsamplingprocessor.NewFactory.
 func NewFactory() processor.Factory {
 	upstream := tailsamplingprocessor.NewFactory()
-	return processor.NewFactory(upstream.Type(), upstream.CreateDefaultConfig,
+	return processor.NewFactory(upstream.Type(),
+		func() component.Config {
+			return &Config{*upstream.CreateDefaultConfig().(*tailsamplingprocessor.Config)}
+		},
 		processor.WithTraces(create, upstream.TracesStability()))
 }
 
@@ -49,16 +51,13 @@ type sampler struct {
 }
 
 func create(ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Traces) (processor.Traces, error) {
-	given, ok := cfg.(*tailsamplingprocessor.Config)
-	if !ok {
-		return nil, fmt.Errorf("tail_sampling: %T is no tailsamplingprocessor.Config", cfg)
-	}
+	given := cfg.(*Config)
 	kept, first := remembered(given.DecisionCache.SampledCacheSize)
 	away, second := remembered(given.DecisionCache.NonSampledCacheSize)
 	if err := errors.Join(first, second); err != nil {
 		return nil, err
 	}
-	made := &sampler{set: set, config: *given, next: next, account: set.ID.Name(), kept: kept, away: away,
+	made := &sampler{set: set, config: given.Config, next: next, account: set.ID.Name(), kept: kept, away: away,
 		book: func() *ledger.Book { return nil }, tiers: map[*delivery.Partition]*tier{}}
 	if made.account == "" {
 		made.account = "sampler"

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -52,7 +53,7 @@ func trace(id byte, code ptrace.StatusCode, spans int) ptrace.Traces {
 // What is sampled away, at its decision or late, and what is kept, make up what came.
 func TestSampledAwayIsCountedAtTheDecisionAndLate(t *testing.T) {
 	at, sink, factory := newHost(t), new(consumertest.TracesSink), NewFactory()
-	config := factory.CreateDefaultConfig().(*tailsamplingprocessor.Config)
+	config := factory.CreateDefaultConfig().(*Config)
 	config.DecisionWait = time.Second
 	config.PolicyCfgs = []tailsamplingprocessor.PolicyCfg{errorsOnly()}
 	made, err := factory.CreateTraces(context.Background(), processortest.NewNopSettings(factory.Type()), config, sink)
@@ -74,3 +75,30 @@ func errorsOnly() tailsamplingprocessor.PolicyCfg {
 	policy.StatusCodeCfg.StatusCodes = []string{"ERROR"}
 	return policy
 }
+
+// What contrib would say at the start, a check says before.
+func TestABrokenPatternIsNamedBeforeAStart(t *testing.T) {
+	for place, given := range map[string]map[string]any{
+		"plain": {"name": "routes", "type": "string_attribute", "string_attribute": broken},
+		"and": {"name": "routes", "type": "and", "and": map[string]any{"and_sub_policy": []any{
+			map[string]any{"name": "x", "type": "string_attribute", "string_attribute": broken}}}},
+		"drop": {"name": "routes", "type": "drop", "drop": map[string]any{"drop_sub_policy": []any{
+			map[string]any{"name": "x", "type": "not", "not": map[string]any{"not_sub_policy": map[string]any{
+				"name": "y", "type": "string_attribute", "string_attribute": broken}}}}}},
+		"composite": {"name": "routes", "type": "composite", "composite": map[string]any{"composite_sub_policy": []any{
+			map[string]any{"name": "x", "type": "string_attribute", "string_attribute": broken}}}},
+	} {
+		t.Run(place, func(t *testing.T) {
+			config := NewFactory().CreateDefaultConfig().(*Config)
+			require.NoError(t, confmap.NewFromStringMap(map[string]any{"policies": []any{given}}).Unmarshal(config))
+			require.ErrorContains(t, config.Validate(), `policy "routes": error parsing regexp: missing closing )`)
+		})
+	}
+	config := NewFactory().CreateDefaultConfig().(*Config)
+	require.Equal(t, tailsamplingprocessor.NewFactory().CreateDefaultConfig(), &config.Config)
+	sound := map[string]any{"name": "routes", "type": "string_attribute", "string_attribute": map[string]any{"key": "k", "values": []any{"a(", "b"}}}
+	require.NoError(t, confmap.NewFromStringMap(map[string]any{"policies": []any{sound}}).Unmarshal(config))
+	require.NoError(t, config.Validate(), "a text that is to be met as it is")
+}
+
+var broken = map[string]any{"key": "http.route", "values": []any{"^/ok", "^/pay("}, "enabled_regex_matching": true}

@@ -42,7 +42,7 @@ func (m *message) becomes(t *testing.T, fate int32) {
 
 func running(t *testing.T, at host, next consumer.Traces) processor.Traces {
 	factory := NewFactory()
-	config := factory.CreateDefaultConfig().(*tailsamplingprocessor.Config)
+	config := factory.CreateDefaultConfig().(*Config)
 	config.DecisionWait = time.Second
 	config.PolicyCfgs = []tailsamplingprocessor.PolicyCfg{errorsOnly()}
 	made, err := factory.CreateTraces(context.Background(), processortest.NewNopSettings(factory.Type()), config, next)
