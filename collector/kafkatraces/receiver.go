@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
+	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
 	"otel-distro.example/components/delivery"
@@ -43,10 +44,12 @@ type tracesReceiver struct {
 	book   func() *ledger.Book
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
+	watch  metric.Registration
 
 	mu       sync.Mutex
 	workers  map[place]*worker
 	last     map[place]*window // of terms that have ended
+	ends     map[place]int64   // of partitions, where the broker said so lately
 	commits  sync.Mutex        // a commit that was written down before a partition went must not come behind its last one
 	failing  bool              // the last commit has failed
 	troubled bool              // the last poll was
@@ -59,6 +62,9 @@ func (r *tracesReceiver) Start(ctx context.Context, host component.Host) error {
 	if err != nil {
 		return err
 	}
+	if err := r.publish(); err != nil {
+		return err
+	}
 	client, err := kgo.NewClient(options...)
 	if err != nil {
 		return err
@@ -68,6 +74,7 @@ func (r *tracesReceiver) Start(ctx context.Context, host component.Host) error {
 	r.stop = stop
 	r.loops.Go(func() { r.poll(running) })
 	r.loops.Go(func() { r.commitRegularly(running) })
+	r.loops.Go(func() { r.lookRegularly(running) })
 	return nil
 }
 
@@ -118,6 +125,9 @@ func (r *tracesReceiver) Shutdown(ctx context.Context) error {
 	}
 	r.stop()
 	r.loops.Wait()
+	if err := r.watch.Unregister(); err != nil {
+		r.set.Logger.Warn("metrics of the lag", zap.Error(err))
+	}
 	r.client.CloseAllowingRebalance()
 	drain(ctx, r.book(), r.config.DrainTimeout)
 	return nil

@@ -1,6 +1,9 @@
 package kafkatraces
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // fate of a message.
 type fate byte
@@ -16,16 +19,17 @@ const (
 type window struct {
 	mu      sync.Mutex
 	opened  bool
-	base    int64  // every message below is settled: the offset that may be committed
-	fates   []fate // of base and those behind it
-	changed bool   // since the last note
+	base    int64   // every message below is settled: the offset that may be committed
+	fates   []fate  // of base and those behind it
+	written []int64 // when each of them was, in Unix milliseconds; 0 where it has not been read by us
+	changed bool    // since the last note
 }
 
 // restore begins with what an earlier owner has committed.
 func (w *window) restore(base int64, fates []fate) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.opened, w.base, w.fates = true, base, fates
+	w.opened, w.base, w.fates, w.written = true, base, fates, make([]int64, len(fates))
 	w.advance()
 }
 
@@ -49,7 +53,7 @@ func (w *window) continued(base int64, fates []fate) []fate {
 }
 
 // open tells a message's fate before it is read; offsets that Kafka jumps over hold nothing.
-func (w *window) open(offset int64) fate {
+func (w *window) open(offset int64, written time.Time) fate {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.opened {
@@ -59,11 +63,12 @@ func (w *window) open(offset int64) fate {
 		return done
 	}
 	for next := w.base + int64(len(w.fates)); next <= offset; next++ {
-		w.fates = append(w.fates, done)
+		w.fates, w.written = append(w.fates, done), append(w.written, 0)
 		if next == offset {
 			w.fates[len(w.fates)-1] = pending
 		}
 	}
+	w.written[offset-w.base] = written.UnixMilli()
 	found := w.fates[offset-w.base]
 	w.changed = true
 	w.advance()
@@ -88,7 +93,18 @@ func (w *window) advance() {
 		done++
 	}
 	w.base += int64(done)
-	w.fates = w.fates[done:]
+	w.fates, w.written = w.fates[done:], w.written[done:]
+}
+
+// behind is what a group's lag is made of: the first offset that is not settled, and for how long its message has waited, which is
+// 0 where it has not been read; known is false before there is any.
+func (w *window) behind(now time.Time) (base int64, waited time.Duration, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.written) > 0 && w.written[0] > 0 {
+		waited = max(now.Sub(time.UnixMilli(w.written[0])), 0) // another machine's clock may be ahead
+	}
+	return w.base, waited, w.opened
 }
 
 // end is the offset behind the last message that was read.

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -12,7 +13,7 @@ import (
 func TestTheOffsetStaysBeforeTheFirstUnsettledMessage(t *testing.T) {
 	made := &window{}
 	for offset := int64(10); offset < 14; offset++ {
-		require.Equal(t, pending, made.open(offset))
+		require.Equal(t, pending, made.open(offset, time.UnixMilli(1)))
 	}
 	made.settle(12, kept)
 	made.settle(11, away)
@@ -38,11 +39,11 @@ func TestTheNextOwnerReadsWhatWasNotSettled(t *testing.T) {
 	made.restore(10, []fate{pending, away, kept, pending})
 	_, _, changed := made.note()
 	require.False(t, changed)
-	require.Equal(t, pending, made.open(10))
-	require.Equal(t, away, made.open(11))
-	require.Equal(t, kept, made.open(12))
-	require.Equal(t, pending, made.open(13))
-	require.Equal(t, pending, made.open(14))
+	require.Equal(t, pending, made.open(10, time.UnixMilli(1)))
+	require.Equal(t, away, made.open(11, time.UnixMilli(1)))
+	require.Equal(t, kept, made.open(12, time.UnixMilli(1)))
+	require.Equal(t, pending, made.open(13, time.UnixMilli(1)))
+	require.Equal(t, pending, made.open(14, time.UnixMilli(1)))
 	made.settle(10, kept)
 	base, text, _ := made.note()
 	require.EqualValues(t, 13, base)
@@ -54,19 +55,19 @@ func TestTheNextOwnerReadsWhatWasNotSettled(t *testing.T) {
 // Offsets without a message, of transactions and compaction, hold nothing up.
 func TestGapsAreSettled(t *testing.T) {
 	made := &window{}
-	require.Equal(t, pending, made.open(5))
-	require.Equal(t, pending, made.open(9))
+	require.Equal(t, pending, made.open(5, time.UnixMilli(1)))
+	require.Equal(t, pending, made.open(9, time.UnixMilli(1)))
 	made.settle(5, kept)
 	base, _, _ := made.note()
 	require.EqualValues(t, 9, base)
-	require.Equal(t, done, made.open(3), "settled before")
+	require.Equal(t, done, made.open(3, time.UnixMilli(1)), "settled before")
 }
 
 // What we have settled in an earlier term is not read again, though no commit of ours has reached the broker.
 func TestAnEarlierTermOfOursIsRemembered(t *testing.T) {
 	before := &window{}
 	for offset := int64(10); offset < 16; offset++ {
-		before.open(offset)
+		before.open(offset, time.UnixMilli(1))
 	}
 	for _, offset := range []int64{10, 11, 14} {
 		before.settle(offset, kept)
@@ -135,4 +136,39 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 	}
 	_, err := (&SASL{Mechanism: "PLAIN", Username: "u"}).mechanism()
 	require.Error(t, err)
+}
+
+// The lag is told from the oldest message that is not settled, whatever was settled behind it.
+func TestTheOldestUnsettledMessageTellsTheLag(t *testing.T) {
+	made, now := &window{}, time.UnixMilli(100_000)
+	_, _, known := made.behind(now)
+	require.False(t, known)
+	made.open(10, now.Add(-30*time.Second))
+	made.open(11, now.Add(-20*time.Second))
+	made.open(12, now.Add(time.Hour))
+	made.settle(11, kept)
+	base, waited, known := made.behind(now)
+	require.True(t, known)
+	require.EqualValues(t, 10, base)
+	require.Equal(t, 30*time.Second, waited)
+	made.settle(10, away)
+	base, waited, _ = made.behind(now)
+	require.EqualValues(t, 12, base)
+	require.Zero(t, waited, "a clock that is ahead makes nothing negative")
+	made.settle(12, away)
+	base, waited, _ = made.behind(now)
+	require.EqualValues(t, 13, base)
+	require.Zero(t, waited)
+}
+
+// What an earlier owner has read is as old as nobody knows, until it is read again.
+func TestARestoredMessageWaitsFromItsOwnTime(t *testing.T) {
+	made, now := &window{}, time.UnixMilli(100_000)
+	made.restore(10, []fate{pending, kept})
+	_, waited, known := made.behind(now)
+	require.True(t, known)
+	require.Zero(t, waited)
+	made.open(10, now.Add(-time.Minute))
+	_, waited, _ = made.behind(now)
+	require.Equal(t, time.Minute, waited)
 }

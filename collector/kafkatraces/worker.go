@@ -102,7 +102,7 @@ func (w *worker) handle(record *kgo.Record) bool {
 		return false
 	default:
 	}
-	found := w.window.open(record.Offset)
+	found := w.window.open(record.Offset, record.Timestamp)
 	if w.read(record) {
 		found = w.known[record.Offset-w.from] // the window may have forgotten it
 	}

@@ -11,7 +11,7 @@ import pytest
 from tests.collector.drills.kafka import KAFKA_DRILLS, run_kafka_drill
 from tests.collector.drills.kafka_rig import PARTS, SPANS, KafkaRig
 from tests.collector.drills.run import table
-from tests.servers import KafkaServer
+from tests.servers import KafkaServer, total, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,23 @@ def test_every_span_of_a_trace_lies_in_one_partition(broker: KafkaServer, certif
     assert {len(places) for places in where.values()} == {PARTS * SPANS}
     assert {len(set(places)) for places in where.values()} == {1}
     assert {places[0] for places in where.values()} == set(range(broker.partition_count))
+
+
+def test_samplers_tell_how_far_they_are_behind(broker: KafkaServer, certificates: Certificates) -> None:
+    """Of each partition: messages and the age of the oldest one while traces are undecided, nothing afterwards."""
+    waiting = {"OTELCOL_SAMPLING_WAIT": "12s", "OTELCOL_SAMPLING_WAIT_AFTER_ROOT": "12s"}
+    with KafkaRig(broker, _LOGS, certificates, 1, waiting) as rig:
+        with rig.loaded(1):
+            pass
+        sampler = rig.samplers[0]
+        sampler.wait_for_metric("otelcol_kafka_traces_age_seconds", 3)
+        sampler.wait_for_metric("otelcol_kafka_traces_lag", 1)
+        rig.settle()
+        wait_until(lambda: total(sampler.metrics(), "otelcol_kafka_traces_lag") == 0, seconds=20, what="no lag")
+        told = [sample for sample in sampler.metrics() if sample.name.startswith("otelcol_kafka_traces_")]
+    assert {sample.value for sample in told} == {0}
+    assert len(told) == 2 * broker.partition_count
+    assert {dict(sample.labels)["topic"] for sample in told} == {rig.topic}
 
 
 def test_samplers_and_the_broker_go_and_nothing_is_lost(broker: KafkaServer, certificates: Certificates) -> None:

@@ -38,6 +38,8 @@ ELSEWHERE = {
     "otelcol_exporter_sent_log_records_total": "exporterhelper documentation.md",
     "otelcol_processor_memory_limiter_refused_metric_points_total": "memorylimiterprocessor documentation.md",
     "otelcol_processor_memory_limiter_refused_log_records_total": "memorylimiterprocessor documentation.md",
+    "otelcol_kafka_traces_age_seconds": "tests/collector/test_kafka.py",
+    "otelcol_kafka_traces_lag": "tests/collector/test_kafka.py",
 }
 
 
