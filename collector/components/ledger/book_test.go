@@ -52,10 +52,11 @@ func TestConcurrentAdditionsAreAllCounted(t *testing.T) {
 
 func TestASecondCollectorIsRefused(t *testing.T) {
 	directory := t.TempDir()
-	_, err := OpenBook(directory)
+	first, err := OpenBook(directory)
 	require.NoError(t, err)
 	_, err = OpenBook(directory)
 	require.ErrorContains(t, err, "another collector has it open")
+	require.NoError(t, first.Release()) // the garbage collector would have closed its file
 }
 
 func TestAFileOfAnotherKindIsRefusedAndLeftAlone(t *testing.T) {

@@ -162,7 +162,7 @@ func TestARefusalForGoodIsParkedAndDeliveredWhenTheBackendTakesItAgain(t *testin
 			require.NoError(t, err, "the exporter may forget it")
 			require.Equal(t, map[string]int64{"tempo parked " + code.String(): 2}, at.sheet())
 			server.say(nil)
-			require.Eventually(t, func() bool { return at.sheet()["tempo delivered "] == 2 }, 5*time.Second, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return at.sheet()["tempo delivered "] == 2 }, time.Minute, 5*time.Millisecond)
 			require.Equal(t, []string{"a", "b"}, server.accepted())
 			require.Equal(t, int64(2), at.sheet()["tempo unparked "+code.String()])
 			require.Equal(t, "Bearer t", server.tokens[len(server.tokens)-1], "offered again with credentials")
@@ -218,7 +218,7 @@ func TestWhatIsBytesAlreadyIsCountedAndParkedLikeAMessage(t *testing.T) {
 	require.NoError(t, send(), "the exporter may forget it")
 	require.Equal(t, map[string]int64{"tempo delivered ": 2, "tempo rejected partial_success": 1, "tempo parked Unauthenticated": 3}, at.sheet())
 	server.say(nil)
-	require.Eventually(t, func() bool { return len(server.accepted()) == 6 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(server.accepted()) == 6 }, time.Minute, 5*time.Millisecond)
 }
 
 func TestAFullLotLeavesTheRefusalToTheExporterAndCountsItByCode(t *testing.T) {
@@ -263,7 +263,7 @@ func TestABrokenFileIsSetAside(t *testing.T) {
 	server, extension := &backend{}, parked(t, newHost(t), config)
 	_, err := client(t, extension, server.address(t)).Export(context.Background(), traces("a"))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { count, _ := extension.lot.state(); return count == 0 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { count, _ := extension.lot.state(); return count == 0 }, time.Minute, 5*time.Millisecond)
 	left, err := filepath.Glob(filepath.Join(config.Directory, "*"))
 	require.NoError(t, err)
 	require.Equal(t, []string{filepath.Join(config.Directory, "1.otlp.broken"), filepath.Join(config.Directory, "2.otlp.broken")}, left)

@@ -37,13 +37,13 @@ func sent(t *testing.T, to processor.Traces, partition *delivery.Partition, td p
 }
 
 func (m *message) becomes(t *testing.T, fate int32) {
-	require.Eventually(t, func() bool { return m.fate.Load() == fate }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return m.fate.Load() == fate }, time.Minute, 10*time.Millisecond)
 }
 
 func running(t *testing.T, at host, next consumer.Traces) processor.Traces {
 	factory := NewFactory()
 	config := factory.CreateDefaultConfig().(*Config)
-	config.DecisionWait = time.Second
+	config.DecisionWait = wait
 	config.PolicyCfgs = []tailsamplingprocessor.PolicyCfg{errorsOnly()}
 	made, err := factory.CreateTraces(context.Background(), processortest.NewNopSettings(factory.Type()), config, next)
 	require.NoError(t, err)
@@ -54,6 +54,7 @@ func running(t *testing.T, at host, next consumer.Traces) processor.Traces {
 
 // A message is settled when its trace is decided and queued, not when it was read; so are late ones, at once.
 func TestMessagesAreSettledByTheDecision(t *testing.T) {
+	t.Parallel()
 	at, sink, partition := newHost(t), new(consumertest.TracesSink), delivery.NewPartition()
 	made := running(t, at, sink)
 	first := sent(t, made, partition, trace(1, ptrace.StatusCodeUnset, 2))
@@ -73,6 +74,7 @@ func TestMessagesAreSettledByTheDecision(t *testing.T) {
 
 // While every queue is full a kept trace is offered again and its message is not settled; nothing is lost.
 func TestFullQueuesKeepTheMessage(t *testing.T) {
+	t.Parallel()
 	at, sink, partition := newHost(t), new(consumertest.TracesSink), delivery.NewPartition()
 	var full atomic.Bool
 	full.Store(true)
@@ -87,7 +89,7 @@ func TestFullQueuesKeepTheMessage(t *testing.T) {
 	})
 	require.NoError(t, err)
 	waiting := sent(t, running(t, at, next), partition, trace(1, ptrace.StatusCodeError, 2))
-	require.Eventually(t, func() bool { return offered.Load() > 2 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return offered.Load() > 2 }, time.Minute, 10*time.Millisecond)
 	require.Zero(t, waiting.fate.Load())
 	full.Store(false)
 	waiting.becomes(t, 1)
@@ -96,12 +98,13 @@ func TestFullQueuesKeepTheMessage(t *testing.T) {
 
 // While nothing can be committed nothing is queued or counted: another owner may have to do it.
 func TestWithoutCommitsNothingIsDecided(t *testing.T) {
+	t.Parallel()
 	at, sink, partition := newHost(t), new(consumertest.TracesSink), delivery.NewPartition()
 	made := running(t, at, sink)
 	partition.Hold(true)
 	keep := sent(t, made, partition, trace(1, ptrace.StatusCodeError, 2))
 	leave := sent(t, made, partition, trace(2, ptrace.StatusCodeOk, 3))
-	time.Sleep(2500 * time.Millisecond) // behind the decision
+	time.Sleep(wait + 2*time.Second) // behind the decision
 	require.Zero(t, keep.fate.Load()+leave.fate.Load())
 	require.Zero(t, sink.SpanCount())
 	require.Empty(t, at.sheet())
@@ -113,6 +116,7 @@ func TestWithoutCommitsNothingIsDecided(t *testing.T) {
 
 // A partition that goes elsewhere takes its undecided traces along: here they are neither decided nor counted.
 func TestUndecidedTracesGoWithTheirPartition(t *testing.T) {
+	t.Parallel()
 	at, sink, partition := newHost(t), new(consumertest.TracesSink), delivery.NewPartition()
 	made := running(t, at, sink)
 	left := sent(t, made, partition, trace(1, ptrace.StatusCodeError, 2))
