@@ -15,6 +15,9 @@ from tests.asgi_rig import drive, scope_of
 HERE: dict[str, Any] = {"client": ("127.0.0.1", 40_000), "headers": {"host": "localhost:8000"}}
 """What a request from this machine looks like."""
 
+_PATIENT = {"OTEL_DISTRO_HEALTH_TIMEOUT": "60000"}
+"""A busy machine may need longer than by default until a check's thread has a processor."""
+
 
 class HealthRig:
     """Health with its lines kept.
@@ -30,7 +33,7 @@ class HealthRig:
     def __init__(self, environ: Mapping[str, str] | None = None, attributes: Mapping[str, str] | None = None) -> None:
         self.lines: list[str] = []
         guard = Guard(level=logging.WARNING, output=lambda _, text: self.lines.append(text))
-        options = settings.parse(dict(environ or {}))[0].health
+        options = settings.parse({**_PATIENT, **(environ or {})})[0].health
         self.health = Health(options, guard)
         self.health.configure(options, guard, attributes or {})
 

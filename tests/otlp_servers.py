@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import subprocess
@@ -116,6 +117,15 @@ def keep_answering(answer: bytes, seen: list[bytes] | None = None) -> Script:
             connection.sendall(answer)
 
     return script
+
+
+def is_answered(sender: Sender) -> bool:
+    """Whether the answer to what an application's thread has sent lies in the kernel, or has been read."""
+    with sender.lock:
+        connection = sender._client._connection
+        if sender._express.begun is None or connection is None or connection._socket is None:
+            return True
+        return bool(select.select([connection._socket], [], [], 0)[0])
 
 
 def refused_url() -> str:

@@ -75,7 +75,7 @@ class Serving:
         wait_until(self._started, seconds=120, what=f"the application; its log: {self._log}")
         return self
 
-    def stop(self, number: int = signal.SIGTERM, *, seconds: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, *, seconds: float = 90) -> int:
         """Send a signal and wait for the end; the exit code, negative for a signal.
 
         Raises:

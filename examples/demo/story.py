@@ -16,7 +16,9 @@ from .records import SpanRecord
 from .screen import Screen
 from .traffic import Plan, Sent, drive
 
-_QUIET, _PATIENCE = 0.6, 15.0  # seconds without a new span; seconds to wait for a trace
+_QUIET, _PATIENCE = 0.6, 60.0  # seconds without a new span; seconds to wait for a trace
+_METHOD = "http.request.method"
+_SERVICES = {"orders", "inventory"}
 _SHOWN = ("http_", "db_")  # the families named on the screen
 
 
@@ -106,12 +108,14 @@ def _wait(traces: Traces, wanted: Callable[[Trace], bool], what: str) -> Trace:
 
 
 def is_order(trace: Trace) -> bool:
-    """Whether an order was placed, with work in both services."""
+    """Whether an order was placed, with work in both services, and all of it is here: each process sends by itself."""
     root = _root(trace)
     if root is None or root.attributes.get("http.response.status_code") != 201:
         return False
-    serving = {span.resource.attributes.get("service.name") for span in trace if span.kind is SpanKind.SERVER}
-    return serving == {"orders", "inventory"}
+    served = [span for span in trace if span.kind is SpanKind.SERVER]
+    calls = {span.context.span_id for span in trace if span.kind is SpanKind.CLIENT and _METHOD in span.attributes}
+    answered = {span.parent.span_id for span in served if span.parent is not None}
+    return calls <= answered and {span.resource.attributes.get("service.name") for span in served} == _SERVICES
 
 
 def _is_failure(trace: Trace) -> bool:

@@ -37,7 +37,7 @@ def test_it_waits_until_the_queue_is_empty(certificates: Certificates, logs: Pat
             assert left.returncode == 1
             assert "bytes are still queued after 1s and stay on the disk" in left.stderr
             gateway.behave()
-            assert drain(agent.ports["telemetry"], "8s").returncode == 0
+            assert drain(agent.ports["telemetry"], "55s").returncode == 0
             agent.wait_for_metric("otelcol_exporter_sent_spans_total", 10, seconds=1)
 
 

@@ -67,7 +67,9 @@ def scrapes(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
             backend.behave(code=14)
         for _ in range(3):
             rig.sender.send_spans([bytes([place]) * 8 for place in range(1, 21)], dict.fromkeys(range(20), 50_000))
-        time.sleep(3)  # decided, and refused by queues that are too small for it
+        # decided, and refused by queues that are too small for it
+        rig.collector.wait_for_metric("otelcol_ledger_items_total", 1, stage="dropped", reason="queue_full")
+        time.sleep(3)  # for the exporters' own counters
         found["faults"] = rig.samples()
     found["plain"] = _plain(folder)
     found["refused"] = _refused(folder, certificates)

@@ -75,10 +75,11 @@ def test_what_is_wrong_here_is_noticed_for_both_ways(alerted: Monitored) -> None
     def noticed(job: str) -> set[str]:
         return {sample.labels["alertname"] for sample in alerted.query(f'ALERTS{{job="{job}"}}')}
 
+    away = {"ServiceDown", "ServiceReplicaDown", "ServiceGone", "ServiceRestarts", "ServiceNotReady"}
     for job in (SCRAPED, PUSHED):
         wait_until(lambda job=job: expected <= noticed(job), seconds=60, what=f"the alerts of {job}")
-        away = {"ServiceDown", "ServiceReplicaDown", "ServiceGone"}
-        assert not noticed(job) & {*away, "ServiceRestarts", "ServiceNotReady"}
+        # a scrape or a check that a busy machine is late with makes one of these pending for a moment
+        wait_until(lambda job=job: not noticed(job) & away, seconds=20, what=f"no other alert of {job}")
     # the requests of collectors have rules of their own
     assert not noticed(COLLECTOR) & {"ServiceFailures", "ServiceSlow", "ServiceVerySlow"}
 

@@ -36,19 +36,19 @@ LAUNCHES = {
 @pytest.mark.parametrize("launch", LAUNCHES.values(), ids=LAUNCHES)
 def test_a_process_that_was_told_to_end_is_not_ready_and_serves_on(tmp_path: Path, launch: tuple[str, ...]) -> None:
     """Between SIGTERM and its end every probe says draining and every request is answered; then it ends as before."""
-    with Service("health", launch, {**ON, "OTEL_DISTRO_HEALTH_DRAIN": "2500"}, tmp_path) as running:
+    with Service("health", launch, {**ON, "OTEL_DISTRO_HEALTH_DRAIN": "6000"}, tmp_path) as running:
         wait_until(lambda: running.call("/ready").status == 200, seconds=20, what="the service to be ready")
         ended: list[int] = []
         ending = threading.Thread(target=lambda: ended.append(running.stop()))
         ending.start()
-        wait_until(lambda: running.call("/ready").status == 503, seconds=2.4, what="the service to drain")
+        wait_until(lambda: running.call("/ready").status == 503, seconds=5, what="the service to drain")
         # each of two workers gets the signal for itself
-        wait_until(lambda: {running.call("/ready").status for _ in range(8)} == {503}, seconds=2, what="both to drain")
+        wait_until(lambda: {running.call("/ready").status for _ in range(8)} == {503}, seconds=5, what="both to drain")
         assert running.call("/ready").json()["status"] == "draining"
         assert running.call("/work").status == 200
         assert running.call("/live").status == 200
         assert not ended
-        ending.join(20)
+        ending.join(120)
     assert ended in ([0], [-signal.SIGTERM])
 
 
@@ -56,4 +56,4 @@ def test_without_a_delay_the_end_is_as_without_us(tmp_path: Path) -> None:
     """The delay is off by default: a service ends at once."""
     with Service("health", (*OURS, *UVICORN), ON, tmp_path) as running:
         assert running.call("/ready").status == 200
-        assert running.stop(seconds=10) in {0, -signal.SIGTERM}
+        assert running.stop() in {0, -signal.SIGTERM}

@@ -85,6 +85,7 @@ def owner(port: int, among: list[int]) -> int:
 
 
 def seconds_until_answered(target: str, limit: float) -> float:
+    """How long nobody answers; on a machine that does nothing else within `limit`."""
     began = time.monotonic()
     wait_until(lambda: scrape(target) is not None, seconds=limit, what=f"{target} to answer")
     return time.monotonic() - began
@@ -94,8 +95,8 @@ def seconds_until_answered(target: str, limit: float) -> float:
 def test_somebody_answers_before_the_first_request_and_after_a_kill(
     launch: str, begin: Started, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Within a second of the server's start, never the supervisor; within two after kill -9, with all counts; by the
-    route, too, whichever worker gets the scrape."""
+    """Soon after the server's start, never the supervisor; soon after kill -9, with all counts; by the route, too,
+    whichever worker gets the scrape."""
     service = begin("port", LAUNCHES[launch], OTEL_DISTRO_METRICS_ROUTE="/metrics")
     said = f"{launch}: /metrics {seconds_until_answered(url(service), 1.0) * 1000:.0f} ms after the server was ready"
     answering = owner(service.metrics_port, [service.pid, *children(service.pid)])

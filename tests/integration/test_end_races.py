@@ -176,6 +176,8 @@ def test_a_batch_whose_answer_came_during_a_pause_is_not_sent_again() -> None:
             text=True,
         )
         wait_until(lambda: len(sink.requests) == 1, seconds=60, what="the first batch")
+        stat = Path(f"/proc/{process.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", seconds=20, what="the pause")
         time.sleep(1.5)
         os.kill(process.pid, signal.SIGCONT)
         said = process.communicate(timeout=60)[1]

@@ -76,7 +76,7 @@ class Running:
     def get(self, path: str, **headers: str) -> int:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 status: int = answer.status
                 return status
         except urllib.error.HTTPError as error:
@@ -86,7 +86,7 @@ class Running:
     def end(self) -> list[str]:
         """Stop it, and give all lines it wrote."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(120)
         return self.out.read_text().splitlines() + self.err.read_text().splitlines()
 
 
@@ -125,7 +125,7 @@ def serving(
             yield Running(process, port, out, err)
         finally:
             process.kill()
-            process.wait(20)
+            process.wait(120)
 
 
 UVICORN = ("uvicorn", "app:app", "--port", "PORT")
@@ -292,6 +292,6 @@ def test_a_reader_that_has_stopped_holds_up_no_request(tmp_path: Path) -> None:
                 assert server.get("/loud") == 200
             assert server.get("/items/1") == 200
             server.process.send_signal(signal.SIGTERM)
-            server.process.wait(20)
+            server.process.wait(120)
     finally:
         os.close(reading)

@@ -17,7 +17,7 @@ from otel_distro.guard import Guard
 from otel_distro.otlp.exporters import build_span_exporter
 from otel_distro.otlp.queue import SpanQueue
 from otel_distro.tracing import LeanTracerProvider
-from tests.otlp_servers import OK, RawServer, keep_answering, read_request
+from tests.otlp_servers import OK, RawServer, is_answered, keep_answering, read_request
 from tests.servers.sink import OtlpSink
 from tests.servers.waiting import wait_until
 from tests.tracing_rig import provider
@@ -36,6 +36,7 @@ class Queued:
         pieces = self.exporter.pieces
         assert pieces is not None
         self.queue = SpanQueue(self.exporter, pieces, batch=chosen, guard=guard)
+        self._batch = chosen.max_export_batch_size
         self.provider: LeanTracerProvider = provider(self.queue)
         self.tracer: trace.Tracer = self.provider.get_tracer("test")
 
@@ -49,6 +50,23 @@ class Queued:
         """End a span of each name."""
         for name in names:
             self.tracer.start_span(str(name)).end()
+
+    def fill(self, *names: object) -> None:
+        """The same for spans that fill batches, each of which has been handed over from here when this returns.
+
+        Where the sender's thread holds its lock, and waits for a processor, the next span would try it again.
+        """
+        for name in names:
+            self.end(name)
+            if len(self.queue) >= self._batch:
+                wait_until(self._handed_over, seconds=10, what="a batch that is handed over from here")
+
+    def _handed_over(self) -> bool:
+        return len(self.queue) < self._batch or self.queue._handed_over_now()
+
+    def answered(self) -> None:
+        """Wait until the answer to what was sent from here lies in the kernel, or has been read."""
+        wait_until(lambda: is_answered(self.exporter._export.sender), seconds=10, what="the answer to a batch")
 
 
 def traces(sink: OtlpSink) -> str:
@@ -76,7 +94,7 @@ def test_one_thread_and_no_more_does_all_of_it() -> None:
         own = [thread.name for thread in threading.enumerate() if thread.name.startswith("otel-distro")]
         assert own == ["otel-distro-otlp-traces"]
         assert threading.active_count() <= before + 1
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         assert [span.name for span in sink.spans] == ["first"]
 
 
@@ -97,7 +115,7 @@ def test_a_collector_that_hangs_costs_no_span_while_the_spool_has_room() -> None
         queued.end(*range(20, 500))
         assert len(queued.queue) <= 20
         hold.set()
-        assert queued.provider.force_flush(10_000)
+        assert queued.provider.force_flush(60_000)
         stats = queued.exporter.stats()[0]
         assert (stats.sent, dict(stats.dropped)) == (500, {})
         assert queued.queue.counts() == {"exported": 500, "failed": 0, "queue_full": 0, "after_shutdown": 0}
@@ -122,7 +140,7 @@ def test_the_end_sends_what_waits_and_counts_what_comes_too_late() -> None:
         queued = Queued(traces(sink))
         late = queued.tracer.start_span("late")
         queued.end(*range(3000))
-        queued.provider.shutdown(5000)
+        queued.provider.shutdown(60_000)
         late.end()
         assert len(sink.spans) == 3000
         assert queued.queue.counts()["after_shutdown"] == 1
@@ -147,8 +165,8 @@ def test_the_last_batches_and_what_waits_can_be_looked_at() -> None:
     with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
         recent = queued.queue.keep()
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
-        queued.end(*range(23))
+        assert queued.provider.force_flush(60_000)
+        queued.fill(*range(23))
         wait_until(lambda: len(sink.spans) == 21, seconds=10, what="two batches")
         found = [
             str(number)
@@ -166,10 +184,10 @@ def test_a_child_of_a_fork_sends_its_own_spans_and_not_its_parents() -> None:
         child = os.fork()
         if not child:
             queued.end("child")
-            os._exit(0 if queued.provider.force_flush(5000) else 1)
+            os._exit(0 if queued.provider.force_flush(60_000) else 1)
         _, status = os.waitpid(child, 0)
         queued.end("parent after")
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         assert os.waitstatus_to_exitcode(status) == 0
         assert sorted(span.name for span in sink.spans) == ["child", "parent after", "parent before"]
 
@@ -185,7 +203,7 @@ def test_many_threads_lose_and_double_nothing() -> None:
             worker.start()
         for worker in workers:
             worker.join()
-        assert queued.provider.force_flush(10_000)
+        assert queued.provider.force_flush(60_000)
         names = [span.name for span in sink.spans]
         assert len(names) == len(set(names)) == 4000
 
@@ -194,16 +212,17 @@ def test_a_full_batch_wakes_no_thread_where_it_can_be_sent_from_here() -> None:
     """Over an open connection a full batch leaves in the thread that completes it; the next one settles it."""
     with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         sender = queued.exporter._export.sender
         with sender.lock:
             asleep = sender._bell
         for batch in range(5):
-            queued.end(*range(batch * 10, batch * 10 + 10))
+            queued.fill(*range(batch * 10, batch * 10 + 10))
             wait_until(lambda: len(sink.spans) == 11 + batch * 10, seconds=10, what="a batch from here")  # noqa: B023 - called at once
+            queued.answered()
             assert not asleep.wait(0)
         assert sender.stats().sent >= 31
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         assert (sender.stats().sent, sender.stats().requests, sender.stats().failures) == (51, 6, 0)
 
 
@@ -225,7 +244,7 @@ def test_the_span_that_ends_after_a_full_batch_sends_it() -> None:
     """No span's end both encodes many and sends a batch: the two together hold an event loop twice as long."""
     with OtlpSink() as sink, Queued(traces(sink)) as queued:
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         ledger, alike = queued.queue.ledger, Alike()
         entry = alike, queued.queue.span_encoder.piece(queued.tracer.start_span("ended"))
         exported = []
@@ -240,9 +259,9 @@ def test_the_span_that_ends_after_a_full_batch_sends_it() -> None:
                 exported.append(sum(alike.together))
                 # a batch that follows an unanswered one is sent by the sender's thread, whenever that comes to it
                 wait_until(lambda: len(sink.spans) == queued.queue.counts()["exported"], seconds=20, what="the batch")
-                time.sleep(0.05)
+                queued.answered()
         assert exported == [1] * 4
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         assert len(sink.spans) == 1 + ended
 
 
@@ -265,12 +284,12 @@ def test_a_connection_that_breaks_under_a_batch_sent_from_here_loses_nothing(bre
 
     with RawServer(script) as server, Queued(server.url, max_export_batch_size=10) as queued:
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         if breaks == "before the request":
             time.sleep(0.05)
         queued.end(*range(30))
-        queued.provider.force_flush(10_000)
-        queued.provider.force_flush(10_000)
+        queued.provider.force_flush(60_000)
+        queued.provider.force_flush(60_000)
         stats = queued.exporter.stats()[0]
         assert (stats.sent, stats.queued, dict(stats.dropped)) == (31, 0, {})
 
@@ -279,10 +298,10 @@ def test_a_batch_larger_than_the_kernel_takes_is_finished_by_the_senders_thread(
     """A request of which only a part could be sent from the application's thread arrives whole."""
     with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=8, max_queue_size=64) as queued:
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         for number in range(8):
             queued.tracer.start_span("large", attributes={"value": f"{number}" + "x" * 2_000_000}).end()
-        assert queued.provider.force_flush(20_000)
+        assert queued.provider.force_flush(60_000)
         assert len(sink.spans) == 9
 
 
@@ -296,9 +315,9 @@ def test_a_server_that_refuses_a_batch_sent_from_here_is_said_and_counted() -> N
 
     with RawServer(script) as server, Queued(server.url, max_export_batch_size=10) as queued:
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         queued.end(*range(20))
-        queued.provider.force_flush(5000)
+        queued.provider.force_flush(60_000)
         stats = queued.exporter.stats()[0]
         assert (stats.sent, dict(stats.dropped)) == (1, {"refused with status 400": 20})
         assert len([line for line in queued.lines if "400" in line]) == 1
@@ -308,14 +327,14 @@ def test_a_child_forked_under_a_batch_sent_from_here_leaves_it_to_its_parent() -
     """The parent reads the answer of what it sent before the fork; the child has a connection of its own."""
     with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
-        queued.end(*range(10))
+        assert queued.provider.force_flush(60_000)
+        queued.fill(*range(10))
         child = os.fork()
         if not child:
             queued.end("child")
-            os._exit(0 if queued.provider.force_flush(5000) else 1)
+            os._exit(0 if queued.provider.force_flush(60_000) else 1)
         _, status = os.waitpid(child, 0)
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         assert os.waitstatus_to_exitcode(status) == 0
         assert len(sink.spans) == 12
         assert queued.exporter.stats()[0].sent == 11
@@ -334,10 +353,10 @@ def test_a_batch_that_finds_the_one_before_unanswered_is_sent_as_soon_as_that_is
 
     with RawServer(script) as server, Queued(server.url, max_export_batch_size=10) as queued:
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
-        queued.end(*range(10))
+        assert queued.provider.force_flush(60_000)
+        queued.fill(*range(10))
         wait_until(lambda: len(seen) == 2, seconds=10, what="a batch from here")
-        queued.end(*range(30))
+        queued.fill(*range(30))
         answer.set()
         wait_until(lambda: len(seen) == 5, seconds=10, what="the three batches after it")
         wait_until(lambda: queued.exporter.stats()[0].sent == 41, seconds=10, what="all of them settled")
@@ -362,11 +381,11 @@ def test_a_collector_that_goes_away_under_a_batch_sent_from_here_holds_nobody_up
 
     with RawServer(script) as server, Queued(server.url, max_export_batch_size=10) as queued:
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
-        queued.end(*range(10))
-        assert gone.wait(10)
-        time.sleep(0.01)
-        queued.end(*range(10))
+        assert queued.provider.force_flush(60_000)
+        queued.fill(*range(10))
+        assert gone.wait(60)
+        queued.answered()
+        queued.fill(*range(10))
         returned.set()
         wait_until(lambda: queued.exporter.stats()[0].sent == 21, seconds=10, what="both batches")
         assert hung == [False]
@@ -377,11 +396,12 @@ def test_the_time_of_a_request_ends_when_its_answer_comes_not_when_it_is_read() 
     pause = 0.6
     with OtlpSink() as sink, Queued(traces(sink), max_export_batch_size=10) as queued:
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
-        queued.end(*range(10))
+        assert queued.provider.force_flush(60_000)
+        queued.fill(*range(10))
         wait_until(lambda: len(sink.spans) == 11, seconds=10, what="a batch from here")
+        queued.answered()
         time.sleep(pause)
-        queued.end(*range(10))
+        queued.fill(*range(10))
         stats = queued.exporter.stats()[0]
         assert stats.sent == 11
         assert stats.latency < pause
@@ -400,7 +420,7 @@ def test_a_batch_of_large_spans_is_sent_in_parts(kept: bool) -> None:
     with RawServer(script) as server, Queued(server.url, max_export_batch_size=64) as queued:
         recent = queued.queue.keep() if kept else tuple
         queued.end("opens the connection")
-        assert queued.provider.force_flush(5000)
+        assert queued.provider.force_flush(60_000)
         for number in range(64):
             queued.tracer.start_span("large", attributes={"value": f"{number}" + "x" * 100_000}).end()
         wait_until(lambda: queued.exporter.stats()[0].sent == 65, seconds=20, what="all of them without a flush")

@@ -61,6 +61,8 @@ def test_an_outage_loses_nothing_and_is_said_once_each_way() -> None:
         stats = settled(speaking)
         assert [span.name for span in sink.spans] == [f"span {number}" for number in range(1, 200)]
         assert (stats.sent, dict(stats.dropped), stats.away_for) == (199, {}, None)
+        # said when the lock is given up, which is when the spool has been seen to be empty
+        wait_until(lambda: len(speaking.lines) >= 2, seconds=10, what="the line about its return")
         assert len(speaking.lines) == 2
         assert "connection refused" in speaking.lines[0]
         assert f"http://127.0.0.1:{sink.port}/v1/traces" in speaking.lines[0]
@@ -81,6 +83,7 @@ def test_all_signals_of_one_collector_say_once_that_it_is_away() -> None:
     for sender in senders:
         sender.submit(batch(1))
         wait_until(lambda sender=sender: sender.stats().failures >= 2, seconds=10, what="a second failure")
+    wait_until(lambda: lines, seconds=10, what="a line")
     assert len(lines) == 1
     assert "connection refused" in lines[0]
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in lines[0]
@@ -171,11 +174,12 @@ def test_partial_success_counts_what_was_rejected() -> None:
 def test_a_burst_of_slices_is_one_request() -> None:
     """Batches that come one after the other are joined, up to the limit of items, and stay in order."""
     with OtlpSink() as sink, Speaking(f"{sink.url}/v1/traces") as speaking:
-        for number in range(16):
-            speaking.sender.submit(batch(1 + number * 64, 64))
+        with speaking.sender.lock:  # else a busy machine may send each before the next is there
+            for number in range(16):
+                speaking.sender.accept(batch(1 + number * 64, 64), stay=False)
         settled(speaking)
         assert [span.name for span in sink.spans] == [f"span {number}" for number in range(1, 1025)]
-        assert 2 <= len(sink.requests) <= 8
+        assert len(sink.requests) == 2
     with OtlpSink() as sink, Speaking(f"{sink.url}/v1/traces", protocol="http/json") as speaking:
         encoder = build_encoder("traces", "http/json")
         assert encoder.content_type == "application/json"
@@ -195,6 +199,8 @@ def test_the_end_keeps_its_time(collector: str, waiting: int) -> None:
         while connection.recv(1 << 20):
             pass
 
+    # who takes everything gets it all, however long a busy machine needs for that
+    seconds = 60.0 if collector == "up" else 1.0
     with RawServer(keep_answering(OK) if collector == "up" else hanging) as server:
         url = refused_url() if collector == "down" else server.url
         speaking = Speaking(url, backoff=SLOW, distro=Distro(spool_size=100_000_000))
@@ -204,11 +210,11 @@ def test_the_end_keeps_its_time(collector: str, waiting: int) -> None:
         if waiting % 64:
             speaking.sender.submit(batch(1, waiting % 64))
         started, before = time.monotonic(), delays()
-        speaking.sender.shutdown(1.0)
+        speaking.sender.shutdown(seconds)
         took = time.monotonic() - started - held_up(before, delays())
         server.stopping.set()
         stats = speaking.sender.stats()
-    assert took < 1.0 + 0.5
+    assert took < seconds + 0.5
     assert stats.sent + sum(stats.dropped.values()) == waiting
     assert stats.queued == 0
     if collector == "up":
@@ -223,8 +229,8 @@ def test_a_program_that_ends_soon_says_one_line_about_what_was_lost_and_why() ->
     """When the process ends before the second attempt, one line says what was lost, where to, why and what to check."""
     speaking = Speaking(refused_url(), backoff=SLOW)
     speaking.sender.submit(batch(1))
-    speaking.sender.flush(0.2)
-    speaking.sender.shutdown(0.2)
+    assert not speaking.sender.flush(60)  # one attempt
+    speaking.sender.shutdown(60)
     assert len(speaking.lines) == 1
     assert "1 span was not delivered" in speaking.lines[0]
     assert "connection refused" in speaking.lines[0]
@@ -259,7 +265,7 @@ def test_the_end_in_the_middle_of_a_back_off_tries_once_more() -> None:
         speaking.sender.submit(batch(1))
         wait_until(lambda: speaking.sender.stats().failures == 1, seconds=5, what="a failure")
         speaking.sender.submit(batch(2))
-        speaking.sender.shutdown(2.0)
+        speaking.sender.shutdown(60.0)
         assert [span.name for span in sink.spans] == ["span 1", "span 2"]
 
 
@@ -304,14 +310,19 @@ def test_after_the_end_nothing_is_taken() -> None:
 
 def test_an_idle_sender_has_no_thread() -> None:
     """The thread starts with the first batch and not before; and ends with the sender."""
+    name = "otel-distro-otlp-traces"
+
+    def none() -> bool:
+        return name not in [thread.name for thread in threading.enumerate()]
+
+    wait_until(none, seconds=20, what="the end of other tests' threads")
     with OtlpSink() as sink:
         speaking = Speaking(f"{sink.url}/v1/traces")
-        name = "otel-distro-otlp-traces"
-        assert name not in [thread.name for thread in threading.enumerate()]
+        assert none()
         assert speaking.send(1)
-        assert name in [thread.name for thread in threading.enumerate()]
-        speaking.sender.shutdown(1.0)
-        assert name not in [thread.name for thread in threading.enumerate()]
+        assert not none()
+        speaking.sender.shutdown(60.0)
+        wait_until(none, seconds=10, what="the end of the thread")
 
 
 def test_a_forked_child_starts_empty_and_sends_its_own() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from otel_distro.otlp.sender import Sender
 from tests.forking import in_child
+from tests.held_up import delays, held_up
 from tests.integration.test_otlp_queue import Queued, traces
 from tests.integration.test_sender_under_load import briefs, end
 from tests.otlp_servers import OK, RawServer, read_request
@@ -123,9 +124,9 @@ def test_a_postponed_sender_fetches_what_an_idle_process_leaves_behind() -> None
         for _ in range(2):
             assert any(handing.postponed() for _ in range(20))
             handing.end_statements(3)
-            began = monotonic()
+            began, before = monotonic(), delays()
             wait_until(lambda: len(sink.spans) == handing.ended, seconds=20, what="what was left behind")
-            assert monotonic() - began < 10 * _DELAY
+            assert monotonic() - began - held_up(before, delays()) < 10 * _DELAY
         assert handing.queue.counts()["exported"] == handing.ended
 
 
@@ -134,11 +135,16 @@ def test_a_sender_that_waits_for_long_is_left_alone() -> None:
     with OtlpSink() as sink, Handing(traces(sink), delay=6) as handing:
         # its first wait is for the first look at its spool; afterwards nothing is under way
         handing.connect()
-        wait_until(lambda: 1.5 < handing.left < 10, seconds=20, what="a sender that waits")
-        until = handing.sender._ring_from
-        handing.end_statements(_BATCH)
-        wait_until(lambda: len(sink.spans) > 1, seconds=10, what="the batch")
-        assert handing.sender._ring_from == until
+
+        def left_alone() -> bool:
+            wait_until(lambda: 1.5 < handing.left < 10, seconds=20, what="a sender that waits")
+            until = handing.sender._ring_from
+            before = len(sink.spans)
+            handing.end_statements(_BATCH)
+            wait_until(lambda: len(sink.spans) > before, seconds=10, what="the batch")
+            return handing.sender._ring_from == until
+
+        assert any(left_alone() for _ in range(5)), "on a busy machine the wait may be over meanwhile"
 
 
 # --- a sender that does not hear -------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Below Linux's ephemeral range (32768 and up): while a server is dead, no outgoing connection can take its port.
 _FIRST_PORT, _LAST_PORT = 20_000, 32_000
 _START_ATTEMPTS = 3
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 60.0
 _TAIL_BYTES = 3_000
 
 
@@ -146,7 +146,7 @@ class Server(ABC):
         return self
 
     def stop(self) -> None:
-        """End the process in order (SIGTERM), or by SIGKILL when it takes longer than 10 s; the data stays."""
+        """End the process in order (SIGTERM), or by SIGKILL when it takes longer than a minute; the data stays."""
         if self._process is None:
             return
         if self._process.poll() is None:

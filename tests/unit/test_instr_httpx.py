@@ -116,7 +116,7 @@ def test_an_answer_that_is_kept_half_read_keeps_no_connection(recording: Recordi
     """Who stops reading gives the connection up, as without us, though the answer lives on."""
 
     async def main() -> tuple[int, int]:
-        limits, timeout = httpx.Limits(max_connections=1), httpx.Timeout(5, pool=1)
+        limits, timeout = httpx.Limits(max_connections=1), httpx.Timeout(60)
         async with httpx.AsyncClient(limits=limits, timeout=timeout) as client:
             kept = await client.send(client.build_request("GET", echo.url), stream=True)
             async for _ in kept.aiter_bytes():
@@ -229,14 +229,18 @@ def test_a_cancelled_request_ends_its_span(recording: Recording, httpx: Any) -> 
     """A request whose task is cancelled ends with the cancellation as its error type."""
 
     async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        asked.set()
         await reader.read()
         writer.close()
+
+    asked = asyncio.Event()
 
     async def main() -> None:
         async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as server, httpx.AsyncClient() as client:
             port = server.sockets[0].getsockname()[1]
             task = asyncio.ensure_future(client.get(f"http://127.0.0.1:{port}/"))
-            await asyncio.sleep(0.1)
+            await asked.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

@@ -509,7 +509,7 @@ def test_workers_that_give_up_root_share_their_numbers() -> None:
         stay_together(provider, store, scrapes, guard)
         sold = provider.get_meter("m").create_counter("sold")
         def scraped():
-            for _ in range(200):  # who has the port is tried again each half second
+            for _ in range(1000):  # who has the port is tried again each half second
                 try:
                     return urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
                 except OSError:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.otlp_servers import Certificates
 
 
-_QUIET = 5.0  # seconds
+_QUIET = 10.0  # seconds without a change: a busy machine, and an exporter's wait between two attempts, are shorter
 _TLS_FILES = {"OTELCOL_TLS_CERT_FILE": "tls.crt", "OTELCOL_TLS_KEY_FILE": "tls.key"}
 
 
@@ -127,7 +127,7 @@ class Rig:
             }
             self.sender = SdkSender(sdk, self.collector.url, self.logs, secured)
 
-    def settle(self, *, seconds: float = 20.0) -> None:
+    def settle(self, *, seconds: float = 60.0) -> None:
         """Wait until the ledger says that nothing is on the way any more, or until nothing has changed for a while."""
         before: list[int] = []
         deadline = time.monotonic() + seconds

@@ -179,12 +179,12 @@ class SdkSender:
         self.sent |= set(json.loads(self._process.stdout.readline()))
 
     def finish(self) -> None:
-        """End of input; the program has 30 seconds for what it still holds."""
+        """End of input; the program has a hundred seconds for what it still holds."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
         try:
-            self._process.wait(30)
+            self._process.wait(100)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
