@@ -16,7 +16,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy.dialects import registry
 from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from otel_distro.instrumentation.sqlalchemy import SqlalchemyInstrumentation
 from otel_distro.instrumentation.sqlalchemy.statements import status_code
@@ -280,6 +280,38 @@ def test_a_pool_reports_its_connections(recording: Recording) -> None:
     assert recording.points("db.client.connection.pending_requests") == [({name: "sqlite/"}, 0)]
     assert recording.points("db.client.connection.timeouts") == [({name: "sqlite/"}, 1)]
     assert recording.points("db.client.connection.wait_time") == [({name: "sqlite/"}, 4)]
+
+
+@pytest.mark.parametrize("kind", [QueuePool, NullPool])
+def test_a_connection_that_cannot_be_made_is_a_failed_call(recording: Recording, kind: type[Pool]) -> None:
+    """A database that is away fails no statement, for none is ever sent: what tells of it is the connection."""
+    engine = sa.create_engine("sqlite:////nowhere/at/all.db", poolclass=kind)
+    for _ in range(2):
+        with pytest.raises(sa.exc.OperationalError):
+            engine.connect()
+    first, second = recording.take()
+    assert (first.name, first.kind, first.status.status_code) == ("connect", SpanKind.CLIENT, StatusCode.ERROR)
+    assert dict(first.attributes or {}) == dict(second.attributes or {})
+    ((attributes, count),) = recording.points("db.client.operation.duration")
+    assert count == 2
+    assert attributes == {
+        "db.system.name": "sqlite",
+        "db.namespace": "/nowhere/at/all.db",
+        "db.operation.name": "connect",
+        "db.query.summary": "connect",
+        "error.type": "OperationalError",
+        "db.response.status_code": "SQLITE_CANTOPEN",
+    }
+    assert recording.points("db.client.connection.timeouts") == []
+
+
+def test_a_check_that_finds_no_database_is_silent(recording: Recording) -> None:
+    """What suppresses telemetry, as health checks do, makes none by failing either."""
+    engine = sa.create_engine("sqlite:////nowhere/at/all.db")
+    with suppress_instrumentation(), pytest.raises(sa.exc.OperationalError):
+        engine.connect()
+    assert not recording.take()
+    assert recording.points("db.client.operation.duration") == []
 
 
 def test_a_disposed_engine_reports_its_new_pool(recording: Recording) -> None:

@@ -38,7 +38,7 @@ class SqlalchemyInstrumentation(LibraryInstrumentation):
         tracer = tracer_of(toolbox.tracer_provider, self.name)
         engines = Engines(duration_histogram(meter))
         self._statements = Statements(tracer, engines, toolbox.guard)
-        self._pools = PoolMetrics(meter, engines, toolbox.guard)
+        self._pools = PoolMetrics(meter, engines, toolbox.guard, self._statements.unconnected)
         if toolbox.settings.sqlcommenter:
             from .commenter import Commenter  # off by default
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Histogram
 
@@ -16,6 +16,9 @@ from otel_distro.bounded import BoundedCache
 from otel_distro.instrumentation.database import Operation
 from otel_distro.instrumentation.sql_summary import Summary, summarize
 from otel_distro.redaction import sanitize_sql
+
+if TYPE_CHECKING:
+    from otel_distro.spent import Spent
 
 _MAX_WEIGHT = 4_000_000
 """Statements remembered in one process, in characters; when they are more, all are forgotten and learnt again."""
@@ -25,6 +28,8 @@ _HEAVIEST = 100_000
 
 _LIST_TEMPLATE = re.compile(r"(?:__)?\[POSTCOMPILE_[^\]]*\]")  # early releases of 1.4 have no underscores
 _SCHEMA_TEMPLATE = re.compile(r'["`\[]?__\[SCHEMA_[^\]]*\]["`\]]?\.')
+
+_CONNECT = "connect"
 
 _SYSTEMS = {
     "oracle": "oracle.db",
@@ -40,6 +45,15 @@ _SYSTEMS = {
 """SQLAlchemy's dialect names that are not the `db.system.name` of their database."""
 
 
+class Connecting(Operation):
+    """Making a connection, which is told where it fails: no statement, and nothing that a request spent on any."""
+
+    __slots__ = ()
+
+    def _spend(self, spent: Spent, seconds: float) -> None:
+        pass
+
+
 class EngineState:
     """One engine, as far as telemetry is concerned.
 
@@ -48,6 +62,7 @@ class EngineState:
         dialect: whose quotings its statements have; MySQL's for the dialects of others that are built on it.
         statements: operations by the text of their statement.
         batches: operations of `executemany` by text.
+        connecting: the operation of a connection that cannot be made, once there was one.
         texts: both by sanitised text: statements that differ in their literals alone are one operation.
         pool: the newest pool; an engine makes a new one when it is disposed of.
         pool_name: for metrics.
@@ -57,6 +72,7 @@ class EngineState:
     __slots__ = (
         "attributes",
         "batches",
+        "connecting",
         "dialect",
         "pool",
         "pool_name",
@@ -73,6 +89,7 @@ class EngineState:
         self.attributes = _attributes(name, url)
         self.statements: dict[str, Operation] = {}
         self.batches: dict[str, Operation] = {}
+        self.connecting: Connecting | None = None
         self.texts: dict[tuple[str, bool], Operation] = {}
         self.pool: weakref.ref[Any] = weakref.ref(engine.pool)
         self.pool_name = _pool_name(engine.pool, self.attributes)
@@ -105,6 +122,14 @@ class Engines:
             self._references[key] = weakref.ref(dialect, lambda _: self._forget(key))
             self.states[key] = state
         return state
+
+    def learn_connecting(self, state: EngineState) -> Operation:
+        """The operation of a connection that could not be made."""
+        found = state.connecting
+        if found is None:
+            attributes = {**state.attributes, "db.operation.name": _CONNECT, "db.query.summary": _CONNECT}
+            found = state.connecting = Connecting(_CONNECT, attributes, self._histogram, batch=False)
+        return found
 
     def learn_statement(self, state: EngineState, statement: str, batch: bool, escapes: bool | None) -> Operation:
         """The operation of a statement, made at its first execution; see `sanitize_sql` for `escapes`."""

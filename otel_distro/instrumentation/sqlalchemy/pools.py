@@ -1,5 +1,7 @@
 """Pool metrics: what a pool holds is read when metrics are collected, how long a connection is waited for, at checkout.
 
+A connection that cannot be made is told to whoever measures statements.
+
 Source: semantic conventions, "Database client connection pool metrics".
 """
 
@@ -10,7 +12,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from functools import wraps
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
@@ -33,9 +35,17 @@ class PoolMetrics:
         meter: makes the instruments.
         engines: whose pools.
         guard: where failures go.
+        unconnected: gets engine, beginning and error of what could not be connected, by any pool.
     """
 
-    def __init__(self, meter: Meter, engines: Engines, guard: Guard) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        engines: Engines,
+        guard: Guard,
+        unconnected: Callable[[EngineState, float, Exception], object],
+    ) -> None:
+        self._unconnected = unconnected
         self._engines = engines
         self._guard = guard
         self._original: Callable[..., Any] | None = None
@@ -83,6 +93,9 @@ class PoolMetrics:
             except self._timeout:
                 self._timed_out(state)
                 raise
+            except Exception as error:
+                self._guard.call(_PART, None, self._unconnected, state, started, error)
+                raise
             finally:
                 # a list's append and pop are atomic where `+= 1` is not
                 state.waiting.pop()
@@ -111,11 +124,13 @@ class PoolMetrics:
         except Exception as error:  # noqa: BLE001 - the connection is made as it would be without us
             self._guard.failed(_PART, error)
             return None
-        return state if state.pool_series else None
+        return state
 
     def _ended(self, state: EngineState, seconds: float) -> None:
+        wait: Records | Literal[False] = state.pool_series
+        if not wait:
+            return
         try:
-            wait: Records = state.pool_series
             wait.record(seconds)
         except Exception as error:  # noqa: BLE001 - see above
             self._guard.failed(_PART, error)

@@ -24,7 +24,7 @@ from otel_distro.instrumentation.calls import CLIENT, current, parent_in
 from otel_distro.instrumentation.database import Operation
 from otel_distro.tracing.context import attach, detach, suppressed_in
 
-from .engines import Engines
+from .engines import Engines, EngineState
 
 if TYPE_CHECKING:
     from .commenter import Commenter
@@ -165,6 +165,19 @@ class Statements:
         if not suppressed_in(context):
             operation = self._learn(conn, statement, batch=False)
             operation.failed(self.tracer, context, started, cause, status_code(cause))
+
+    def unconnected(self, state: EngineState, started: float, error: Exception) -> None:
+        """No connection could be made: a failed call, for no statement of a database that is away ever gets this far.
+
+        Args:
+            state: of the engine.
+            started: by `time.perf_counter`.
+            error: SQLAlchemy's or the driver's.
+        """
+        context, cause = current(), _cause(error)
+        if self._originals and not suppressed_in(context):
+            connecting = self._engines.learn_connecting(state)
+            connecting.failed(self.tracer, context, started, cause, status_code(cause))
 
     def _whole(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """The same with a span that others can see from the start."""
