@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .process import Health
 
-_OLDEST = 300.0
+_OLDEST = 120.0
 """Seconds after which a result that nobody has asked for again is no longer told."""
 _NAME = "health.check.name"
 

@@ -92,7 +92,8 @@ def _runtime(guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider) -> N
     def observe() -> None:
         from otel_distro.runtime.process import observe_process
 
-        observe_process(meter)
+        store: Any = provider.store
+        observe_process(meter, killed=(lambda: store.killed) if hasattr(store, "killed") else None)
         observe_garbage(meter, garbage)
 
     provider.before_first_reading(_RUNTIME, observe)

@@ -149,12 +149,15 @@ class ProcessMetrics:
         return self._round[1]
 
 
-def observe_process(meter: Meter, metrics: ProcessMetrics | None = None) -> None:
+def observe_process(
+    meter: Meter, metrics: ProcessMetrics | None = None, *, killed: Callable[[], int] | None = None
+) -> None:
     """Make the instruments.
 
     Args:
         meter: of the runtime's scope.
         metrics: what they read.
+        killed: how many others this process has found killed; None where it knows of none.
     """
     read = ProcessMetrics() if metrics is None else metrics
     meter.create_observable_counter(
@@ -185,3 +188,10 @@ def observe_process(meter: Meter, metrics: ProcessMetrics | None = None) -> None
         "{process}",
         "Live processes whose metrics these are.",
     )
+    if killed is not None:
+        meter.create_observable_counter(
+            "otel_distro.process.killed",
+            [lambda _: [Observation(killed())]],
+            "{process}",
+            "Processes that ended without a word: by kill -9, for want of memory, by a crash of the interpreter.",
+        )

@@ -155,6 +155,30 @@ def test_two_workers_are_one_service_through_a_kill(service: Service, sink: Otlp
 
 
 @pytest.mark.parametrize("command", [_UVICORN, _GUNICORN], ids=["uvicorn", "gunicorn"])
+def test_a_killed_worker_is_counted_and_one_that_was_told_to_end_is_not(
+    tmp_path: Path, sink: OtlpSink, command: str
+) -> None:
+    """Its supervisor starts another one, and what the killed one was at work on is in no other number."""
+    killed = "otel_distro_process_killed_total"
+    with serving(tmp_path, sink, command) as service:
+
+        def end(by: signal.Signals) -> None:
+            """Of a worker that answers; returns when another one does."""
+            service.until(lambda now: now["otel_distro_process_count"] == 2, "two workers")
+            pid = service.get("/pid")
+            os.kill(int(pid), by)
+            wait_until(lambda: not Path(f"/proc/{pid}/cmdline").exists(), seconds=30, what="its end")
+
+        assert service.scrape()[killed] == 0
+        end(signal.SIGTERM)
+        end(signal.SIGKILL)
+        service.until(lambda now: now[killed] == 1, "the killed one")
+        end(signal.SIGTERM)
+        service.until(lambda now: now["otel_distro_process_count"] == 2, "two workers")
+        assert service.scrape()[killed] == 1
+
+
+@pytest.mark.parametrize("command", [_UVICORN, _GUNICORN], ids=["uvicorn", "gunicorn"])
 def test_a_supervisor_that_pushes_is_not_scraped(tmp_path: Path, sink: OtlpSink, command: str) -> None:
     """By OTLP every process tells of itself, the supervisor as well; in what is scraped are the workers alone."""
     with serving(

@@ -121,7 +121,7 @@ def test_a_folder_that_looked_before_another_folded_does_not_fold_again(base: Pa
     assert two.totals()["orders_total"] == 6
     later.die()
     assert two.totals()["orders_total"] == 6
-    assert folding.fold(directory(base), stale, 100, lambda: None) == 0
+    assert folding.fold(directory(base), stale, 100, lambda: None) == []
     assert one.totals()["orders_total"] == 6
 
 

@@ -72,8 +72,8 @@ def read(directory: Path) -> Folded:
     return Folded()
 
 
-def fold(directory: Path, dead: Sequence[Member], limit: int, pause: Pause) -> int:
-    """Fold these processes, as far as they are dead and not folded yet; returns how many.
+def fold(directory: Path, dead: Sequence[Member], limit: int, pause: Pause) -> list[Member]:
+    """Fold these processes, as far as they are dead and not folded yet; returns those.
 
     Args:
         directory: of the group.
@@ -87,10 +87,10 @@ def fold(directory: Path, dead: Sequence[Member], limit: int, pause: Pause) -> i
     lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         if not runtime.locked(lock):
-            return 0
+            return []
         before = read(directory)
         if before.damaged:
-            return 0  # never write over numbers that cannot be read
+            return []  # never write over numbers that cannot be read
         # one whose files are gone was folded by someone else, and may have been forgotten since
         mine = [member for member in dead if member.there() and member.seize()]
         new = [member for member in mine if member.name not in before.processes]
@@ -98,7 +98,7 @@ def fold(directory: Path, dead: Sequence[Member], limit: int, pause: Pause) -> i
             _write(directory, before, new, limit, pause)
         for member in mine:
             remove_files(directory, member.name)
-        return len(new)
+        return new
     finally:
         runtime.release(lock)
 

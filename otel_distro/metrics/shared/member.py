@@ -84,6 +84,15 @@ class Member:
         runtime.unlock(self._index)
         return False
 
+    def killed(self) -> bool:
+        """Whether a dead process had worked and did not end in order.
+
+        A child that leaves by `os._exit` at once has no values of callbacks, for nobody has collected from it.
+        """
+        with contextlib.suppress(ValueError, TypeError):
+            return not self.ended and any(records.identity_of(each).observed for each in self._streams.values())
+        return False
+
     def seize(self) -> bool:
         """Take the lock of a dead process, until `close`; whether that could be done."""
         return runtime.locked(self._index)

@@ -153,7 +153,8 @@ class GroupSource:
         if not ready:
             return
         try:
-            fold.fold(self._store.group.path, ready, self._limit, self._pause)
+            folded = fold.fold(self._store.group.path, ready, self._limit, self._pause)
+            self._store.killed += sum(member.killed() for member in folded)
         except OSError as error:
             self._guard.failed(PART, error, remedy="files of ended processes stay until there is room")
         for member in ready:

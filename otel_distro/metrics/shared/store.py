@@ -55,6 +55,9 @@ class SharedStore:
         resource: of this process, and of a forked child when it is asked there; for whoever speaks for the dead.
         observes: what callbacks tell of this process is the group's: not a supervisor's, but that of its children.
 
+    Attributes:
+        killed: processes of the group that this one has found dead, and that had not ended in order.
+
     Raises:
         OSError: the files cannot be made.
     """
@@ -143,6 +146,7 @@ class SharedStore:
         self._lock = threading.RLock()
         self._name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._private = False
+        self.killed = 0
         self._entries: list[tuple[Entry, Key]] = []
         self._unseen: list[tuple[int, Entry, Key]] = []
         self._inside = False
