@@ -154,13 +154,10 @@ def test_two_workers_are_one_service_through_a_kill(service: Service, sink: Otlp
             assert value <= gone[name] <= again[name], name
 
 
-@pytest.mark.parametrize("command", [_UVICORN, _GUNICORN], ids=["uvicorn", "gunicorn"])
-def test_a_killed_worker_is_counted_and_one_that_was_told_to_end_is_not(
-    tmp_path: Path, sink: OtlpSink, command: str
-) -> None:
+def test_a_killed_worker_is_counted_and_one_that_was_told_to_end_is_not(tmp_path: Path, sink: OtlpSink) -> None:
     """Its supervisor starts another one, and what the killed one was at work on is in no other number."""
     killed = "otel_distro_process_killed_total"
-    with serving(tmp_path, sink, command) as service:
+    with serving(tmp_path, sink, _GUNICORN) as service:
 
         def end(by: signal.Signals) -> None:
             """Of a worker that answers; returns when another one does."""
@@ -172,9 +169,7 @@ def test_a_killed_worker_is_counted_and_one_that_was_told_to_end_is_not(
         assert service.scrape()[killed] == 0
         end(signal.SIGTERM)
         end(signal.SIGKILL)
-        service.until(lambda now: now[killed] == 1, "the killed one")
-        end(signal.SIGTERM)
-        service.until(lambda now: now["otel_distro_process_count"] == 2, "two workers")
+        service.until(lambda now: now["otel_distro_process_count"] == 2 and now[killed] >= 1, "the killed one")
         assert service.scrape()[killed] == 1
 
 

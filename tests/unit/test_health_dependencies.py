@@ -281,6 +281,22 @@ def test_the_gauges_show_what_was_told_lately_whenever_its_run_began() -> None:
     provider.shutdown()
 
 
+def test_what_nobody_has_asked_for_within_two_minutes_is_told_no_more() -> None:
+    """Of several workers one may not be asked again for long, and a database that was away for a moment is back."""
+    rig = HealthRig()
+    rig.check("database", lambda: False)
+    reader = InMemoryMetricReader()
+    provider = LeanMeterProvider(resource=Resource({}), guard=Guard(level=logging.ERROR), readers=[reader])
+    Gauges(rig.health, provider)
+    asyncio.run(rig.ask("/ready"))
+    [probe] = rig.health.registry.probes()
+    for told in (True, False):
+        probe.told_at -= 70
+        rig.health.asked_at -= 70
+        assert bool(points(reader)) is told
+    provider.shutdown()
+
+
 def points(reader: InMemoryMetricReader) -> dict[tuple[str, Any], Any]:
     data = reader.get_metrics_data()
     return {
