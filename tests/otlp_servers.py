@@ -18,6 +18,7 @@ from otel_distro.otlp.backoff import Backoff
 from otel_distro.otlp.exporters import build_encoder, build_sender
 from otel_distro.otlp.sender import Sender
 from otel_distro.settings import Distro, Otlp
+from tests.servers.base import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n"
 QUICK = Backoff(0.02, 0.1)
@@ -129,9 +130,8 @@ def is_answered(sender: Sender) -> bool:
 
 
 def refused_url() -> str:
-    """An address where nobody listens."""
-    with RawServer(keep_answering(b"")) as server:
-        return server.url
+    """An address where nobody listens, nor soon will: a port that was just given back may be anybody's next one."""
+    return f"http://127.0.0.1:{free_port()}/v1/traces"
 
 
 class Speaking:

@@ -18,7 +18,7 @@ from otel_distro.otlp._batch import PROTOBUF
 from otel_distro.otlp.answer import Answer, Result
 from otel_distro.otlp.client import OtlpClient
 from otel_distro.otlp.endpoint import Proxies, parse_endpoint
-from tests.otlp_servers import OK, RawServer, Script, Speaking, batch, keep_answering, read_request
+from tests.otlp_servers import OK, RawServer, Script, Speaking, batch, keep_answering, read_request, refused_url
 from tests.servers import sink as sinks
 from tests.servers.sink import OtlpSink
 
@@ -239,9 +239,7 @@ def test_what_never_ends_is_not_read_for_long(head: bytes, more: bytes, status: 
 
 def test_a_refused_connection_is_said_in_words() -> None:
     """Nobody listening is `connection refused`."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert post(f"http://127.0.0.1:{port}/").message == "connection refused"
+    assert post(refused_url()).message == "connection refused"
 
 
 def test_an_unknown_name_is_said_in_words() -> None:
