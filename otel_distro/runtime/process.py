@@ -193,5 +193,5 @@ def observe_process(
             "otel_distro.process.killed",
             [lambda _: [Observation(killed())]],
             "{process}",
-            "Processes that ended without a word: by kill -9, for want of memory, by a crash of the interpreter.",
+            "Processes that had served requests and ended without a word: by kill -9, for want of memory, by a crash.",
         )

@@ -19,6 +19,7 @@ from otel_distro.metrics.exemplars import SLOT
 from . import records, runtime
 from .store import CELLS, EXEMPLARS, INDEX, MOST, Key
 
+_SERVED = "http.server."
 LARGEST = 256 * 1024 * 1024
 """Bytes of an index, or of a folding, that are read at a time."""
 
@@ -85,12 +86,14 @@ class Member:
         return False
 
     def killed(self) -> bool:
-        """Whether a dead process had worked and did not end in order.
+        """Whether a dead process had served requests and did not end in order.
 
-        A child that leaves by `os._exit` at once has no values of callbacks, for nobody has collected from it.
+        Others leave by `os._exit` as they please: children of multiprocessing do, and pools.
         """
+        if self.ended:
+            return False
         with contextlib.suppress(ValueError, TypeError):
-            return not self.ended and any(records.identity_of(each).observed for each in self._streams.values())
+            return any(records.identity_of(each).name.startswith(_SERVED) for each in self._streams.values())
         return False
 
     def seize(self) -> bool:

@@ -56,7 +56,7 @@ class SharedStore:
         observes: what callbacks tell of this process is the group's: not a supervisor's, but that of its children.
 
     Attributes:
-        killed: processes of the group that this one has found dead, and that had not ended in order.
+        killed: processes of the group that this one has found dead, that had served requests and not ended in order.
 
     Raises:
         OSError: the files cannot be made.
