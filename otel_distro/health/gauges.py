@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 _OLDEST = 120.0
 """Seconds after which a result that nobody has asked for again is no longer told."""
 _NAME = "health.check.name"
+_CRITICAL = "health.check.critical"
 
 
 class Gauges:
     """Observes the checks of a process.
 
-    `health.check.up` is 1 for up and degraded and 0 for down, `health.check.degraded` 1 for degraded,
+    `health.check.up` is 1 for up and degraded and 0 for down, with `health.check.critical`, for an alert must not name a
+    dependency that the process can do without as what it waits for; `health.check.degraded` 1 for degraded,
     `health.check.duration` the seconds of the run; all with `health.check.name`. `health.ready` is 1 where the
     readiness probe would be answered with 200.
 
@@ -62,7 +64,9 @@ class Gauges:
 
     def _up(self) -> Iterator[tuple[float, dict[str, str]]]:
         for check, result in self._newest():
-            yield int(result.status is not Status.DOWN), {_NAME: check.name}
+            # as text: a label is written alike on our page and by OTLP
+            attributes = {_NAME: check.name, _CRITICAL: "true" if check.critical else "false"}
+            yield int(result.status is not Status.DOWN), attributes
 
     def _degraded(self) -> Iterator[tuple[float, dict[str, str]]]:
         for check, result in self._newest():

@@ -194,7 +194,7 @@ def test_a_worker_that_cannot_work_is_not_hidden_by_the_others(
         pids: set[str] = set()
         wait_until(lambda: pids.add(service.get("/pid")) or len(pids) == 2, seconds=20, what="answers of both workers")
         (tmp_path / f"unlucky-{which(pids)}").touch()
-        up, seen = "health_check_up{health_check_name=luck}", set()
+        up, seen = "health_check_up{health_check_critical=false}{health_check_name=luck}", set()
 
         def asked() -> bool:
             seen.add("degraded" in service.get("/health/detailed"))
