@@ -25,10 +25,9 @@ _CRITICAL = "health.check.critical"
 class Gauges:
     """Observes the checks of a process.
 
-    `health.check.up` is 1 for up and degraded and 0 for down, with `health.check.critical`, for an alert must not name a
-    dependency that the process can do without as what it waits for; `health.check.degraded` 1 for degraded,
-    `health.check.duration` the seconds of the run; all with `health.check.name`. `health.ready` is 1 where the
-    readiness probe would be answered with 200.
+    `health.check.up` is 1 for up and degraded and 0 for down, with `health.check.critical`: what a process can do
+    without is not what it waits for. `health.check.degraded` is 1 for degraded, `health.check.duration` the seconds of
+    the run; all with `health.check.name`. `health.ready` is 1 where the readiness probe would be answered with 200.
 
     Args:
         health: of the process.
