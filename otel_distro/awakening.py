@@ -65,7 +65,7 @@ class Awakening:
             session.hooks.on_import(name, self._imported)
         for name, holder in _LOOPS.items():
             session.hooks.on_import(name, partial(self._at_first_call, holder, "run_forever"))
-        self._at_first_call("Logger", "callHandlers", logging)
+        self._at_first_call("Logger", "filter", logging)
         in_forked_child(self._in_child, session.guard.failed)
         if _pushes(session.settings):
             self._wait_for_the_first_push()

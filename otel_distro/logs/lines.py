@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from otel_distro.guard import Guard
+from otel_distro.standing_in import standing_in
 
 from .streams import LineWriter, flush_all
 
@@ -74,7 +75,8 @@ class Lines:
                 write(sink, record)
 
         self._original = original
-        logging.StreamHandler.emit = emit  # type: ignore[method-assign]
+        # formatters of structlog's look for the line that logged in the first frame outside of `logging`
+        logging.StreamHandler.emit = standing_in(original, emit)  # type: ignore[method-assign]
 
     def takes(self, stream: Any) -> bool:
         """Whether the lines on this stream are ours."""

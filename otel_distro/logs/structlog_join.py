@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_distro.guard import Guard
+from otel_distro.standing_in import standing_in
 
 from .fields import Rendered, rest_of
 
@@ -82,7 +83,8 @@ class StructlogJoin:
                 raise drop
             return args, kwargs
 
-        base._process_event = process  # noqa: SLF001
+        # processors look for the line that logged in the first frame outside of structlog
+        base._process_event = standing_in(original, process)  # noqa: SLF001
         self._restore = lambda: setattr(base, "_process_event", original)
 
     def restore(self) -> None:
@@ -127,6 +129,8 @@ def _record(method_name: str, fields: dict[str, Any]) -> logging.LogRecord:
     record = logging.LogRecord(str(name), level, "", 0, Rendered("", _event(fields), rest), None, told)
     if "exception" in fields:
         record.exc_text = str(fields["exception"])
+    if "stack" in fields:
+        record.stack_info = str(fields["stack"])
     return record
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sqlite3
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -235,6 +236,31 @@ def test_durations_are_recorded_by_operation(recording: Recording) -> None:
         3,
     )
     assert by_summary["SELECT nowhere"][0]["error.type"] == "OperationalError"
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_what_sqlalchemy_warns_of_is_about_the_line_of_the_application(recording: Recording, rows: int) -> None:
+    """The first frame outside of SQLAlchemy's modules, where its warnings point to, is the application's."""
+    found: list[str] = []
+
+    def look(*_: object) -> str:
+        frame = sys._getframe(1)
+        while frame.f_back is not None and str(frame.f_globals["__name__"]).startswith("sqlalchemy."):
+            frame = frame.f_back
+        found.append(frame.f_code.co_name)
+        return "told"
+
+    def of_the_application() -> None:
+        with engine.connect() as connection:
+            connection.execute(users.insert(), [{"id": number} for number in range(rows)])
+
+    users = sa.Table("users", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("email", sa.Text, default=look))
+    engine = sa.create_engine("sqlite://", poolclass=QueuePool)
+    OPENED.append(engine)
+    sa.event.listen(engine, "connect", look)
+    sa.event.listen(engine, "connect", lambda raw, _: raw.execute("CREATE TABLE users (id INTEGER, email TEXT)"))
+    of_the_application()
+    assert found == ["of_the_application"] * (1 + rows)
 
 
 def test_an_unsampled_statement_still_counts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import logging.config
@@ -9,6 +10,7 @@ import logging.handlers
 import os
 import pickle
 import queue
+import sys
 import threading
 from typing import Any, NoReturn
 
@@ -238,3 +240,41 @@ def test_many_threads_log_at_once_and_nothing_is_lost_or_mixed() -> None:
     assert len(lines) == 8 * 200 + 1
     for line in lines[:-1]:
         assert int(line["trace_id"], 16) == int(line["message"].split()[1])
+
+
+def test_nothing_of_ours_is_on_the_stack_while_handlers_work() -> None:
+    """A handler that looks for the line that logged, as loguru's documentation has it, finds the application's."""
+    found: list[str] = []
+
+    class Looking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            frame = sys._getframe(1)
+            while frame.f_back is not None and frame.f_code.co_filename == logging.__file__:
+                frame = frame.f_back
+            found.append(frame.f_code.co_name)
+
+    def of_the_application(logger: logging.Logger) -> None:
+        logger.info("charged")
+
+    with joined(Taken()), logger_with(Looking()) as logger:
+        of_the_application(logger)
+    assert found == ["of_the_application"]
+
+
+def test_a_record_that_a_filter_gives_in_the_place_of_another_is_the_one_that_is_taken() -> None:
+    """What is sent is what handlers get; from Python 3.12 on filters may choose."""
+    taken = Taken()
+
+    def shortened(record: logging.LogRecord) -> Any:
+        other = copy.copy(record)
+        other.msg = "short"
+        return other
+
+    handler = logging.handlers.BufferingHandler(10)
+    with joined(taken), logger_with(handler, name="test.join.other") as logger:
+        logger.addFilter(shortened)
+        try:
+            logger.info("very long")
+        finally:
+            logger.removeFilter(shortened)
+    assert [message for message, _ in taken.records] == [record.getMessage() for record in handler.buffer]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import logging
 import os
@@ -117,6 +118,37 @@ def test_structlogs_exceptions_are_structured() -> None:
             printing_to(stream, structlog.dev.ConsoleRenderer()).exception("failed")
         (line,) = lines_of(reading)
     assert (line["level"], line["exception"]["type"]) == ("ERROR", "ValueError")
+
+
+def test_a_stack_that_structlog_is_asked_for_is_on_the_line() -> None:
+    """`stack_info=True` gives the stack, as with `logging`."""
+    with pipe() as (reading, stream), structlog_joined():
+        log = printing_to(stream, structlog.processors.StackInfoRenderer(), structlog.dev.ConsoleRenderer())
+        log.info("charged", stack_info=True)
+        (line,) = lines_of(reading)
+    assert line["stack"].splitlines()[-1].strip() == 'log.info("charged", stack_info=True)'
+
+
+@pytest.mark.parametrize("behind", ["print", "logging", "formatter"])
+def test_structlogs_processors_find_the_line_that_logged(behind: str) -> None:
+    """Path, function and line that `CallsiteParameterAdder` tells are the application's, wherever it runs."""
+    adder = structlog.processors.CallsiteParameterAdder([structlog.processors.CallsiteParameter.FUNC_NAME])
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    with structlog_joined(Taken()), joined(Taken()), logger_with(handler, name="test.callsite") as logger:
+        if behind == "print":
+            log = structlog.wrap_logger(structlog.PrintLogger(text), processors=[adder, str_of])
+        elif behind == "logging":
+            log = structlog.wrap_logger(logger, processors=[adder, str_of])
+        else:
+            log = logger
+            handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[adder, str_of]))
+        log.info("charged")
+    assert "'test_structlogs_processors_find_the_line_that_logged'" in text.getvalue()
+
+
+def str_of(_: Any, __: str, event_dict: Any) -> str:
+    return str(event_dict)
 
 
 # --- loguru ----------------------------------------------------------------------------------------------------------

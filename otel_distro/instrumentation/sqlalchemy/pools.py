@@ -10,7 +10,6 @@ from __future__ import annotations
 import weakref
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
-from functools import wraps
 from time import perf_counter
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Records, counter_series, histogram_series
+from otel_distro.standing_in import standing_in
 
 from .engines import Engines, EngineState
 
@@ -81,7 +81,6 @@ class PoolMetrics:
         self._timeout = PoolTimeout
         original = self._original = Engine.raw_connection
 
-        @wraps(original)
         def raw_connection(engine: Any, *args: Any, **kwargs: Any) -> Any:
             state = self._begin(engine)
             if state is None:
@@ -101,7 +100,7 @@ class PoolMetrics:
                 state.waiting.pop()
                 self._ended(state, perf_counter() - started)
 
-        Engine.raw_connection = raw_connection  # type: ignore[assignment, method-assign]
+        Engine.raw_connection = standing_in(original, raw_connection)  # type: ignore[method-assign]
 
     def unwrap(self) -> None:
         """Take the patch back."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Token
-from functools import wraps
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from otel_distro.guard import Guard
 from otel_distro.instrumentation.binding import Starts
 from otel_distro.instrumentation.calls import CLIENT, current, parent_in
 from otel_distro.instrumentation.database import Operation
+from otel_distro.standing_in import standing_in
 from otel_distro.tracing.context import attach, detach, suppressed_in
 
 from .engines import Engines, EngineState
@@ -116,7 +116,6 @@ class Statements:
     def _wrapper(self, original: Callable[..., Any]) -> Callable[..., Any]:
         guard, whole, failed, states = self._guard, self._whole(original), self._failed, self._states
 
-        @wraps(original)
         def execute_context(
             conn: Any, dialect: Any, constructor: Any, statement: Any, parameters: Any, *args: Any, **kwargs: Any
         ) -> Any:
@@ -142,13 +141,12 @@ class Statements:
                 guard.failed(_PART, error)
             return result
 
-        return execute_context
+        return standing_in(original, execute_context)
 
     def _wrapper_of_defaults(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """What executes a sequence or a default by itself; for an INSERT that needs one, it is part of that."""
         wrapped = self._wrapper(lambda conn, _dialect, call, _statement, _none: call(conn))
 
-        @wraps(original)
         def cursor_execute(conn: Any, cursor: Any, statement: Any, parameters: Any, context: Any = None) -> Any:
             if context is None or context.compiled is not None:
                 return original(conn, cursor, statement, parameters, context)
@@ -158,7 +156,7 @@ class Statements:
 
             return wrapped(conn, conn.dialect, call, statement, None)
 
-        return cursor_execute
+        return standing_in(original, cursor_execute)
 
     def _failed(self, conn: Any, statement: Any, started: float, error: BaseException) -> None:
         context, cause = current(), _cause(error)
@@ -217,7 +215,7 @@ class Statements:
                     guard.failed(_PART, error)
             return result
 
-        return execute_context
+        return standing_in(original, execute_context)
 
     def _learn(self, conn: Any, statement: Any, *, batch: bool) -> Operation:
         """The operation of a statement, also of one that has not been seen before."""
