@@ -141,8 +141,9 @@ def test_structlogs_processors_find_the_line_that_logged(behind: str) -> None:
         elif behind == "logging":
             log = structlog.wrap_logger(logger, processors=[adder, str_of])
         else:
-            log = logger
-            handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[adder, str_of]))
+            formatter = structlog.stdlib.ProcessorFormatter
+            handler.setFormatter(formatter(processors=[adder, str_of]))
+            log = structlog.stdlib.BoundLogger(logger, [formatter.wrap_for_formatter], {})
         log.info("charged")
     assert "'test_structlogs_processors_find_the_line_that_logged'" in text.getvalue()
 
