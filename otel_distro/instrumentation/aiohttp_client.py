@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from functools import wraps
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from opentelemetry.trace import Span
+
+from otel_distro.guard import Guard
 
 from .base import Toolbox
 from .http_client import Exchange, HttpClient, pairs_of_mapping
@@ -18,6 +19,25 @@ from .http_target import is_error
 from .takeover import Takeover
 
 _PART = "instrumentation aiohttp-client"
+
+
+class _Configs:
+    """The trace configurations of sessions: completed where a session keeps them, at the end of its `__init__`.
+
+    With a frame of ours around that, all that aiohttp says of a session's arguments would be about our line. Having no
+    `__get__`, it costs a request nothing.
+
+    Args:
+        with_ours: gives them from the session and those that it was given.
+        guard: gets what fails.
+    """
+
+    def __init__(self, with_ours: Callable[[Any, list[Any]], list[Any]], guard: Guard) -> None:
+        self._with_ours = with_ours
+        self._guard = guard
+
+    def __set__(self, session: Any, given: Any) -> None:
+        session.__dict__["_trace_configs"] = self._guard.call(_PART, given, self._with_ours, session, given)
 
 
 class AiohttpClientInstrumentation(HttpClientInstrumentation):
@@ -37,31 +57,34 @@ class AiohttpClientInstrumentation(HttpClientInstrumentation):
         excluded = toolbox.settings.http.aiohttp_client_excluded_urls
         super().__init__(toolbox, HttpClient(toolbox, "aiohttp_client", excluded, pairs_of_mapping))
         self._url_filter: Callable[[Any], str] | None = None
-        self._original: Callable[..., Any] | None = None
+        self._wrapped = False
         self._further: tuple[Any, ...] = ()
         self._options: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
     def wrap(self, library: Any) -> None:
         """Give every session that is made a trace configuration."""
-        if self._original is not None:
+        if self._wrapped:
             return
+        self._wrapped = True
+        library.ClientSession._trace_configs = _Configs(self._with_ours(), self._guard)  # noqa: SLF001 - see there
+
+    def _with_ours(self) -> Callable[[Any, list[Any]], list[Any]]:
+        """What gives the trace configurations of a session, from those that it was given."""
         alone = self._config()
         first, last = self._pair()
-        original = self._original = library.ClientSession.__init__
 
-        @wraps(original)
-        def init(session: Any, *args: Any, trace_configs: Any = None, **kwargs: Any) -> None:
-            configs = [*(trace_configs or ()), *self._further]
+        def with_ours(session: Any, given: list[Any]) -> list[Any]:
+            configs = [*given, *self._further]
             # a list that was given to an earlier session may hold ours already
             if alone not in configs and last not in configs:
                 if any(getattr(config, "on_request_exception", None) for config in configs):
                     configs = [first, *configs, last]
                 else:
                     configs.append(alone)
-            original(session, *args, trace_configs=configs, **kwargs)
             self._guard.call(_PART, None, self._adopt, session, configs)
+            return configs
 
-        library.ClientSession.__init__ = init
+        return with_ours
 
     def _config(self, *factory: Callable[..., SimpleNamespace]) -> Any:
         config = self._library.TraceConfig(*factory)
@@ -92,9 +115,9 @@ class AiohttpClientInstrumentation(HttpClientInstrumentation):
 
     def unwrap(self) -> None:
         """Take the patch back; sessions that were made while it was there go silent as well."""
-        if self._original is not None:
-            self._library.ClientSession.__init__ = self._original
-            self._original = None
+        if self._wrapped:
+            del self._library.ClientSession._trace_configs  # noqa: SLF001 - see `_Configs`
+            self._wrapped = False
 
     def _adopt(self, session: Any, configs: list[Any]) -> None:
         for config in configs:
@@ -103,7 +126,7 @@ class AiohttpClientInstrumentation(HttpClientInstrumentation):
 
     async def _on_start(self, session: Any, state: SimpleNamespace, params: Any) -> None:
         state.exchange = None
-        if self._original is None:
+        if not self._wrapped:
             return
         try:
             hooks, hook = None, None

@@ -469,6 +469,22 @@ def test_a_request_that_is_sent_again_is_numbered(echo: Echo, record: Record, st
     assert recording.failures == []
 
 
+def test_what_aiohttp_warns_of_is_about_the_line_of_the_application(record: Record) -> None:
+    """A deprecated argument of a session is told of the line that made the session."""
+
+    async def make() -> None:
+        async with aiohttp.ClientSession(read_timeout=5):
+            pass
+
+    recording = record()
+    with (
+        instrumented(AiohttpClientInstrumentation, recording),
+        pytest.warns(DeprecationWarning, match="timeout") as told,
+    ):
+        asyncio.run(make())
+    assert [warning.filename for warning in told] == [__file__]
+
+
 async def _refused(url: str, **options: Any) -> aiohttp.ClientResponseError:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientResponseError) as raised:
