@@ -15,6 +15,8 @@ from .policy import PLACEHOLDER
 _LINE = r"(?:\n|\\n)[ |]{0,80}"
 """The beginning of a line, also in a text that was quoted and within a group of exceptions."""
 _QUOTE = r"\\{0,8}'"
+_END = rf"{_QUOTE}(?:\\{{0,8}}\"\)|$)"
+"""The quote that closes a value behind which nothing comes but the end of the message, or of a driver's tuple."""
 
 # a value may have whatever ends a text elsewhere: where its end is not found, all that follows goes, so nothing is
 # searched twice
@@ -51,6 +53,33 @@ _TOLD = (
             rf"((?:ncorrect|runcated incorrect) [\w ]{{0,40}}value: {_QUOTE})(?:(?!{_QUOTE} for |{_QUOTE}[\")])[^\n])*"
         ),
         rf"\1{PLACEHOLDER}",
+    ),
+    # an expression with its operands, of which a text may hold the quote that ends it, as what XPATH shows may
+    (
+        "is out of range in ",
+        late(rf"(is out of range in {_QUOTE})[^\n]+?(?={_END}|$)", re.MULTILINE),
+        rf"\1{PLACEHOLDER}",
+    ),
+    (
+        "XPATH syntax error: ",
+        late(rf"(XPATH syntax error: {_QUOTE}).*?(?={_END}|\Z)", re.DOTALL | re.MULTILINE),
+        rf"\1{PLACEHOLDER}",
+    ),
+    ("no partition for value ", late(r"(no partition for value )-?\d+"), rf"\1{PLACEHOLDER}"),
+    (
+        " character string: ",
+        late(rf"(Invalid \w{{1,20}} character string: {_QUOTE})[^'\n]*"),
+        rf"\1{PLACEHOLDER}",
+    ),
+    (
+        "Cannot convert string ",
+        late(rf"(Cannot convert string {_QUOTE})(?:(?!{_QUOTE} from )[^\n])*"),
+        rf"\1{PLACEHOLDER}",
+    ),
+    (
+        "Could not process parameters: ",
+        late(r"(Could not process parameters: \w{1,40}).*?(?=, it must be of type|\Z)", re.DOTALL),
+        rf"\1({PLACEHOLDER})",
     ),
     (
         "right syntax to use near ",

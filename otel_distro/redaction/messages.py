@@ -63,7 +63,7 @@ def _redacted(text: str) -> str:
             text = _QUOTED.sub(_quoted, text)
         text = _without_credentials(text)
         # words and line breaks that messages of databases and drivers have
-        if "\n" in text or "nput" in text or " pipeline " in text:
+        if "\n" in text or "nput" in text or "ncorrect " in text or " pipeline " in text:
             text = _without_values_of_drivers(text)
     if "earer " in text or "asic " in text:
         text = _SCHEME.sub(rf"\1 {REDACTED}", text)

@@ -11,6 +11,8 @@ from otel_distro.tracing.records import exception_attributes
 ROW = 'null value in column "email" of relation "users" violates not-null constraint\nDETAIL:  Failing row contains '
 SYNTAX = "You have an error in your SQL syntax; check the manual for the right syntax to use near "
 
+WRONG, OUT = "Incorrect datetime value: ", "value is out of range in "
+
 MESSAGES = [
     (f"{ROW}(3, canary7 (x), {{'a': ')'}}, null).", f"{ROW}(?)."),
     (f"{ROW}(3, can).ary7, canary7).\nCONTEXT:  SQL", f"{ROW}(?).\nCONTEXT:  SQL"),
@@ -44,17 +46,36 @@ MESSAGES = [
         "failed: Violation of UNIQUE KEY constraint. The duplicate key value is (canary7, (x)). (2627)",
         "failed: Violation of UNIQUE KEY constraint. The duplicate key value is (?). (2627)",
     ),
+    # asyncmy logs the server's warnings, aiomysql and PyMySQL warn with them
+    ("Incorrect datetime value: 'canary7' for function str_to_date", f"{WRONG}'?' for function str_to_date"),
+    (
+        "(1292, \"Truncated incorrect DOUBLE value: 'canary7'\")",
+        "(1292, \"Truncated incorrect DOUBLE value: '?'\")",
+    ),
+    (
+        "(1366, \"Incorrect integer value: 'canary7' for column 'age' at row 1\")",
+        "(1366, \"Incorrect integer value: '?' for column 'age' at row 1\")",
+    ),
 ]
 OF_EXCEPTIONS = [
     ('date/time field value out of range: "canary7"', 'date/time field value out of range: "?"'),
     ('value "canary7" is out of range for type integer', 'value "?" is out of range for type integer'),
     (
-        "(1366, \"Incorrect integer value: 'canary7' for column 'age' at row 1\")",
-        "(1366, \"Incorrect integer value: '?' for column 'age' at row 1\")",
+        "(1690, \"BIGINT value is out of range in '(4 + 'canary7' * 2)'\")",
+        "(1690, \"BIGINT value is out of range in '?'\")",
+    ),
+    (f"1690 (22003): DOUBLE {OUT}'exp('canary7')'\nThe above", f"1690 (22003): DOUBLE {OUT}'?'\nThe above"),
+    ("(1105, \"XPATH syntax error: '~can'a\\ncanary7'\")", "(1105, \"XPATH syntax error: '?'\")"),
+    ("1105 (HY000): XPATH syntax error: '~c\ncanary7'\n\nThe", "1105 (HY000): XPATH syntax error: '?'\n\nThe"),
+    ("(1526, 'Table has no partition for value -7')", "(1526, 'Table has no partition for value ?')"),
+    ("(1300, \"Invalid utf8mb4 character string: 'FFcanary7'\")", "(1300, \"Invalid utf8mb4 character string: '?'\")"),
+    (
+        "(3854, \"Cannot convert string 'can'ary7, canary7' from binary to utf8mb4\")",
+        "(3854, \"Cannot convert string '?' from binary to utf8mb4\")",
     ),
     (
-        "(1292, \"Truncated incorrect DOUBLE value: 'canary7'\")",
-        "(1292, \"Truncated incorrect DOUBLE value: '?'\")",
+        "Could not process parameters: str(c, canary7), it must be of type list, tuple or dict",
+        "Could not process parameters: str(?), it must be of type list, tuple or dict",
     ),
     (f"(1064, \"{SYNTAX}'canary7\n')' at line 1\")", f'(1064, "{SYNTAX}? at line 1")'),
     ("unknown command 'X', with args beginning with: 'canary7'", "unknown command 'X', with args beginning with: ?"),
@@ -97,7 +118,9 @@ def test_what_quotes_nothing_stays(text: str) -> None:
     "unit",
     ["row contains (", "row contains ().", "\nLINE 1: ", "Command # 1 (", "Command # 1 (SET ) of pipeline caused",
      "query argument $1: ", "uplicate entry '", "ncorrect x value: '", "right syntax to use near ", 'value "',
-     "duplicate key value is (", "Key ()=(", ': "', "\nCONTEXT:  COPY", "invalid input syntax for type "],
+     "duplicate key value is (", "is out of range in 'x", "XPATH syntax error: '", "Could not process parameters: x",
+     "Cannot convert string 'x", "Invalid x character string: '",
+     "Key ()=(", ': "', "\nCONTEXT:  COPY", "invalid input syntax for type "],
 )  # fmt: skip
 def test_such_a_message_is_searched_once(unit: str) -> None:
     """A stranger's text that repeats the words of a database takes time that grows with its length only."""
