@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 import redis
 import redis.asyncio
+from opentelemetry.trace import StatusCode
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.cluster import RedisCluster
 from redis.crc import key_slot
@@ -112,6 +113,17 @@ def test_locks_and_scripts_hide_their_arguments(server: RedisServer, recording: 
     texts = {str((span.attributes or {})["db.query.text"]) for span in recording.spans}
     assert "EVAL ? ? ? ?" in texts
     assert not any("joe" in text or "secret" in text or "ARGV" in text for text in texts)
+
+
+def test_a_script_that_is_not_loaded_yet_is_no_error(server: RedisServer, recording: Recording) -> None:
+    """NOSCRIPT is how a server says "load it first", which redis-py does: neither span nor metric tells of a failure."""
+    with redis.Redis.from_url(server.url) as client:
+        client.script_flush()
+        recording.take()
+        assert client.register_script("return ARGV[1]")(args=["x"]) == b"x"
+    assert [span.name for span in recording.spans] == ["EVALSHA", "SCRIPT LOAD", "EVALSHA"]
+    assert all(span.status.status_code is StatusCode.UNSET for span in recording.spans)
+    assert not any("error.type" in attributes for attributes, _ in recording.points("db.client.operation.duration"))
 
 
 def test_a_cluster_client(cluster: ClusterServer, recording: Recording) -> None:

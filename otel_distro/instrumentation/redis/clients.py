@@ -55,13 +55,13 @@ class Clients:
         self._hooks = hooks
         self._guard = guard
         self._replaced: list[tuple[type, str, Any]] = []
-        self._watch_error: type[BaseException] = ()  # type: ignore[assignment]
+        self._answers: tuple[type[BaseException], ...] = ()
 
     def wrap(self, redis: ModuleType) -> None:
         """Patch the classes of this version of redis-py that there are."""
         if self._replaced:
             return
-        self._watch_error = redis.WatchError
+        self._answers = (redis.WatchError, redis.exceptions.NoScriptError)
         for path, wrapper in (
             ("client.Redis.execute_command", self._command),
             ("client.Pipeline.immediate_execute_command", self._command),
@@ -256,8 +256,8 @@ class Clients:
     def _failed(self, begun: Begun, error: BaseException) -> None:
         try:
             span, operation, started, _ = begun
-            if isinstance(error, self._watch_error):
-                # an optimistic lock that was lost is an answer, which the application expects and retries on
+            if isinstance(error, self._answers):
+                # a lock that was lost, a script that is to be loaded first: who asks like that expects it, and goes on
                 operation.end(span, started)
             else:
                 operation.fail(span, started, error, status_code(error))
@@ -298,7 +298,7 @@ class Clients:
         if suppressed_in(context):
             return
         operation = self._commands.operation(client, args)
-        if isinstance(error, self._watch_error):
+        if isinstance(error, self._answers):
             operation.ended(self.tracer, context, started)
         else:
             operation.failed(self.tracer, context, started, error, status_code(error))
