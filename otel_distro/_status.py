@@ -162,7 +162,9 @@ def _why_not(session: Session) -> str:
         return ""
     if session.settings.general.disabled:
         return "OTEL_SDK_DISABLED=true"
-    return "a helper process of Python's own gets nothing" if not session.active else "the configurator has not run"
+    if not session.active:
+        return "a helper process of Python's own, or a subinterpreter, gets nothing"
+    return "the configurator has not run"
 
 
 def _service(pipeline: Pipeline | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 import time
@@ -23,7 +24,7 @@ class Role(Enum):
     SUPERVISOR = "supervisor"
     """Starts workers and serves nothing itself (gunicorn's master, uvicorn with several workers, a reloader)."""
     HELPER = "helper"
-    """Python's own bookkeeping (multiprocessing's resource tracker): gets nothing."""
+    """Python's own bookkeeping (multiprocessing's resource tracker), or a subinterpreter: gets nothing."""
 
 
 _PYTHON_OPTIONS_WITH_VALUE = {"-W", "-X", "--check-hash-based-pycs"}
@@ -73,6 +74,15 @@ def classify(orig_argv: Sequence[str], environ: Mapping[str, str]) -> Role:
     if name in {"uvicorn", "fastapi"} and _supervises(name, arguments, environ):
         return Role.SUPERVISOR
     return Role.APPLICATION
+
+
+def allows_threads() -> bool:
+    """Whether this interpreter may start daemon threads: a subinterpreter with a lock of its own may not.
+
+    CPython tells from 3.12 on.
+    """
+    allowed: Callable[[], bool] = getattr(_thread, "daemon_threads_allowed", lambda: True)
+    return allowed()
 
 
 def _name(command: list[str]) -> tuple[str, list[str]]:

@@ -16,7 +16,7 @@ from .borrowing import give_back_disabled
 from .guard import Guard, say
 from .import_hooks import ImportHooks
 from .launch_lines import OncePerLaunch
-from .process import Role, classify, in_forked_child
+from .process import Role, allows_threads, classify, in_forked_child
 
 if TYPE_CHECKING:
     # nothing of OpenTelemetry may be imported before the environment is repaired
@@ -96,7 +96,7 @@ def open_session(environ: MutableMapping[str, str], orig_argv: Sequence[str]) ->
     lines = OncePerLaunch(environ, say)
     guard = Guard(level=_LEVELS[chosen.general.log_level], output=lines)
     in_forked_child(guard.after_fork)
-    role = classify(orig_argv, environ)
+    role = classify(orig_argv, environ) if allows_threads() else Role.HELPER
     if role is not Role.HELPER:
         _say(problems, guard)
     return Session(chosen, problems, role, guard, orig_argv, environ, ImportHooks(guard), Answers(guard), lines.settled)

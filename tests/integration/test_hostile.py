@@ -324,3 +324,39 @@ def test_a_log_call_whose_arguments_do_not_fit_raises_nothing(logs: str) -> None
     code = "import logging; logging.basicConfig(level=20); logging.info('%d', 'x'); print('went on')"
     done = run(code, OTEL_LOGS_EXPORTER=logs, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     assert (done.returncode, done.stdout) == (0, "went on\n")
+
+
+INTERPRETERS = """
+import sys
+if sys.version_info < (3, 13):
+    import _xxsubinterpreters as interpreters
+    run = interpreters.run_string
+else:
+    import _interpreters as interpreters
+    run = interpreters.exec
+made = interpreters.create()
+run(made, '''
+import logging
+from opentelemetry import trace
+logging.basicConfig()
+for number in range(3000):
+    with trace.get_tracer("t").start_as_current_span("within"):
+        logging.info("within")
+''')
+interpreters.destroy(made)
+from opentelemetry import trace
+with trace.get_tracer("t").start_as_current_span("outside"):
+    pass
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="CPython does not tell before 3.12")
+@pytest.mark.parametrize("launcher", [OURS, STOCK])
+def test_a_subinterpreter_gets_nothing_and_nothing_is_said(launcher: Sequence[str]) -> None:
+    """An interpreter that may start no daemon threads runs without telemetry; the main one has its own."""
+    with OtlpSink() as sink:
+        result = programs.run(
+            INTERPRETERS, launcher, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_METRICS_EXPORTER="none"
+        )
+        assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
+        assert [span.name for span in sink.spans] == ["outside"]
