@@ -20,7 +20,7 @@ from sentry_sdk.integrations import logging as logging_integration
 from sentry_sdk.profiler import continuous_profiler
 from sentry_sdk.scope import Scope
 
-from .transports import silence
+from .transports import bound_answers, silence
 
 VERSION: str = consts.VERSION
 MAJOR = int(VERSION.partition(".")[0])
@@ -108,6 +108,11 @@ def handle_record(client: BaseClient, record: logging.LogRecord) -> None:
 def silence_transports() -> None:
     """Have no telemetry made of the requests that sentry-sdk itself makes, whoever set it up."""
     silence(transport)
+
+
+def bound_transports() -> None:
+    """Have transports that are made from now on read the beginning of an answer, whatever its length."""
+    bound_answers(transport)
 
 
 def watch_clients(changed: Callable[[Any], object]) -> None:
@@ -206,6 +211,7 @@ __all__ = [
     "VERSION",
     "add_integration",
     "bound_exceptions",
+    "bound_transports",
     "client",
     "end_profiler",
     "exception_event",

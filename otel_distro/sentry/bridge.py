@@ -110,6 +110,7 @@ class Bridge:
             hooks: where imports are watched.
         """
         _sdk.silence_transports()
+        _sdk.bound_transports()
         _sdk.bound_exceptions()
         _sdk.ignore_loggers(_OURS)
         _sdk.set_ids(self._link.current)

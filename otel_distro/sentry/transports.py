@@ -1,4 +1,7 @@
-"""Requests that sentry-sdk makes for itself, of which nobody wants telemetry. Nothing here imports sentry-sdk."""
+"""Requests that sentry-sdk makes for itself: without telemetry of them, and without answers of any length.
+
+Nothing here imports sentry-sdk.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from typing import Any
 from opentelemetry.context import Context, attach, detach, get_current
 
 from otel_distro._compat import SUPPRESS_ALL
+
+_MOST_READ = 65_536
+"""Bytes of an answer, as it is sent; status and headers are what counts, the rest is said with `SENTRY_DEBUG` only."""
 
 
 def silence(transport: ModuleType) -> None:
@@ -46,5 +52,41 @@ def _silent(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(*args, **kwargs)
         finally:
             detach(token)
+
+    return request
+
+
+def bound_answers(transport: ModuleType) -> None:
+    """Read the beginning of an answer only: sentry-sdk takes all of it into memory, unpacked, and some never end.
+
+    Args:
+        transport: the module `sentry_sdk.transport`; nothing happens the second time.
+    """
+    owner: Any = transport.HttpTransport
+    original = owner._make_pool  # noqa: SLF001 - it has no public name
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def make_pool(self: Any) -> Any:
+        pool = original(self)
+        pool.request = _beginning(pool.request)
+        return pool
+
+    owner._make_pool = make_pool  # noqa: SLF001 - see above
+
+
+def _beginning(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def request(*args: Any, **kwargs: Any) -> Any:
+        from urllib3 import HTTPResponse  # sentry-sdk has imported it
+
+        answer = original(*args, **kwargs, preload_content=False)
+        try:
+            body = answer.read(_MOST_READ, decode_content=False)
+        finally:
+            # one that was read to its end has given its connection back
+            answer.close()
+        return HTTPResponse(body, answer.headers, answer.status)
 
     return request

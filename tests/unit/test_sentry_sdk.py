@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sentry_sdk
@@ -14,6 +16,7 @@ from sentry_sdk.transport import Transport
 
 from otel_distro.sentry import _sdk
 from otel_distro.sentry._scopes import lazy, variable
+from tests.otlp_servers import RawServer, keep_answering, read_request
 
 
 class Kept(Transport):
@@ -40,8 +43,9 @@ def kept() -> Iterator[Kept]:
 
 
 def test_the_private_names_are_there() -> None:
-    """The method that posts, that by which a scope gets a client, and the default options are where they were."""
+    """The methods that post and connect, that by which a scope gets a client, and the default options are where they were."""
     assert "_request" in vars(transport.HttpTransport)
+    assert "_make_pool" in vars(transport.HttpTransport)
     assert callable(Scope.set_client)
     assert isinstance(consts.DEFAULT_OPTIONS, dict)
 
@@ -107,6 +111,47 @@ def test_requests_of_sentry_sdk_are_patched_once() -> None:
     finally:
         for owner, original in originals.items():
             owner._request = original  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def bound_pool() -> Iterator[None]:
+    """Transports that are made read the beginning of an answer."""
+    original = transport.HttpTransport._make_pool
+    _sdk.bound_transports()
+    yield
+    transport.HttpTransport._make_pool = original  # type: ignore[method-assign]
+
+
+def posted(server: RawServer) -> Any:
+    """What sentry-sdk's transport is answered."""
+    made = transport.make_transport(sentry_sdk.Client(dsn=f"http://k@127.0.0.1:{server.port}/1").options)
+    assert isinstance(made, transport.HttpTransport)
+    answers = [made._request("POST", transport.EndpointType.ENVELOPE, b"{}", {}) for _ in range(2)]
+    made.kill()
+    return answers[-1]
+
+
+def test_answers_that_are_read_keep_their_connection(bound_pool: None) -> None:
+    """A short answer arrives whole, with status and headers, and the next request has the same connection."""
+    answer = b"HTTP/1.1 413 No\r\nX-Sentry-Rate-Limits: 60::org\r\nContent-Length: 7\r\n\r\nthe end"
+    with RawServer(keep_answering(answer)) as server:
+        found = posted(server)
+        assert (found.status, found.data, found.headers["x-sentry-rate-limits"]) == (413, b"the end", "60::org")
+        assert server.connections == 1
+
+
+def test_an_answer_that_never_ends_is_let_go(bound_pool: None) -> None:
+    """Nobody waits for its end, or keeps more than its beginning."""
+
+    def endless(connection: socket.socket, _: int) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            connection.sendall(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+
+    with RawServer(endless) as server:
+        assert len(posted(server).data) <= 65_536
+        assert server.connections == 2
 
 
 @pytest.fixture
