@@ -116,7 +116,7 @@ def test_locks_and_scripts_hide_their_arguments(server: RedisServer, recording: 
 
 
 def test_a_script_that_is_not_loaded_yet_is_no_error(server: RedisServer, recording: Recording) -> None:
-    """NOSCRIPT is how a server says "load it first", which redis-py does: neither span nor metric tells of a failure."""
+    """NOSCRIPT says "load it first", which redis-py does: neither span nor metric tells of a failure."""
     with redis.Redis.from_url(server.url) as client:
         client.script_flush()
         recording.take()

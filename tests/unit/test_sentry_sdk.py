@@ -43,7 +43,7 @@ def kept() -> Iterator[Kept]:
 
 
 def test_the_private_names_are_there() -> None:
-    """The methods that post and connect, that by which a scope gets a client, and the default options are where they were."""
+    """What posts and connects, how a scope gets a client, and the default options are where they were."""
     assert "_request" in vars(transport.HttpTransport)
     assert "_make_pool" in vars(transport.HttpTransport)
     assert callable(Scope.set_client)
