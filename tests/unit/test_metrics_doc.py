@@ -54,7 +54,7 @@ def made() -> list[Any]:
     recording = Recording()
     provider, guard = recording.meter_provider, recording.guard
     meters: dict[str, Meter] = {name: provider.get_meter(f"otel_distro.{name}") for name in ("runtime", "own")}
-    observe_process(meters["runtime"])
+    observe_process(meters["runtime"], killed=lambda: 0)
     observe_garbage(meters["runtime"], Garbage(guard))
     kept: list[Any] = [LoopLag(meters["runtime"], guard)]
     own = OwnMetrics(meters["own"], guard)
@@ -77,7 +77,7 @@ def test_whatever_is_measured_parses_strictly() -> None:
     recording = Recording()
     provider, guard = recording.meter_provider, recording.guard
     meter = provider.get_meter("otel_distro.measure")
-    observe_process(provider.get_meter("otel_distro.runtime"))
+    observe_process(provider.get_meter("otel_distro.runtime"), killed=lambda: 0)
     observe_garbage(provider.get_meter("otel_distro.runtime"), Garbage(guard))
     kept = LoopLag(meter, guard)
     own = OwnMetrics(provider.get_meter("otel_distro.own"), guard)
