@@ -155,6 +155,23 @@ def test_whoever_is_woken_reads_what_every_alert_says(alertmanager: Alertmanager
     assert sorted(map(str, read)) == sorted(f"*critical* {text} ({name}, page)\n" for name, text in said.items())
 
 
+def test_whoever_is_woken_reads_which_service_of_a_job_it_is(alertmanager: AlertmanagerServer) -> None:
+    """A job may be several services (deploy/compose/scrape.yml); one that is named after its service says so once."""
+    labels = {"alertname": "ServiceFailures", "severity": "critical"}
+    services = [("app", "orders"), ("app", "inventory"), ("shop/orders", "orders"), ("alone", "")]
+    send(
+        alertmanager,
+        [{"labels": {**labels, "job": job} | ({"service_name": name} if name else {})} for job, name in services],
+    )
+    wait_until(lambda: len(alertmanager.told("pagerduty")) >= len(services), seconds=30, what="a page each")
+    assert sorted(page["payload"]["summary"] for page in alertmanager.told("pagerduty")) == [
+        "1 firing: alone, ServiceFailures (critical)",
+        "1 firing: app inventory, ServiceFailures (critical)",
+        "1 firing: app orders, ServiceFailures (critical)",
+        "1 firing: shop/orders, ServiceFailures (critical)",
+    ]
+
+
 def test_a_dead_service_wakes_somebody_and_a_living_one_ends_it(
     alertmanager: AlertmanagerServer, logs: Path, tmp_path: Path
 ) -> None:
