@@ -285,6 +285,9 @@ class BatchQueue(SpanProcessor):
                     # it comes out of the exporter now, and counts what it had
                     self._thread.join(min(_POLL, deadline.left()))
                 return
+        if not self._ended.is_set():
+            # the machine stood still until the time was over: who waits inside the exporter is let go all the same
+            self._interrupt()
 
     def _run_out(self) -> None:
         self._work()
