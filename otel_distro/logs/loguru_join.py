@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from functools import wraps
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ class LoguruJoin:
         kind = type(self.logger)
         add, remove = kind.add, kind.remove
 
+        @wraps(add)
         def joined_add(logger: Any, sink: Any, **options: Any) -> Any:
             writes = self._guard.call("loguru", None, self._stand_in, sink)
             if writes is None:
@@ -69,6 +71,7 @@ class LoguruJoin:
                 options.pop(name, None)
             return _add(add, logger, writes, **options)
 
+        @wraps(remove)
         def joined_remove(logger: Any, handler_id: int | None = None) -> None:
             if handler_id == _DEFAULT and self._default is not None:
                 handler_id, self._default = self._default, None

@@ -1,6 +1,6 @@
-"""The published test suites of FastAPI, Starlette and httpx, with the distro active and without: the same results.
+"""Published test suites of libraries that the distro patches, with it active and without: the same results.
 
-Their source distributions come from the package index by pip, into a cache outside the tree with an environment of its
+Their source distributions come from the package index by pip, into a cache outside the tree with environments of its
 own. What differs is listed test by test.
 """
 
@@ -27,30 +27,78 @@ _NATIVE = ("tests.test_telemetry", "tests.test_tutorial.test_opentelemetry", "te
 """FastAPI's and Starlette's tests of their own spans, which are off where the distro makes them."""
 
 _PRINTED = "prints the headers of a request that httpx sends, to which tracing adds traceparent"
+_LEVEL = "asks for the root logger's level, which lines of ours put at INFO"
 EXPECTED = {
     "tests.test_main::test_verbose": _PRINTED,
     "tests.test_main::test_auth": _PRINTED,
     "tests.test_dump_json_fast_path::test_explicit_response_class_uses_json_dumps": (
         "counts every call of json.dumps in the process, and a new series of our metrics makes one"
     ),
+    "tests.test_stdlib.TestExtraAdder::test_add_extra_e2e[None-None]": (
+        "adds whatever is on a record, and the trace's ids now are, as with contrib"
+    ),
+    "tests.test_config::test_config_log_effective_level[0-0]": _LEVEL,
+    "tests.test_config::test_config_log_effective_level[0-None]": _LEVEL,
 }
 """Tests that differ as they should, with the reason."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """A project whose source distribution carries its tests."""
+    """A project whose source distribution carries its tests.
+
+    Attributes:
+        arguments: of pytest.
+        tools: what its tests need, in an environment of its own; where nothing is named, it shares one.
+        logs: `OTEL_DISTRO_LOGS`, for projects that log.
+    """
 
     name: str
     version: str
     tests: str = "tests"
     arguments: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    logs: str = ""
+
+    @property
+    def pin(self) -> str:
+        """As pip knows it."""
+        return f"{self.name}=={self.version}"
 
 
 PROJECTS = (
     Project("starlette", "1.10.0"),
     Project("httpx", "0.28.1"),
     Project("fastapi", "0.165.0", arguments=("--ignore=tests/benchmarks", "--ignore=tests/test_tutorial/test_graphql")),
+    Project(
+        "structlog",
+        "26.1.0",
+        tools=("pytest", "pytest-timeout", "pytest-asyncio", "freezegun", "pretend", "simplejson", "twisted", "rich"),
+        logs="json,otlp",
+    ),
+    Project(
+        "uvicorn",
+        "0.54.0",
+        tools=(
+            "pytest",
+            "pytest-timeout",
+            "pytest-mock",
+            "anyio",
+            "trustme",
+            "cryptography",
+            "httpx",
+            "a2wsgi",
+            "wsproto",
+            "websockets",
+            "httptools",
+            "uvloop",
+            "python-dotenv",
+            "watchfiles",
+            "pyyaml",
+            "typing-extensions",
+        ),
+        logs="json,otlp",
+    ),
 )
 
 
@@ -61,12 +109,16 @@ def main(cache: Path, only: str = "") -> bool:
         cache: directory outside the tree.
         only: the name of one project; all of them when empty.
     """
-    pins = [f"{project.name}=={project.version}" for project in PROJECTS]
-    python = str(environment(cache, "venv", (*_TOOLS, *pins)) / "python")
+    shared = [project.pin for project in PROJECTS if not project.tools]
     good = True
     for project in PROJECTS:
         if only not in {"", project.name}:
             continue
+        if project.tools:
+            programs = environment(cache, project.name, (*project.tools, project.pin))
+        else:
+            programs = environment(cache, "venv", (*_TOOLS, *shared))
+        python = str(programs / "python")
         source = fetched(python, cache, project)
         bare = outcomes(python, source, project, cache, active=False)
         ours = outcomes(python, source, project, cache, active=True)
@@ -86,9 +138,9 @@ def fetched(python: str, cache: Path, project: Project) -> Path:
     """The unpacked source distribution, tests and all; the package itself is the installed one."""
     source = cache / f"{project.name}-{project.version}"
     if not source.exists():
-        pin = f"{project.name}=={project.version}"
-        command = [python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(cache), pin]
-        subprocess.run(command, check=True)
+        # what builds it need not be built itself
+        command = [python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", project.name, "-d", str(cache)]
+        subprocess.run([*command, project.pin], check=True)
         with tarfile.open(cache / f"{project.name}-{project.version}.tar.gz") as archive:
             archive.extractall(cache, filter="data")
         # the installed package is what is tested, also by tests that look into the working directory
@@ -113,6 +165,7 @@ def outcomes(python: str, source: Path, project: Project, cache: Path, *, active
         "OTEL_LOG_LEVEL": "none",
         # the echo of a request id is a header more in every answer, which is meant and tested elsewhere
         "OTEL_DISTRO_REQUEST_ID": "accept",
+        "OTEL_DISTRO_LOGS": project.logs,
     }
     with (cache / f"{report.stem}.log").open("wb") as log:
         subprocess.run(command, cwd=source, env=environ, stdout=log, stderr=log, timeout=3000, check=False)
