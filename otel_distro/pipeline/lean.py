@@ -141,9 +141,12 @@ def _console_span_exporter(ground: Ground) -> Any:
 def _otlp_span_exporter(ground: Ground) -> Any:
     otlp = ground.settings.otlp_traces
     if otlp.protocol == "grpc":
+        from ._grpc import in_parts
         from .upstream import otlp_span_exporter
 
-        return otlp_span_exporter(otlp)
+        exporter: Any = otlp_span_exporter(otlp)
+        exporter.export = in_parts(exporter.export)
+        return exporter
     from otel_distro.otlp.exporters import build_span_exporter
 
     return build_span_exporter(
