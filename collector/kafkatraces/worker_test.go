@@ -60,7 +60,7 @@ func (w *worker) settledBelow(offset int64) bool {
 func TestAPipelineThatTakesSettles(t *testing.T) {
 	made, _ := running(t, func(context.Context, ptrace.Traces) error { return nil })
 	made.give(records(t, 3, 9))
-	require.Eventually(t, func() bool { return made.settledBelow(9) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return made.settledBelow(9) }, time.Minute, time.Millisecond)
 }
 
 // What a pipeline refuses for now is offered again, in its order; what nobody can read or use is passed over.
@@ -78,7 +78,7 @@ func TestRefusedIsOfferedAgainAndUnusableIsPassedOver(t *testing.T) {
 	batch := records(t, 0, 4)
 	batch[1].Value = []byte{0xff, 0xff}
 	made.give(batch)
-	require.Eventually(t, func() bool { return made.settledBelow(4) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return made.settledBelow(4) }, time.Minute, time.Millisecond)
 	require.EqualValues(t, 5, calls.Load(), "three for the first, none for the second, one for each of the others")
 }
 
@@ -90,7 +90,7 @@ func TestAPartitionThatGoesTakesWhatWasRefusedAlong(t *testing.T) {
 		return errors.New("not now")
 	})
 	made.give(records(t, 0, 2))
-	require.Eventually(t, func() bool { return calls.Load() > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return calls.Load() > 0 }, time.Minute, time.Millisecond)
 	made.end()
 	base, _, _ := made.window.note()
 	require.Zero(t, base)
@@ -114,7 +114,7 @@ func TestPassedOverMessagesAreRecalled(t *testing.T) {
 	made.known = []fate{pending, kept, done, pending}
 	made.window.restore(0, slices.Clone(made.known))
 	made.give(records(t, 0, 6))
-	require.Eventually(t, func() bool { return made.settledBelow(6) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return made.settledBelow(6) }, time.Minute, time.Millisecond)
 	require.EqualValues(t, 1, heard.Load())
 	require.EqualValues(t, 2, again.Load())
 }
@@ -131,7 +131,7 @@ func TestFetchingPausesWhileThePipelineStandsStill(t *testing.T) {
 	require.Equal(t, []bool{true}, *paused)
 	made.mu.Unlock()
 	close(gate)
-	require.Eventually(t, func() bool { return made.settledBelow(manyWaiting + fewWaiting + 1) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return made.settledBelow(manyWaiting + fewWaiting + 1) }, time.Minute, time.Millisecond)
 	made.mu.Lock()
 	require.Equal(t, []bool{true, false}, *paused)
 	made.mu.Unlock()
