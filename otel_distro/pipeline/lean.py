@@ -209,19 +209,21 @@ def _answer_scrapes(
     ground: Ground, provider: LeanMeterProvider, group: str, pipeline: Pipeline, made: Iterable[tuple[str, Any]]
 ) -> None:
     # only where processes share numbers
-    from otel_distro.metrics import LocalStore
-    from otel_distro.metrics.shared import SharedStore
+    from otel_distro.metrics.shared import SharedStore, group_name
 
     from . import _scrapes
 
     killed = _scrapes.killed(made)
     own_id = "service.instance.id" in ground.settings.general.resource_attributes
-    # numbers of a group belong to none of its processes
-    instance_id = None if own_id or isinstance(provider.store, LocalStore) else group
+    store = provider.store
 
     def endpoint() -> Endpoint:
         from otel_distro.prometheus import Endpoint
 
+        # numbers of a group belong to none of its processes, and each launch is another one: so restarts are counted
+        instance_id = None
+        if isinstance(store, SharedStore) and not own_id:
+            instance_id = group_name(group, store.group.began)
         metrics = ground.settings.metrics
         host, port = metrics.prometheus_host, metrics.prometheus_port
         return Endpoint(

@@ -154,6 +154,30 @@ def test_two_workers_are_one_service_through_a_kill(service: Service, sink: Otlp
             assert value <= gone[name] <= again[name], name
 
 
+def test_each_launch_has_an_id_of_its_own_and_its_workers_have_none(tmp_path: Path, sink: OtlpSink) -> None:
+    """What is started again below a parent that lives on, as systemd's services are, is counted by the alerts."""
+    ids: list[str] = []
+    port = free_port()
+
+    def shown(service: Service) -> str:
+        return (
+            http_get(f"http://127.0.0.1:{service.metrics}/metrics").decode().partition('service_instance_id="')[2][:24]
+        )
+
+    for _ in range(2):
+        with serving(tmp_path, sink, _GUNICORN, OTEL_EXPORTER_PROMETHEUS_PORT=str(port)) as service:
+            service.metrics = port
+            service.until(lambda now: now["otel_distro_process_count"] == 2, "two workers")
+            ids.append(shown(service))
+            for _ in range(2):
+                pid = service.get("/pid")
+                os.kill(int(pid), signal.SIGTERM)
+                wait_until(lambda pid=pid: not Path(f"/proc/{pid}/cmdline").exists(), seconds=30, what="its end")
+                service.until(lambda now: now["otel_distro_process_count"] == 2, "two workers")
+                assert shown(service) == ids[-1]
+    assert len({*ids, ""}) == 3
+
+
 def test_a_killed_worker_is_counted_and_one_that_was_told_to_end_is_not(tmp_path: Path, sink: OtlpSink) -> None:
     """Its supervisor starts another one, and what the killed one was at work on is in no other number."""
     killed = "otel_distro_process_killed_total"

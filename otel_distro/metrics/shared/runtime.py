@@ -101,6 +101,11 @@ class Group:
         self._name = name
         self._lock = self._join()
 
+    @property
+    def began(self) -> int:
+        """When its first member came, in ns since the epoch, 0 at its end: launches below one parent share a name."""
+        return os.fstat(self._lock).st_mtime_ns if self._lock >= 0 else 0
+
     def after_fork(self) -> None:
         """In a child: be a member in its own right, and only then let go of the parent's lock.
 
@@ -168,6 +173,7 @@ class Group:
                 continue  # removed between the two lines by someone who found nobody alive
             if locked(lock):
                 clear(self.path)  # nobody is alive: what is left is of an earlier launch
+                os.utime(lock)
             fcntl.flock(lock, fcntl.LOCK_SH)
             with contextlib.suppress(FileNotFoundError):
                 if (self.path / ALIVE).stat().st_ino == os.fstat(lock).st_ino:
