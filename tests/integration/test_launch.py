@@ -6,11 +6,14 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import typing_extensions
 
+from tests import programs
+from tests.programs import OURS, STOCK
 from tests.servers.sink import OtlpSink
 
 
@@ -163,3 +166,41 @@ def test_what_a_short_program_measures_is_pushed_at_its_end() -> None:
         found = [point.value for point in sink.points if point.name == "jobs"]
     assert (done.returncode, done.stderr) == (0, "")
     assert found == [3]
+
+
+INTERPRETERS = """
+import sys
+if sys.version_info < (3, 13):
+    import _xxsubinterpreters as interpreters
+    run = interpreters.run_string
+else:
+    import _interpreters as interpreters
+    run = interpreters.exec
+made = interpreters.create()
+run(made, '''
+import logging
+from opentelemetry import trace
+logging.basicConfig()
+for number in range(3000):
+    with trace.get_tracer("t").start_as_current_span("within"):
+        logging.info("within")
+''')
+interpreters.destroy(made)
+from opentelemetry import trace
+with trace.get_tracer("t").start_as_current_span("outside"):
+    pass
+"""
+
+
+# CPython does not tell before
+if sys.version_info >= (3, 12):
+
+    @pytest.mark.parametrize("launcher", [OURS, STOCK])
+    def test_a_subinterpreter_gets_nothing_and_nothing_is_said(launcher: Sequence[str]) -> None:
+        """An interpreter that may start no daemon threads runs without telemetry; the main one has its own."""
+        with OtlpSink() as sink:
+            result = programs.run(
+                INTERPRETERS, launcher, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_METRICS_EXPORTER="none"
+            )
+            assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
+            assert [span.name for span in sink.spans] == ["outside"]
