@@ -21,6 +21,10 @@ from .takeover import Takeover
 _PART = "instrumentation aiohttp-client"
 
 
+_KEPT = "_trace_configs"
+"""Where a session keeps its trace configurations."""
+
+
 class _Configs:
     """The trace configurations of sessions: completed where a session keeps them, at the end of its `__init__`.
 
@@ -37,7 +41,30 @@ class _Configs:
         self._guard = guard
 
     def __set__(self, session: Any, given: Any) -> None:
-        session.__dict__["_trace_configs"] = self._guard.call(_PART, given, self._with_ours, session, given)
+        self._keep(session, self._guard.call(_PART, given, self._with_ours, session, given))
+
+    def _keep(self, session: Any, configs: Any) -> None:
+        session.__dict__[_KEPT] = configs
+
+
+class _SlotConfigs(_Configs):
+    """The same for sessions without a `__dict__`, as those of aiohttp 4 are.
+
+    Args:
+        with_ours: see `_Configs`.
+        guard: see there.
+        slot: where a session keeps them.
+    """
+
+    def __init__(self, with_ours: Callable[[Any, list[Any]], list[Any]], guard: Guard, slot: Any) -> None:
+        super().__init__(with_ours, guard)
+        self._slot = slot
+
+    def __get__(self, session: Any, owner: type | None = None) -> Any:
+        return self._slot.__get__(session, owner)
+
+    def _keep(self, session: Any, configs: Any) -> None:
+        self._slot.__set__(session, configs)
 
 
 class AiohttpClientInstrumentation(HttpClientInstrumentation):
@@ -58,6 +85,7 @@ class AiohttpClientInstrumentation(HttpClientInstrumentation):
         super().__init__(toolbox, HttpClient(toolbox, "aiohttp_client", excluded, pairs_of_mapping))
         self._url_filter: Callable[[Any], str] | None = None
         self._wrapped = False
+        self._slot: Any = None
         self._further: tuple[Any, ...] = ()
         self._options: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
@@ -66,7 +94,11 @@ class AiohttpClientInstrumentation(HttpClientInstrumentation):
         if self._wrapped:
             return
         self._wrapped = True
-        library.ClientSession._trace_configs = _Configs(self._with_ours(), self._guard)  # noqa: SLF001 - see there
+        self._slot = vars(library.ClientSession).get(_KEPT)
+        slotted = self._slot is not None
+        with_ours, guard = self._with_ours(), self._guard
+        made = _SlotConfigs(with_ours, guard, self._slot) if slotted else _Configs(with_ours, guard)
+        setattr(library.ClientSession, _KEPT, made)
 
     def _with_ours(self) -> Callable[[Any, list[Any]], list[Any]]:
         """What gives the trace configurations of a session, from those that it was given."""
@@ -116,7 +148,10 @@ class AiohttpClientInstrumentation(HttpClientInstrumentation):
     def unwrap(self) -> None:
         """Take the patch back; sessions that were made while it was there go silent as well."""
         if self._wrapped:
-            del self._library.ClientSession._trace_configs  # noqa: SLF001 - see `_Configs`
+            if self._slot is None:
+                delattr(self._library.ClientSession, _KEPT)
+            else:
+                setattr(self._library.ClientSession, _KEPT, self._slot)
             self._wrapped = False
 
     def _adopt(self, session: Any, configs: list[Any]) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress as ignored
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -483,6 +484,29 @@ def test_what_aiohttp_warns_of_is_about_the_line_of_the_application(record: Reco
     ):
         asyncio.run(make())
     assert [warning.filename for warning in told] == [__file__]
+
+
+def test_sessions_without_a_dict_get_our_trace_configuration(record: Record) -> None:
+    """Those of aiohttp 4 have slots; unwrapped, the class is what it was."""
+
+    class ClientSession:
+        __slots__ = ("__weakref__", "_trace_configs")
+
+        def __init__(self, trace_configs: list[Any] | None = None) -> None:
+            self._trace_configs = trace_configs or []
+
+    slot = vars(ClientSession)["_trace_configs"]
+    instrumentation = AiohttpClientInstrumentation(record().toolbox)
+    instrumentation._library = SimpleNamespace(ClientSession=ClientSession, TraceConfig=aiohttp.TraceConfig)
+    theirs = aiohttp.TraceConfig()
+    instrumentation.wrap(instrumentation._library)
+    session = ClientSession([theirs])
+    assert session._trace_configs[0] is theirs
+    assert len(session._trace_configs) == 2
+    instrumentation.unwrap()
+    assert vars(ClientSession)["_trace_configs"] is slot
+    assert len(session._trace_configs) == 2
+    assert ClientSession()._trace_configs == []
 
 
 async def _refused(url: str, **options: Any) -> aiohttp.ClientResponseError:
