@@ -244,57 +244,58 @@ def test_looking_for_what_is_there_breaks_no_other_thread() -> None:
     assert built == [tuple(range(100))]
 
 
+@contextmanager
+def gauges_of(rig: HealthRig) -> Iterator[InMemoryMetricReader]:
+    """What reads the gauges of this process's health."""
+    reader = InMemoryMetricReader()
+    provider = LeanMeterProvider(resource=Resource({}), guard=Guard(level=logging.ERROR), readers=[reader])
+    Gauges(rig.health, provider)
+    yield reader
+    provider.shutdown()
+
+
 def test_results_are_gauges_that_run_nothing() -> None:
     """Up, degraded, duration and readiness; a check that nobody has asked for has no value."""
     rig = HealthRig()
     rig.check("database", lambda: None)
     rig.check("cache", lambda: False, critical=False)
-    reader = InMemoryMetricReader()
-    provider = LeanMeterProvider(resource=Resource({}), guard=Guard(level=logging.ERROR), readers=[reader])
-    Gauges(rig.health, provider)
-    assert reader.get_metrics_data() is None or not points(reader)
-    assert rig.runs("database") == 0
-    asyncio.run(rig.ask("/ready"))
-    found = points(reader)
-    assert found["health.check.up", "database"] == 1
-    assert found["health.check.up", "cache"] == 0
-    assert found["health.check.degraded", "cache"] == 0
-    assert found["health.ready", None] == 1
-    assert found["health.check.duration", "database"] >= 0
-    assert rig.runs("database") == 1
-    provider.shutdown()
+    with gauges_of(rig) as reader:
+        assert reader.get_metrics_data() is None or not points(reader)
+        assert rig.runs("database") == 0
+        asyncio.run(rig.ask("/ready"))
+        found = points(reader)
+        assert found["health.check.up", "database"] == 1
+        assert found["health.check.up", "cache"] == 0
+        assert found["health.check.degraded", "cache"] == 0
+        assert found["health.ready", None] == 1
+        assert found["health.check.duration", "database"] >= 0
+        assert rig.runs("database") == 1
 
 
 def test_the_gauges_show_what_was_told_lately_whenever_its_run_began() -> None:
     """A check that hangs for long stays down there as in the answers, and so it does where the wall clock is set."""
     rig = HealthRig()
     rig.check("database", lambda: False)
-    reader = InMemoryMetricReader()
-    provider = LeanMeterProvider(resource=Resource({}), guard=Guard(level=logging.ERROR), readers=[reader])
-    Gauges(rig.health, provider)
-    asyncio.run(rig.ask("/ready"))
-    [probe] = rig.health.registry.probes()
-    assert probe.last is not None
-    probe.last = replace(probe.last, at=0.0)
-    found = points(reader)
-    assert (found["health.check.up", "database"], found["health.ready", None]) == (0, 0)
-    provider.shutdown()
+    with gauges_of(rig) as reader:
+        asyncio.run(rig.ask("/ready"))
+        [probe] = rig.health.registry.probes()
+        assert probe.last is not None
+        probe.last = replace(probe.last, at=0.0)
+        found = points(reader)
+        assert (found["health.check.up", "database"], found["health.ready", None]) == (0, 0)
 
 
 def test_what_nobody_has_asked_for_within_two_minutes_is_told_no_more() -> None:
     """Of several workers one may not be asked again for long, and a database that was away for a moment is back."""
     rig = HealthRig()
     rig.check("database", lambda: False)
-    reader = InMemoryMetricReader()
-    provider = LeanMeterProvider(resource=Resource({}), guard=Guard(level=logging.ERROR), readers=[reader])
-    Gauges(rig.health, provider)
-    asyncio.run(rig.ask("/ready"))
-    [probe] = rig.health.registry.probes()
-    for told in (True, False):
-        probe.told_at -= 70
-        rig.health.asked_at -= 70
-        assert bool(points(reader)) is told
-    provider.shutdown()
+    with gauges_of(rig) as reader:
+        asyncio.run(rig.ask("/ready"))
+        [probe] = rig.health.registry.probes()
+        for told in (True, False):
+            probe.told_at -= 70
+            rig.health.asked_at -= 70
+            assert bool(points(reader)) is told
 
 
 def points(reader: InMemoryMetricReader) -> dict[tuple[str, Any], Any]:
