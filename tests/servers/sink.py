@@ -280,7 +280,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer.body)
+        if answer.body:  # without one all has been said: a write of nothing would fail where the sink is being stopped
+            self.wfile.write(answer.body)
 
 
 def _decompress(raw: bytes, encoding: str) -> bytes:
