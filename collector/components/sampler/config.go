@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
 )
@@ -22,18 +23,14 @@ func (c *Config) Validate() error {
 		}
 		look(policy.StringAttributeCfg)
 		look(policy.NotCfg.SubPolicy.StringAttributeCfg)
+		inner := slices.Concat(policy.AndCfg.SubPolicyCfg, policy.DropCfg.SubPolicyCfg)
 		for _, each := range policy.CompositeCfg.SubPolicyCfg {
 			look(each.StringAttributeCfg)
-			for _, inner := range each.AndCfg.SubPolicyCfg {
-				look(inner.StringAttributeCfg)
-				look(inner.NotCfg.SubPolicy.StringAttributeCfg)
-			}
+			inner = append(inner, each.AndCfg.SubPolicyCfg...)
 		}
-		for _, subs := range [][]tailsamplingprocessor.AndSubPolicyCfg{policy.AndCfg.SubPolicyCfg, policy.DropCfg.SubPolicyCfg} {
-			for _, each := range subs {
-				look(each.StringAttributeCfg)
-				look(each.NotCfg.SubPolicy.StringAttributeCfg)
-			}
+		for _, each := range inner {
+			look(each.StringAttributeCfg)
+			look(each.NotCfg.SubPolicy.StringAttributeCfg)
 		}
 	}
 	return errors.Join(problems...)
