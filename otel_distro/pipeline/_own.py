@@ -92,6 +92,7 @@ def _runtime(guard: Guard, pipeline: Pipeline, provider: LeanMeterProvider) -> N
     def observe() -> None:
         from otel_distro.runtime.process import observe_process
 
+        # a group's knows of others; to ask for its class would import it for programs that have none
         store: Any = provider.store
         observe_process(meter, killed=(lambda: store.killed) if hasattr(store, "killed") else None)
         observe_garbage(meter, garbage)

@@ -241,10 +241,10 @@ def _answer_scrapes(
         provider.on_meter = scrapes.begin
     pipeline.scrapes = scrapes
     pipeline.endings.append(("/metrics", scrapes.end))
-    if isinstance(provider.store, SharedStore):
-        pipeline.closings.append(("shared metrics", provider.store.close))
+    if isinstance(store, SharedStore):
+        pipeline.closings.append(("shared metrics", store.close))
         if os.geteuid() == 0:
-            stay_together(provider, provider.store, scrapes, ground.guard)
+            stay_together(provider, store, scrapes, ground.guard)
 
 
 def stay_together(provider: LeanMeterProvider, store: SharedStore, scrapes: Scrapes, guard: Guard) -> None:
